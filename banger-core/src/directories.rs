@@ -1,0 +1,94 @@
+//! Where banger keeps what on the host.
+//!
+//! Purpose: every path below banger's roots is spelled here and nowhere else.
+//! Invariants: the library takes the roots from its caller and never looks at
+//! the environment. Entry points: [`Directories`].
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::domain::{Digest, ImageId, KernelName, VmId};
+
+/// banger's roots on the host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directories {
+    /// Database, images, kernels, VMs and locks.
+    pub state: Utf8PathBuf,
+    /// Blobs by digest; may be lost at any time.
+    pub cache: Utf8PathBuf,
+    /// Sockets of running VMs; short, private to the user.
+    pub runtime: Utf8PathBuf,
+}
+
+impl Directories {
+    /// The SQLite database.
+    #[must_use]
+    pub fn database(&self) -> Utf8PathBuf {
+        self.state.join("banger.db")
+    }
+
+    /// Lock files.
+    #[must_use]
+    pub fn locks(&self) -> Utf8PathBuf {
+        self.state.join("locks")
+    }
+
+    /// All images.
+    #[must_use]
+    pub fn images(&self) -> Utf8PathBuf {
+        self.state.join("images")
+    }
+
+    /// One image's artifacts.
+    #[must_use]
+    pub fn image(&self, id: ImageId) -> Utf8PathBuf {
+        self.images().join(id.to_string())
+    }
+
+    /// All kernels.
+    #[must_use]
+    pub fn kernels(&self) -> Utf8PathBuf {
+        self.state.join("kernels")
+    }
+
+    /// One kernel's files.
+    #[must_use]
+    pub fn kernel(&self, name: &KernelName) -> Utf8PathBuf {
+        self.kernels().join(name.as_str())
+    }
+
+    /// All VMs.
+    #[must_use]
+    pub fn vms(&self) -> Utf8PathBuf {
+        self.state.join("vms")
+    }
+
+    /// One VM's disks, logs and lock.
+    #[must_use]
+    pub fn vm(&self, id: VmId) -> Utf8PathBuf {
+        self.vms().join(id.to_string())
+    }
+
+    /// One running VM's sockets.
+    #[must_use]
+    pub fn vm_runtime(&self, id: VmId) -> Utf8PathBuf {
+        self.runtime.join(id.short())
+    }
+
+    /// All cached blobs.
+    #[must_use]
+    pub fn blobs(&self) -> Utf8PathBuf {
+        self.cache.join("blobs").join("sha256")
+    }
+
+    /// One cached blob.
+    #[must_use]
+    pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {
+        self.blobs().join(digest.to_hex())
+    }
+
+    /// Whether `path` lies below one of the state directories.
+    #[must_use]
+    pub fn owns(&self, path: &Utf8Path) -> bool {
+        path.starts_with(&self.state)
+    }
+}

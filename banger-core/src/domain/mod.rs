@@ -1,0 +1,22 @@
+//! The records banger keeps, and the validated values they are made of.
+//!
+//! Purpose: the vocabulary of the whole library. Invariants: a value of these
+//! types is valid by construction; none is serialisable, because rows, wire
+//! messages and JSON output are types of their own at the edges.
+//! Entry points: [`Image`], [`Kernel`], [`Vm`].
+
+mod digest;
+mod identity;
+mod image;
+mod kernel;
+mod size;
+mod vm;
+
+pub use digest::{Digest, DigestParseError};
+pub use identity::{
+    IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, VmId, VmName,
+};
+pub use image::{BootArtifacts, Image, ImageOrigin, ImageSizes, RunConfig};
+pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
+pub use size::{Bytes, ParseSizeError};
+pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};

@@ -1,0 +1,65 @@
+//! The stable classification that every error of the library answers to.
+//!
+//! Purpose: front ends map errors to exit codes and gRPC codes by kind, in one
+//! place each, without knowing every variant.
+//! Invariants: a kind is never removed or given another meaning; each public
+//! error type has an inherent `kind()`.
+//! Entry points: [`ErrorKind`].
+
+/// What sort of failure an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The named object does not exist.
+    NotFound,
+    /// An object of that name exists already.
+    AlreadyExists,
+    /// The request itself cannot be carried out, whatever the state.
+    InvalidInput,
+    /// The peer asks for credentials, or refused those given.
+    Unauthenticated,
+    /// The host or peer forbids the operation.
+    PermissionDenied,
+    /// A peer or helper cannot be reached now; trying again may help.
+    Unavailable,
+    /// Memory, disk, processes or a configured limit ran out.
+    ResourceExhausted,
+    /// The object's present state does not allow the operation.
+    Conflict,
+    /// Data does not match its digest, format or schema.
+    Corrupt,
+    /// A deadline passed.
+    Timeout,
+    /// The host, backend or build lacks the feature.
+    Unsupported,
+    /// The caller gave the work up.
+    Cancelled,
+    /// A fault of banger or its host that fits nothing above.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Whether the same request may succeed later without a change.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable | Self::Timeout | Self::ResourceExhausted
+        )
+    }
+
+    /// The kind of a host I/O failure.
+    #[must_use]
+    pub fn of_io(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::NotFound => Self::NotFound,
+            Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::PermissionDenied,
+            Io::StorageFull | Io::QuotaExceeded | Io::OutOfMemory | Io::FileTooLarge => {
+                Self::ResourceExhausted
+            }
+            Io::TimedOut => Self::Timeout,
+            _ => Self::Internal,
+        }
+    }
+}

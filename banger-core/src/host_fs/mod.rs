@@ -1,0 +1,23 @@
+//! Files of the host: errors that name their path, atomic writes, sparse
+//! copies and locks.
+//!
+//! Purpose: what every part of the library does with host files, once.
+//! Invariants: no bare I/O error leaves ([`PathError`]); a published file is
+//! whole and on disk ([`write_atomically`]); holes stay holes ([`copy_file`]).
+//! Entry points: [`IoContext`], [`write_atomically`], [`copy_file`],
+//! [`copy_tree`], [`FileLock`], [`Staging`].
+
+mod copy;
+mod lock;
+mod path_error;
+mod staging;
+mod write;
+
+pub use copy::{CopyMethod, copy_file, copy_tree};
+pub use lock::{FileLock, LockError, lock_deadline};
+pub use path_error::{IoContext, PathError};
+pub use staging::Staging;
+pub use write::{
+    create_directory, create_private_directory, disk_usage, remove_tree_if_present, sync_directory,
+    sync_file, write_atomically,
+};

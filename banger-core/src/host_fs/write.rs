@@ -1,0 +1,126 @@
+//! Writing and removing host files so that a crash leaves nothing half made.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{IoContext as _, PathError};
+use crate::domain::Bytes;
+
+/// Replaces the file at `path` by one with `content`: written beside it,
+/// synced, renamed, and the directory synced.
+pub fn write_atomically(path: &Utf8Path, content: &[u8]) -> Result<(), PathError> {
+    let temporary = temporary_beside(path);
+    let written = write_and_sync(&temporary, content)
+        .and_then(|()| fs::rename(&temporary, path).at("rename into place", path));
+    if written.is_err() {
+        // the error being returned matters more than a leftover of ours
+        drop(fs::remove_file(&temporary));
+    }
+    written?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn temporary_beside(path: &Utf8Path) -> Utf8PathBuf {
+    let name = path.file_name().unwrap_or("file");
+    path.with_file_name(format!(".{name}.{}.tmp", uuid::Uuid::now_v7().simple()))
+}
+
+fn write_and_sync(path: &Utf8Path, content: &[u8]) -> Result<(), PathError> {
+    let mut file = File::create_new(path).at("create", path)?;
+    file.write_all(content).at("write", path)?;
+    file.sync_all().at("sync", path)
+}
+
+/// Flushes a file's content and metadata to disk.
+pub fn sync_file(path: &Utf8Path) -> Result<(), PathError> {
+    File::open(path)
+        .and_then(|file| file.sync_all())
+        .at("sync", path)
+}
+
+/// Flushes a directory's entries to disk.
+pub fn sync_directory(path: &Utf8Path) -> Result<(), PathError> {
+    sync_file(path)
+}
+
+/// Creates a directory and its parents; existing ones are fine.
+pub fn create_directory(path: &Utf8Path) -> Result<(), PathError> {
+    fs::create_dir_all(path).at("create directory", path)
+}
+
+/// Creates a directory (mode 0700) and its parents, and refuses an existing
+/// one that belongs to somebody else or that others may enter.
+pub fn create_private_directory(path: &Utf8Path) -> Result<(), PathError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .at("create directory", path)?;
+    let metadata = fs::symlink_metadata(path).at("inspect", path)?;
+    let ours = metadata.is_dir()
+        && metadata.uid() == rustix::process::geteuid().as_raw()
+        && metadata.mode() & 0o077 == 0;
+    if ours {
+        return Ok(());
+    }
+    let refusal = io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "it is not a directory that only the present user may enter",
+    );
+    Err(PathError::new("use as a private directory", path, refusal))
+}
+
+/// Removes a file or a whole directory; one that is not there is fine.
+pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(PathError::new("remove", path, error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes a file takes on the host's disk.
+pub fn disk_usage(path: &Utf8Path) -> Result<Bytes, PathError> {
+    let metadata = fs::metadata(path).at("inspect", path)?;
+    Ok(Bytes::new(metadata.blocks() * 512))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_private_directory_of_others_is_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap();
+        create_private_directory(&root.join("mine/run")).unwrap();
+        create_private_directory(&root.join("mine/run")).unwrap();
+        let open = root.join("open");
+        DirBuilder::new().mode(0o755).create(&open).unwrap();
+        let error = create_private_directory(&open).unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn atomic_writes_replace_and_leave_nothing_else() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(scratch.path())
+            .unwrap()
+            .join("manifest.json");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(scratch.path()).unwrap().count(), 1);
+    }
+}

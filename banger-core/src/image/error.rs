@@ -1,0 +1,187 @@
+//! What can go wrong with images, by operation.
+
+use crate::{
+    domain::{ImageName, Selector, VmName},
+    error::ErrorKind,
+    host_fs::{LockError, PathError},
+    kernel::ResolveKernelError,
+    oci::SourceError,
+    rootfs::RootfsError,
+    store::StoreError,
+};
+
+/// An image could not be pulled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// The reference does not make a valid name.
+    #[error("no image name can be made from {reference}: give one")]
+    NoDefaultName {
+        /// The reference.
+        reference: String,
+    },
+    /// The name is taken.
+    #[error("image {name} exists already")]
+    AlreadyExists {
+        /// The name.
+        name: ImageName,
+    },
+    /// The kernel cannot be used.
+    #[error("image {name} cannot be pulled without a usable kernel")]
+    Kernel {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: ResolveKernelError,
+    },
+    /// The image cannot be read.
+    #[error("failed to pull image {name}")]
+    Source {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: SourceError,
+    },
+    /// The root disk cannot be built.
+    #[error("failed to build the root disk of image {name}")]
+    Rootfs {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: RootfsError,
+    },
+    /// A host file failed.
+    #[error("failed to keep image {name}")]
+    Io {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: PathError,
+    },
+    /// A lock could not be taken.
+    #[error("failed to keep image {name}")]
+    Lock {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: LockError,
+    },
+    /// The store failed.
+    #[error("failed to record image {name}")]
+    Store {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: StoreError,
+    },
+}
+
+impl PullError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoDefaultName { .. } => ErrorKind::InvalidInput,
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::Kernel { source, .. } => source.kind(),
+            Self::Source { source, .. } => source.kind(),
+            Self::Rootfs { source, .. } => source.kind(),
+            Self::Io { source, .. } => source.kind(),
+            Self::Lock { source, .. } => source.kind(),
+            Self::Store { source, .. } => source.kind(),
+        }
+    }
+}
+
+/// Images could not be listed or shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageQueryError {
+    /// Nothing matches.
+    #[error("image {selector} does not exist")]
+    NotFound {
+        /// What was asked for.
+        selector: Selector,
+    },
+    /// Part of an id matches several.
+    #[error("image {selector} could be any of several: give more of the id")]
+    Ambiguous {
+        /// What was asked for.
+        selector: Selector,
+    },
+    /// The store failed.
+    #[error("failed to look up images")]
+    Store(#[source] StoreError),
+}
+
+impl ImageQueryError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Ambiguous { .. } => ErrorKind::InvalidInput,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// An image could not be deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteImageError {
+    /// It could not be looked up.
+    #[error(transparent)]
+    Query(#[from] ImageQueryError),
+    /// VMs use it.
+    #[error("image {name} is used by VM {}", join(vms))]
+    InUse {
+        /// The image.
+        name: ImageName,
+        /// The VMs.
+        vms: Vec<VmName>,
+    },
+    /// Its artifacts could not be removed.
+    #[error("failed to remove the files of image {name}")]
+    Io {
+        /// The image.
+        name: ImageName,
+        /// The cause.
+        source: PathError,
+    },
+    /// A lock could not be taken.
+    #[error("failed to delete image {name}")]
+    Lock {
+        /// The image.
+        name: ImageName,
+        /// The cause.
+        source: LockError,
+    },
+    /// The store failed.
+    #[error("failed to delete image {name}")]
+    Store {
+        /// The image.
+        name: ImageName,
+        /// The cause.
+        source: StoreError,
+    },
+}
+
+impl DeleteImageError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Query(error) => error.kind(),
+            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::Io { source, .. } => source.kind(),
+            Self::Lock { source, .. } => source.kind(),
+            Self::Store { source, .. } => source.kind(),
+        }
+    }
+}
+
+fn join(vms: &[VmName]) -> String {
+    let names: Vec<&str> = vms.iter().map(VmName::as_str).collect();
+    names.join(", ")
+}

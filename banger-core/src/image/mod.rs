@@ -1,0 +1,65 @@
+//! Images: pulling, keeping and deleting them, and the pure helpers.
+//!
+//! Purpose: from an OCI reference to a managed image, by the steps of
+//! [`LocalImageManager::pull`]. Invariants: an image's directory is published
+//! whole, by rename, under a lock that covers only recheck + rename + insert;
+//! files of the user are never changed.
+//! Entry points: [`ImageManager`], [`LocalImageManager`], the `validate_*`
+//! helpers, [`stage_boot_artifacts`].
+
+mod artifacts;
+mod error;
+mod validate;
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{Bytes, Image, ImageName, Selector},
+    kernel::KernelSelection,
+    oci::ImageReference,
+    progress::ProgressSink,
+};
+
+pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
+pub use error::{DeleteImageError, ImageQueryError, PullError};
+pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
+
+/// What to pull, and how to make an image of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PullRequest {
+    /// Where the OCI image is.
+    pub reference: ImageReference,
+    /// The name to keep it under; made from the reference when none is given.
+    pub name: Option<ImageName>,
+    /// The kernel it shall boot with.
+    pub kernel: KernelSelection,
+    /// The disk's size; max(content x 1.25, 1 GiB) when none is given.
+    pub size: Option<Bytes>,
+}
+
+/// Keeps images.
+///
+/// Every method may be called concurrently, by any number of processes on the
+/// same state directory. A cancelled, failed or crashed call leaves no image
+/// half made: no staging directory, no final directory without a record, no
+/// record without files (after a crash: once the next call reconciled).
+#[async_trait]
+pub trait ImageManager: Send + Sync + std::fmt::Debug {
+    /// Pulls an OCI image into a managed image. Dropping the future cancels
+    /// the pull and removes what it staged; blobs already verified stay cached.
+    async fn pull(
+        &self,
+        request: PullRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError>;
+
+    /// Every image, by name.
+    async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;
+
+    /// The image a selector means.
+    async fn show(&self, selector: &Selector) -> Result<Image, ImageQueryError>;
+
+    /// Deletes an image's record and, when it is managed, its artifacts;
+    /// refused while a VM uses it.
+    async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError>;
+}

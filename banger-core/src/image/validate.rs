@@ -1,0 +1,188 @@
+//! Checks of the files an image is to be made from. Each validator reports
+//! every problem at once, so that a user corrects a command line in one go.
+
+use std::fmt;
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use crate::domain::BootArtifacts;
+
+/// One file that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PathProblem {
+    /// What the file is for: "kernel", "initrd", "modules", "rootfs".
+    pub role: &'static str,
+    /// The path as given.
+    pub path: Utf8PathBuf,
+    /// What is wrong.
+    pub problem: String,
+    /// What would help.
+    pub hint: &'static str,
+}
+
+impl fmt::Display for PathProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {} {} ({})",
+            self.role, self.path, self.problem, self.hint
+        )
+    }
+}
+
+/// Every problem of a set of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ValidationError {
+    problems: Vec<PathProblem>,
+}
+
+impl ValidationError {
+    /// The problems, at least one.
+    #[must_use]
+    pub fn problems(&self) -> &[PathProblem] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ValidationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let problems: Vec<String> = self.problems.iter().map(ToString::to_string).collect();
+        f.write_str(&problems.join("; "))
+    }
+}
+
+impl std::error::Error for ValidationError {}
+
+/// Checks a kernel triple: the kernel is a regular file; the initrd, if given,
+/// a regular file; the modules, if given, a directory.
+pub fn validate_kernel_paths(boot: &BootArtifacts) -> Result<(), ValidationError> {
+    settle(kernel_problems(boot))
+}
+
+/// Checks a root disk (a regular file) and its kernel triple.
+pub fn validate_register_paths(
+    rootfs: &Utf8Path,
+    boot: &BootArtifacts,
+) -> Result<(), ValidationError> {
+    let mut problems: Vec<PathProblem> =
+        file_problem("rootfs", rootfs, "give the path of an ext4 image file")
+            .into_iter()
+            .collect();
+    problems.extend(kernel_problems(boot));
+    settle(problems)
+}
+
+fn settle(problems: Vec<PathProblem>) -> Result<(), ValidationError> {
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(ValidationError { problems })
+    }
+}
+
+fn kernel_problems(boot: &BootArtifacts) -> Vec<PathProblem> {
+    let kernel = file_problem(
+        "kernel",
+        &boot.kernel,
+        "give the path of an uncompressed vmlinux",
+    );
+    let initrd = boot
+        .initrd
+        .as_deref()
+        .and_then(|path| file_problem("initrd", path, "give the path of an initrd file, or none"));
+    let modules = boot.modules.as_deref().and_then(modules_problem);
+    [kernel, initrd, modules].into_iter().flatten().collect()
+}
+
+fn file_problem(role: &'static str, path: &Utf8Path, hint: &'static str) -> Option<PathProblem> {
+    let problem = match path.metadata() {
+        Ok(metadata) if metadata.is_file() => return None,
+        Ok(_) => "is not a regular file".to_owned(),
+        Err(error) => describe(&error),
+    };
+    Some(PathProblem {
+        role,
+        path: path.to_owned(),
+        problem,
+        hint,
+    })
+}
+
+fn modules_problem(path: &Utf8Path) -> Option<PathProblem> {
+    let problem = match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => return None,
+        Ok(_) => "is not a directory".to_owned(),
+        Err(error) => describe(&error),
+    };
+    let hint = "give a directory laid out as /lib/modules/<release>, or none";
+    Some(PathProblem {
+        role: "modules",
+        path: path.to_owned(),
+        problem,
+        hint,
+    })
+}
+
+fn describe(error: &std::io::Error) -> String {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return "does not exist".to_owned();
+    }
+    format!("cannot be read: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn triple(root: &Utf8Path) -> BootArtifacts {
+        fs::write(root.join("vmlinux"), "k").unwrap();
+        fs::write(root.join("initrd"), "i").unwrap();
+        fs::create_dir(root.join("modules")).unwrap();
+        BootArtifacts {
+            kernel: root.join("vmlinux"),
+            initrd: Some(root.join("initrd")),
+            modules: Some(root.join("modules")),
+        }
+    }
+
+    #[test]
+    fn a_whole_triple_passes_with_and_without_its_optional_parts() {
+        let scratch = tempfile::tempdir().unwrap();
+        let boot = triple(Utf8Path::from_path(scratch.path()).unwrap());
+        validate_kernel_paths(&boot).unwrap();
+        let bare = BootArtifacts {
+            initrd: None,
+            modules: None,
+            ..boot.clone()
+        };
+        validate_kernel_paths(&bare).unwrap();
+        validate_register_paths(&boot.kernel, &boot).unwrap();
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap();
+        let boot = triple(root);
+        let wrong = BootArtifacts {
+            kernel: root.join("modules"),
+            initrd: Some(root.join("missing")),
+            modules: Some(boot.kernel),
+        };
+        let error = validate_register_paths(&root.join("disk"), &wrong).unwrap_err();
+        let roles: Vec<&str> = error
+            .problems()
+            .iter()
+            .map(|problem| problem.role)
+            .collect();
+        assert_eq!(roles, ["rootfs", "kernel", "initrd", "modules"]);
+        assert!(
+            error.to_string().contains("is not a regular file"),
+            "{error}"
+        );
+        assert!(!error.to_string().contains('\n'));
+    }
+}

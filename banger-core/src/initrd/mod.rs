@@ -1,0 +1,1 @@
+//! The boot initrd that banger makes.

@@ -1,0 +1,203 @@
+//! What can go wrong with kernels, by operation.
+
+use camino::Utf8PathBuf;
+
+use crate::{
+    domain::{ImageName, KernelName},
+    error::ErrorKind,
+    host_fs::{LockError, PathError},
+    image::ValidationError,
+    process::ChildError,
+    store::StoreError,
+};
+
+/// A kernel selection could not be resolved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveKernelError {
+    /// Both forms were given.
+    #[error("kernel {name} and kernel paths were both given: give one or the other")]
+    Ambiguous {
+        /// The name.
+        name: KernelName,
+    },
+    /// Nothing was given.
+    #[error("no kernel was chosen: give the name of an imported kernel or a path")]
+    Nothing,
+    /// The name is not in the store.
+    #[error("kernel {name} does not exist")]
+    NotFound {
+        /// The name.
+        name: KernelName,
+    },
+    /// The files do not make a kernel triple.
+    #[error("the kernel files cannot be used")]
+    Invalid(#[source] ValidationError),
+    /// The store failed.
+    #[error("failed to look up the kernel")]
+    Store(#[source] StoreError),
+}
+
+impl ResolveKernelError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Ambiguous { .. } | Self::Nothing | Self::Invalid(_) => ErrorKind::InvalidInput,
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// A kernel could not be imported.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportKernelError {
+    /// The name is taken.
+    #[error("kernel {name} exists already")]
+    AlreadyExists {
+        /// The name.
+        name: KernelName,
+    },
+    /// The source's release does not make a valid name.
+    #[error("no kernel name can be made from release {release:?}: give one")]
+    NoDefaultName {
+        /// The kernel's release.
+        release: String,
+    },
+    /// The source holds no kernel.
+    #[error("{source_name} holds no kernel: {problem}")]
+    NoKernel {
+        /// The source, as given.
+        source_name: String,
+        /// What was looked for.
+        problem: String,
+    },
+    /// The source is damaged or of an unknown form.
+    #[error("{source_name} cannot be read as a kernel: {problem}")]
+    Malformed {
+        /// The source, as given.
+        source_name: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The package tools failed.
+    #[error("failed to fetch package {package}")]
+    Fetch {
+        /// The package.
+        package: String,
+        /// The cause.
+        source: ChildError,
+    },
+    /// A file could not be read or written.
+    #[error("failed to import the kernel")]
+    Io(#[source] PathError),
+    /// A lock could not be taken.
+    #[error("failed to import the kernel")]
+    Lock(#[source] LockError),
+    /// The store failed.
+    #[error("failed to record the kernel")]
+    Store(#[source] StoreError),
+    /// The caller gave it up.
+    #[error("the import was cancelled")]
+    Cancelled,
+}
+
+impl ImportKernelError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::NoDefaultName { .. } | Self::NoKernel { .. } => ErrorKind::InvalidInput,
+            Self::Malformed { .. } => ErrorKind::Corrupt,
+            Self::Fetch { source, .. } => source.kind(),
+            Self::Io(error) => error.kind(),
+            Self::Lock(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+}
+
+/// Kernels could not be listed or shown.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KernelQueryError {
+    /// The name is not in the store.
+    #[error("kernel {name} does not exist")]
+    NotFound {
+        /// The name.
+        name: KernelName,
+    },
+    /// The store failed.
+    #[error("failed to look up kernels")]
+    Store(#[source] StoreError),
+}
+
+impl KernelQueryError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// A kernel could not be deleted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeleteKernelError {
+    /// The name is not in the store.
+    #[error("kernel {name} does not exist")]
+    NotFound {
+        /// The name.
+        name: KernelName,
+    },
+    /// Images refer to it.
+    #[error("kernel {name} is used by {}", list(images))]
+    InUse {
+        /// The kernel.
+        name: KernelName,
+        /// The images.
+        images: Vec<ImageName>,
+    },
+    /// Its directory could not be removed.
+    #[error("failed to remove the files of kernel {name} in {directory}")]
+    Io {
+        /// The kernel.
+        name: KernelName,
+        /// Its directory.
+        directory: Utf8PathBuf,
+        /// The cause.
+        source: PathError,
+    },
+    /// A lock could not be taken.
+    #[error("failed to delete the kernel")]
+    Lock(#[source] LockError),
+    /// The store failed.
+    #[error("failed to delete the kernel")]
+    Store(#[source] StoreError),
+}
+
+impl DeleteKernelError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::Io { source, .. } => source.kind(),
+            Self::Lock(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+fn list(images: &[ImageName]) -> String {
+    let names: Vec<&str> = images.iter().map(ImageName::as_str).collect();
+    format!("image {}", names.join(", "))
+}

@@ -1,0 +1,54 @@
+//! Kernels: importing, keeping and resolving them.
+//!
+//! Purpose: turn what a user calls a kernel into checked absolute paths.
+//! Invariants: a kernel's directory is published whole, by rename; its record
+//! is in the database; resolving is one policy, [`KernelResolver::resolve`].
+//! Entry points: [`KernelResolver`], [`LocalKernelResolver`],
+//! [`KernelSource`], [`KernelSelection`].
+
+mod error;
+mod selection;
+
+use async_trait::async_trait;
+
+use crate::{
+    domain::{Kernel, KernelName, ResolvedKernel},
+    progress::ProgressSink,
+};
+
+pub use error::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError};
+pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourceParseError};
+
+/// Keeps kernels and answers which files a kernel selection means.
+///
+/// Every method may be called concurrently, by any number of processes on the
+/// same state directory. A cancelled or crashed call leaves no kernel half
+/// made.
+#[async_trait]
+pub trait KernelResolver: Send + Sync + std::fmt::Debug {
+    /// The one policy: a name and paths together are refused; a name is looked
+    /// up in the store; paths are taken as given, made absolute and validated
+    /// (every problem is reported at once).
+    async fn resolve(
+        &self,
+        selection: &KernelSelection,
+    ) -> Result<ResolvedKernel, ResolveKernelError>;
+
+    /// Imports a kernel under `name`, or under `linux-<release>` when none is
+    /// given. A name that exists is refused before any work.
+    async fn import(
+        &self,
+        source: &KernelSource,
+        name: Option<KernelName>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Kernel, ImportKernelError>;
+
+    /// Every kernel, by name.
+    async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError>;
+
+    /// One kernel.
+    async fn show(&self, name: &KernelName) -> Result<Kernel, KernelQueryError>;
+
+    /// Removes a kernel; refused while an image was made from it by name.
+    async fn delete(&self, name: &KernelName) -> Result<Kernel, DeleteKernelError>;
+}

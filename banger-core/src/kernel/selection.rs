@@ -1,0 +1,124 @@
+//! How users say which kernel they mean and where one comes from.
+
+use std::str::FromStr;
+
+use camino::Utf8PathBuf;
+
+use crate::domain::KernelName;
+
+/// A user's choice of kernel; empty when nothing was chosen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelSelection {
+    /// The name of a kernel in the store.
+    pub name: Option<KernelName>,
+    /// Files of the user.
+    pub paths: KernelPaths,
+}
+
+/// Kernel files given by path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelPaths {
+    /// The kernel.
+    pub kernel: Option<Utf8PathBuf>,
+    /// An initrd.
+    pub initrd: Option<Utf8PathBuf>,
+    /// A directory of modules.
+    pub modules: Option<Utf8PathBuf>,
+}
+
+impl KernelPaths {
+    /// Whether no path was given.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.kernel.is_none() && self.initrd.is_none() && self.modules.is_none()
+    }
+}
+
+/// Where `kernel import` takes a kernel from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KernelSource {
+    /// `dir:PATH`: a directory with `vmlinux` or `vmlinuz*`, perhaps
+    /// `lib/modules/<release>` or `modules/`, perhaps `initrd.img`.
+    Directory(Utf8PathBuf),
+    /// `deb:FILE`: a Debian kernel package.
+    DebFile(Utf8PathBuf),
+    /// `apt:PACKAGE`: fetched through the host's own apt; a metapackage is
+    /// followed to the package with the kernel.
+    AptPackage(String),
+    /// A `vmlinux` or `bzImage` file.
+    File(Utf8PathBuf),
+}
+
+/// A text that names no kernel source.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "kernel source {text:?} is not dir:PATH, deb:FILE, apt:PACKAGE or the path of a kernel file: {problem}"
+)]
+pub struct KernelSourceParseError {
+    text: String,
+    problem: &'static str,
+}
+
+impl FromStr for KernelSource {
+    type Err = KernelSourceParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = |problem| {
+            Err(KernelSourceParseError {
+                text: text.to_owned(),
+                problem,
+            })
+        };
+        let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
+        if rest.is_empty() {
+            return refuse("nothing is named");
+        }
+        match scheme {
+            "" => Ok(Self::File(rest.into())),
+            "dir" => Ok(Self::Directory(rest.into())),
+            "deb" => Ok(Self::DebFile(rest.into())),
+            "apt" if is_package_name(rest) => Ok(Self::AptPackage(rest.to_owned())),
+            "apt" => refuse("not a Debian package name"),
+            _ if scheme.contains('/') => Ok(Self::File(text.into())),
+            _ => refuse("the scheme is unknown"),
+        }
+    }
+}
+
+/// Debian policy, 5.6.1: lower-case letters, digits, `+`, `-`, `.`; at least
+/// two characters; starts with a letter or digit. It cannot be an option.
+fn is_package_name(text: &str) -> bool {
+    let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'+' | b'-' | b'.');
+    2 <= text.len()
+        && text.bytes().all(allowed)
+        && !matches!(text.as_bytes()[0], b'+' | b'-' | b'.')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_parse() {
+        let cases = [
+            ("dir:/k", KernelSource::Directory("/k".into())),
+            ("deb:./k.deb", KernelSource::DebFile("./k.deb".into())),
+            (
+                "apt:linux-image-cloud-amd64",
+                KernelSource::AptPackage("linux-image-cloud-amd64".into()),
+            ),
+            ("/boot/vmlinuz", KernelSource::File("/boot/vmlinuz".into())),
+            ("./a:b", KernelSource::File("./a:b".into())),
+        ];
+        for (text, source) in cases {
+            assert_eq!(text.parse(), Ok(source), "{text}");
+        }
+        for text in ["", "dir:", "apt:-oX=y", "apt:x y", "ftp:x"] {
+            assert!(
+                text.parse::<KernelSource>().is_err(),
+                "{text:?} was accepted"
+            );
+        }
+    }
+}

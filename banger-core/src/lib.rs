@@ -1,0 +1,26 @@
+//! Turns OCI images into ext4 root disks and runs them as microVMs.
+//!
+//! Purpose: the library that the `banger` command and service wrap.
+//! Invariants: it never prints, never reads the environment, holds no global
+//! state and needs no privilege; what a crash leaves is repaired by the next
+//! call. Entry points: [`image::ImageManager`], [`kernel::KernelResolver`],
+//! [`vm::VmSupervisor`] and their local implementations.
+
+pub mod clock;
+pub mod directories;
+pub mod domain;
+pub mod error;
+pub mod host_fs;
+pub mod image;
+pub mod initrd;
+pub mod kernel;
+pub mod layer;
+pub mod oci;
+pub mod process;
+pub mod progress;
+pub mod rootfs;
+pub mod store;
+pub mod vm;
+pub mod vmm;
+
+pub use error::ErrorKind;

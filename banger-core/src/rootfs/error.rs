@@ -1,0 +1,85 @@
+//! What can go wrong between layers and a disk.
+
+use crate::{
+    domain::{Bytes, Digest},
+    error::ErrorKind,
+    host_fs::PathError,
+};
+
+/// A root disk could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RootfsError {
+    /// A layer's blob is damaged.
+    #[error("layer {layer} is corrupt: {problem}")]
+    CorruptLayer {
+        /// The layer's blob.
+        layer: Digest,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A layer's tar stream is not the one its image names.
+    #[error("layer {layer} unpacks to {actual}, not to {expected}")]
+    WrongDiffId {
+        /// The layer's blob.
+        layer: Digest,
+        /// The diff_id of the image's configuration.
+        expected: Digest,
+        /// The digest of the stream.
+        actual: Digest,
+    },
+    /// An entry that an ext4 root disk cannot hold, or that is malformed.
+    #[error("entry {path:?} of layer {layer} cannot be used: {problem}")]
+    UnusableEntry {
+        /// The layer's blob.
+        layer: Digest,
+        /// The entry's path, escaped.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A layer claims more than the limits allow.
+    #[error("layer {layer} exceeds the limit on {limit}")]
+    Limit {
+        /// The layer's blob.
+        layer: Digest,
+        /// Which limit, and its value.
+        limit: String,
+    },
+    /// The asked size cannot hold the content.
+    #[error("size {size} is too small: the image needs at least {needed}")]
+    TooSmall {
+        /// The asked size.
+        size: Bytes,
+        /// The smallest size that would do.
+        needed: Bytes,
+    },
+    /// The disk's structure could not be laid out.
+    #[error("failed to lay out the disk: {problem}")]
+    Layout {
+        /// What the writer said.
+        problem: String,
+    },
+    /// A host file failed.
+    #[error("failed to build the root disk")]
+    Io(#[source] PathError),
+    /// The caller gave it up.
+    #[error("the build of the root disk was cancelled")]
+    Cancelled,
+}
+
+impl RootfsError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::CorruptLayer { .. } | Self::WrongDiffId { .. } => ErrorKind::Corrupt,
+            Self::UnusableEntry { .. } => ErrorKind::Unsupported,
+            Self::Limit { .. } => ErrorKind::ResourceExhausted,
+            Self::TooSmall { .. } => ErrorKind::InvalidInput,
+            Self::Layout { .. } => ErrorKind::Internal,
+            Self::Io(error) => error.kind(),
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+}

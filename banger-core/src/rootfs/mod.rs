@@ -1,0 +1,92 @@
+//! The root disk engine: OCI layers in, one ext4 image out.
+//!
+//! Purpose: merge layers by the overlay rules and write the disk, without
+//! root, mounts, temporary trees or child processes. Invariants: entries of a
+//! layer never become host files; an entry that cannot be represented is an
+//! error; the same layers and options give the same bytes.
+//! Entry points: [`RootfsBuilder`], [`Ext4RootfsBuilder`], [`format_empty`].
+
+mod error;
+
+use camino::Utf8Path;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    domain::{Bytes, ImageSizes},
+    oci::LayerBlob,
+    progress::ProgressSink,
+};
+
+pub use error::RootfsError;
+
+/// What to build.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootfsRequest {
+    /// The layers, lowest first.
+    pub layers: Vec<LayerBlob>,
+    /// The disk's size; max(content x 1.25, 1 GiB) when none is given.
+    pub size: Option<Bytes>,
+    /// What UUID and hash seed are derived from: the manifest's digest.
+    pub identity: crate::domain::Digest,
+    /// Time of things no layer dates, in seconds since 1970-01-01 UTC.
+    pub created_unix: i64,
+    /// Bounds on what the layers may claim.
+    pub limits: RootfsLimits,
+}
+
+/// Bounds on untrusted layers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootfsLimits {
+    /// Inflated bytes of one layer.
+    pub layer_bytes: Bytes,
+    /// Entries of all layers together.
+    pub entries: u64,
+    /// Bytes of one path.
+    pub path_bytes: usize,
+    /// Components of one path.
+    pub path_depth: usize,
+    /// Bytes of one entry's extended headers.
+    pub header_bytes: usize,
+    /// Inflated bytes for each compressed byte, once a layer passed 64 MiB.
+    pub ratio: u64,
+}
+
+impl Default for RootfsLimits {
+    fn default() -> Self {
+        Self {
+            layer_bytes: Bytes::new(64 * Bytes::GIB),
+            entries: 8_000_000,
+            path_bytes: 4096,
+            path_depth: 1024,
+            header_bytes: 1 << 20,
+            ratio: 1000,
+        }
+    }
+}
+
+/// What was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RootfsReport {
+    /// Bytes of file content in the merged tree.
+    pub content: Bytes,
+    /// Entries in the merged tree.
+    pub entries: u64,
+    /// Sizes of the disk.
+    pub sizes: ImageSizes,
+}
+
+/// Builds root disks.
+///
+/// `build` holds up its thread. It writes nothing but `output`, which must not
+/// exist; on any error, and when `cancel` fires, `output` is removed again. The
+/// finished file is synced.
+pub trait RootfsBuilder: Send + Sync + std::fmt::Debug {
+    /// Builds one disk.
+    fn build(
+        &self,
+        request: &RootfsRequest,
+        output: &Utf8Path,
+        progress: &dyn ProgressSink,
+        cancel: &CancellationToken,
+    ) -> Result<RootfsReport, RootfsError>;
+}

@@ -1,0 +1,3 @@
+//! The database of records (SQLite).
+pub use error::StoreError;
+mod error;

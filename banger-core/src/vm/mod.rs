@@ -1,0 +1,138 @@
+//! Virtual machines: their life, their monitor, and running commands in them.
+//!
+//! Purpose: start a VM that outlives its starter, run commands in it with
+//! exact output and exit status, end it and leave nothing. Invariants: whoever
+//! holds the lock on a VM's directory is its one writer; "alive" means "the
+//! lock is held by a monitor"; state changes go through the pure
+//! [`lifecycle`] function; a resource is in a known place before it is made.
+//! Entry points: [`VmSupervisor`], [`LocalVmSupervisor`], [`monitor`].
+
+mod error;
+mod exec;
+pub mod lifecycle;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes as Buffer;
+
+use crate::{
+    domain::{BackendKind, Bytes, Selector, Vm, VmName},
+    progress::ProgressSink,
+};
+
+pub use error::{
+    CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+};
+pub use exec::{
+    ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, SpawnFailure, TerminalSize,
+};
+
+/// What to make a VM of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateVm {
+    /// The image.
+    pub image: Selector,
+    /// Its name; made up when none is given.
+    pub name: Option<VmName>,
+    /// Number of virtual CPUs, 1 to 64.
+    pub vcpus: u32,
+    /// Guest memory, at least 64 MiB.
+    pub memory: Bytes,
+    /// Size of the writable disk, at least 16 MiB.
+    pub disk_size: Bytes,
+    /// The wanted backend; none means the best one there is.
+    pub backend: Option<BackendKind>,
+    /// Delete the VM as soon as it stops.
+    pub remove_on_stop: bool,
+    /// The user's own labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// How long a started VM shall live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is stopped or powers itself off.
+    Detached,
+    /// At most as long as the [`StartedVm`]'s lifeline: when that is dropped,
+    /// or its process dies, the VM is stopped.
+    BoundToCaller,
+}
+
+/// A VM that was started.
+#[derive(Debug)]
+pub struct StartedVm {
+    /// Its record, running.
+    pub vm: Vm,
+    /// Keeps a VM with [`Lifetime::BoundToCaller`] alive.
+    pub lifeline: Option<Lifeline>,
+}
+
+/// While this lives, so may the VM it belongs to.
+#[derive(Debug)]
+pub struct Lifeline {
+    /// The write end of a pipe whose closing the monitor sees.
+    pub(crate) _pipe: std::os::fd::OwnedFd,
+}
+
+/// Which part of a console log is wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogsRequest {
+    /// Only the last lines; all that are kept when none is given.
+    pub tail: Option<usize>,
+    /// Go on until the VM stops.
+    pub follow: bool,
+}
+
+/// Chunks of a console log. Bounded; dropping it ends the reading.
+#[derive(Debug)]
+pub struct LogStream {
+    /// The chunks, in order.
+    pub chunks: tokio::sync::mpsc::Receiver<Result<Buffer, LogsError>>,
+}
+
+/// Runs virtual machines.
+///
+/// Every method may be called concurrently, by any number of processes on the
+/// same state directory. Killing a caller at any moment loses nothing: a VM is
+/// owned by its monitor process, and the next call repairs what a crash left.
+#[async_trait]
+pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
+    /// Makes a VM: its record and its disks. Cancelling removes what was made.
+    async fn create(
+        &self,
+        request: CreateVm,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vm, CreateVmError>;
+
+    /// Boots a VM and answers when its agent does. Starting a running VM is an
+    /// error. Cancelling leaves the boot to the VM's monitor.
+    async fn start(
+        &self,
+        vm: &Selector,
+        lifetime: Lifetime,
+        progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, StartVmError>;
+
+    /// Ends a VM in order, by force when `grace` has passed. Stopping a VM
+    /// that does not run is fine.
+    async fn stop(&self, vm: &Selector, grace: Duration) -> Result<Vm, StopVmError>;
+
+    /// Removes a VM and all its files. A running one is refused unless
+    /// `force`, which stops it first.
+    async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError>;
+
+    /// Every VM, by name.
+    async fn list(&self) -> Result<Vec<Vm>, VmQueryError>;
+
+    /// The VM a selector means.
+    async fn show(&self, vm: &Selector) -> Result<Vm, VmQueryError>;
+
+    /// Reads the console log.
+    async fn logs(&self, vm: &Selector, request: LogsRequest) -> Result<LogStream, LogsError>;
+
+    /// Runs a command in a running VM. Answers once the process runs; a
+    /// process that cannot be started is an [`ExecError::Spawn`]. Dropping the
+    /// session kills the process.
+    async fn exec(&self, vm: &Selector, request: ExecRequest) -> Result<ExecSession, ExecError>;
+}

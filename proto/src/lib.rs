@@ -1,0 +1,49 @@
+//! Protocol types generated from the `.proto` files of this folder.
+//!
+//! Purpose: one place for the Rust side of every protocol banger speaks.
+//! Invariants: `src/generated/` is exactly what the generator makes of the
+//! `.proto` files (the test `generated` compares); nothing in it is edited.
+//! Entry points: [`guest`] (host and guest), [`monitor`] (client and monitor).
+
+/// Highest generation of the guest protocol that this build speaks.
+///
+/// Both sides state theirs and the lower one wins.
+pub const GUEST_GENERATION: u32 = 1;
+
+/// Metadata key of a failed exec that names its `SpawnFailure` by number.
+pub const SPAWN_FAILURE_METADATA: &str = "banger-spawn-failure";
+
+/// Most bytes of standard input or output in one exec message.
+pub const MAX_EXEC_CHUNK: usize = 65_536;
+
+/// Between the host's monitor and the agent in the guest.
+pub mod guest {
+    /// Generation 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::use_self,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        include!("generated/banger.guest.v1.rs");
+    }
+}
+
+/// Between banger's clients and the monitor of a VM.
+pub mod monitor {
+    /// Generation 1.
+    #[allow(
+        missing_docs,
+        unreachable_pub,
+        clippy::pedantic,
+        clippy::allow_attributes,
+        clippy::use_self,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        include!("generated/banger.monitor.v1.rs");
+    }
+}
