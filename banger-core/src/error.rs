@@ -54,6 +54,7 @@ impl ErrorKind {
         use std::io::ErrorKind as Io;
         match error.kind() {
             Io::NotFound => Self::NotFound,
+            Io::AlreadyExists => Self::AlreadyExists,
             Io::PermissionDenied | Io::ReadOnlyFilesystem => Self::PermissionDenied,
             Io::StorageFull | Io::QuotaExceeded | Io::OutOfMemory | Io::FileTooLarge => {
                 Self::ResourceExhausted
