@@ -32,7 +32,9 @@ impl<R: Read> ArReader<R> {
     /// Starts on an archive of `length` bytes.
     pub(crate) fn new(mut source: R, length: u64) -> Result<Self, String> {
         let mut magic = [0; MAGIC.len()];
-        source.read_exact(&mut magic).map_err(|error| unread(&error))?;
+        source
+            .read_exact(&mut magic)
+            .map_err(|error| unread(&error))?;
         if &magic != MAGIC {
             return Err("it is not an ar archive".to_owned());
         }
@@ -142,7 +144,11 @@ pub(crate) mod fixture {
 
     /// A header with this text as its length.
     pub(crate) fn header(name: &str, length: &str) -> Vec<u8> {
-        format!("{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n", 0, 0, 0, 100_644).into_bytes()
+        format!(
+            "{name:<16}{:<12}{:<6}{:<6}{:<8}{length:<10}`\n",
+            0, 0, 0, 100_644
+        )
+        .into_bytes()
     }
 }
 
@@ -165,7 +171,8 @@ mod tests {
 
     #[test]
     fn members_come_back_padded_and_not() {
-        let archive = fixture::archive(&[("debian-binary", b"2.0\n"), ("odd/", b"odd"), ("x", b"")]);
+        let archive =
+            fixture::archive(&[("debian-binary", b"2.0\n"), ("odd/", b"odd"), ("x", b"")]);
         let members = read_all(&archive).unwrap();
         let names: Vec<&str> = members.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["debian-binary", "odd", "x"]);
@@ -189,11 +196,17 @@ mod tests {
             let mut archive = MAGIC.to_vec();
             archive.extend(fixture::header("data.tar", length));
             archive.extend(b"ten bytes.");
-            assert!(read_all(&archive).is_err(), "length {length:?} was accepted");
+            assert!(
+                read_all(&archive).is_err(),
+                "length {length:?} was accepted"
+            );
         }
         let archive = fixture::archive(&[("a", b"even")]);
         for length in [0, 7, 30, 67, 70] {
-            assert!(read_all(&archive[..length]).is_err(), "{length} bytes passed");
+            assert!(
+                read_all(&archive[..length]).is_err(),
+                "{length} bytes passed"
+            );
         }
         assert!(read_all(b"!<arch>?").is_err());
     }

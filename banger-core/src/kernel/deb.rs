@@ -140,10 +140,7 @@ impl Entries {
 }
 
 /// The inflated `data.tar` of a package.
-fn data_archive(
-    source: impl Read + Unpin + 'static,
-    length: u64,
-) -> Result<Box<dyn Read>, String> {
+fn data_archive(source: impl Read + Unpin + 'static, length: u64) -> Result<Box<dyn Read>, String> {
     let mut archive = ArReader::new(source, length)
         .map_err(|problem| format!("it is not a Debian package: {problem}"))?;
     check_format(&mut archive)?;
@@ -314,7 +311,10 @@ mod tests {
             assert_eq!(read("modules/kernel/a.ko"), "module");
             let kernel_modules = outcome.root.join("modules/kernel");
             assert_eq!(fs::read_dir(kernel_modules).unwrap().count(), 1);
-            assert_eq!(fs::read_dir(outcome.root.join("modules")).unwrap().count(), 1);
+            assert_eq!(
+                fs::read_dir(outcome.root.join("modules")).unwrap().count(),
+                1
+            );
         }
     }
 

@@ -77,7 +77,8 @@ fn kernel_file(directory: &Utf8Path) -> Result<Utf8PathBuf, Fault> {
 fn kernels_in(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
     let is_kernel = |path: &Utf8PathBuf| {
         let name = path.file_name().unwrap_or_default();
-        let named = name == "bzImage" || name.starts_with("vmlinuz") || name.starts_with("vmlinux-");
+        let named =
+            name == "bzImage" || name.starts_with("vmlinuz") || name.starts_with("vmlinux-");
         named && path.is_file()
     };
     Ok(entries(directory)?.into_iter().filter(is_kernel).collect())
@@ -226,7 +227,8 @@ mod tests {
 
     #[test]
     fn modules_are_copied_without_their_links() {
-        let (_scratch, root) = directory(&[("tree/kernel/a.ko", b"a"), ("tree/modules.order", b"")]);
+        let (_scratch, root) =
+            directory(&[("tree/kernel/a.ko", b"a"), ("tree/modules.order", b"")]);
         std::os::unix::fs::symlink("/usr/src", root.join("tree/build")).unwrap();
         std::os::unix::fs::symlink("/etc", root.join("tree/kernel/etc")).unwrap();
         let target = root.join("copy");

@@ -116,10 +116,7 @@ impl<R: Read + Unpin> AsyncRead for Ready<R> {
 }
 
 impl<R: Read + Unpin> AsyncBufRead for Ready<R> {
-    fn poll_fill_buf(
-        self: Pin<&mut Self>,
-        _context: &mut Context<'_>,
-    ) -> Poll<io::Result<&[u8]>> {
+    fn poll_fill_buf(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         Poll::Ready(self.get_mut().0.fill_buf())
     }
 
@@ -165,7 +162,10 @@ impl<R: Read> Read for Limited<R> {
         let read = self.source.read(buffer)?;
         let left = self.left.checked_sub(read as u64);
         self.left = left.ok_or_else(|| {
-            io::Error::other(format!("it holds more than the {} bytes allowed", self.limit))
+            io::Error::other(format!(
+                "it holds more than the {} bytes allowed",
+                self.limit
+            ))
         })?;
         Ok(read)
     }
@@ -244,7 +244,9 @@ mod tests {
     #[test]
     fn the_limit_is_exact() {
         let mut sink = Vec::new();
-        Limited::new(&b"12345"[..], 5).read_to_end(&mut sink).unwrap();
+        Limited::new(&b"12345"[..], 5)
+            .read_to_end(&mut sink)
+            .unwrap();
         let error = Limited::new(&b"12345"[..], 4).read_to_end(&mut sink);
         assert!(error.unwrap_err().to_string().contains("4 bytes"));
     }

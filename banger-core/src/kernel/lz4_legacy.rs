@@ -85,13 +85,13 @@ impl<R: Read> Read for Lz4Legacy<R> {
 
 /// A little-endian word; none at the source's end, an error in its middle.
 fn read_word(source: &mut impl Read) -> io::Result<Option<u32>> {
-    let Some(first) = source.by_ref().bytes().next().transpose()? else {
-        return Ok(None);
-    };
-    let mut rest = [0; 3];
-    source.read_exact(&mut rest)?;
-    let [second, third, fourth] = rest;
-    Ok(Some(u32::from_le_bytes([first, second, third, fourth])))
+    let mut word = Vec::with_capacity(4);
+    source.take(4).read_to_end(&mut word)?;
+    match word.try_into() {
+        Ok(word) => Ok(Some(u32::from_le_bytes(word))),
+        Err(cut) if Vec::is_empty(&cut) => Ok(None),
+        Err(_) => Err(malformed("it ends early")),
+    }
 }
 
 fn malformed(problem: &str) -> io::Error {
@@ -137,11 +137,19 @@ mod tests {
     fn cut_and_oversized_blocks_are_refused() {
         let stream = packed(&[b"content content content"]);
         for length in [0, 3, 5, 7, 9, stream.len() - 1] {
-            assert!(read_all(&stream[..length]).is_err(), "{length} bytes passed");
+            assert!(
+                read_all(&stream[..length]).is_err(),
+                "{length} bytes passed"
+            );
         }
         let mut claims = MAGIC.to_le_bytes().to_vec();
         claims.extend(u32::MAX.to_le_bytes());
-        assert!(read_all(&claims).unwrap_err().to_string().contains("longer"));
+        assert!(
+            read_all(&claims)
+                .unwrap_err()
+                .to_string()
+                .contains("longer")
+        );
         let too_large = packed(&[&vec![0; BLOCK_LIMIT + 1]]);
         assert!(read_all(&too_large).is_err());
     }

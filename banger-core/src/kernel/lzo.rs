@@ -366,7 +366,10 @@ mod tests {
         let stream = hex::decode(PACKED).unwrap();
         assert_eq!(read_all(&stream).unwrap(), text());
         for length in [0, 8, 30, 60, stream.len() / 2, stream.len() - 1] {
-            assert!(read_all(&stream[..length]).is_err(), "{length} bytes passed");
+            assert!(
+                read_all(&stream[..length]).is_err(),
+                "{length} bytes passed"
+            );
         }
     }
 
@@ -376,7 +379,7 @@ mod tests {
         let error = decompress(&[18, b'a', 0x40, 0xff, 17, 0, 0], 4).unwrap_err();
         assert!(error.to_string().contains("before its block"), "{error}");
         // a literal run that goes on for ever
-        assert!(decompress(&[0; 100_000], 100).is_err());
+        assert!(decompress(&[0; 1000], 100).is_err());
     }
 
     proptest! {

@@ -126,7 +126,10 @@ mod tests {
             &[&long],
         ];
         for components in refused {
-            assert!(TreePath::of(components).is_err(), "{components:?} was accepted");
+            assert!(
+                TreePath::of(components).is_err(),
+                "{components:?} was accepted"
+            );
         }
     }
 

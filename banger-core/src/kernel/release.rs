@@ -17,7 +17,10 @@ pub(crate) fn is_release(text: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'+' | b'~');
     text.len() <= MAX_LENGTH
-        && text.bytes().next().is_some_and(|first| first.is_ascii_digit())
+        && text
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_digit())
         && text.bytes().all(allowed)
 }
 
@@ -75,7 +78,11 @@ mod tests {
 
     #[test]
     fn releases_are_told_from_paths_and_formats() {
-        for text in ["6.1.0-48-cloud-amd64", "6.12.57+deb13-amd64", "5.10.0_rc1~x"] {
+        for text in [
+            "6.1.0-48-cloud-amd64",
+            "6.12.57+deb13-amd64",
+            "5.10.0_rc1~x",
+        ] {
             assert!(is_release(text), "{text:?}");
         }
         let long = "6".repeat(65);
@@ -87,7 +94,13 @@ mod tests {
     #[test]
     fn the_banner_is_found_across_chunks() {
         let banner = b"Linux version 6.1.0-48-cloud-amd64 (builder) #1 SMP\n";
-        for start in [0, 100, CHUNK_LENGTH - 20, CHUNK_LENGTH, 3 * CHUNK_LENGTH - 5] {
+        for start in [
+            0,
+            100,
+            CHUNK_LENGTH - 20,
+            CHUNK_LENGTH,
+            3 * CHUNK_LENGTH - 5,
+        ] {
             let mut image = vec![0; start];
             image.extend(banner);
             let found = find_banner(&image[..]).unwrap();

@@ -190,12 +190,13 @@ mod tests {
 
     #[test]
     fn entries_come_back_with_long_names_and_without_reading_content() {
-        let long = format!("{}/file", "directory/".repeat(30));
+        let long = format!("{}file", "directory/".repeat(30));
         let large = vec![5; 100_000];
         let archive = archive(&[("a", b"content"), (&long, &large), ("empty", b"")]);
         let entries = read_all(&archive).unwrap();
         assert_eq!(entries[0], ("a".to_owned(), b"content".to_vec()));
-        assert_eq!(entries[1], (long.replace("//", "/"), large));
+        assert_eq!(entries[1].0, long);
+        assert!(entries[1].1 == large, "content differs");
         assert_eq!(entries[2].1, b"");
         let mut reader = TarReader::new(&archive[..]);
         let mut count = 0;
@@ -209,7 +210,10 @@ mod tests {
     fn archives_that_end_early_are_refused() {
         let archive = archive(&[("a", b"content"), ("b", &[1; 600])]);
         for length in [0, 100, 512, 515, 1024, 1536, 1600, 2560] {
-            assert!(read_all(&archive[..length]).is_err(), "{length} bytes passed");
+            assert!(
+                read_all(&archive[..length]).is_err(),
+                "{length} bytes passed"
+            );
         }
     }
 

@@ -65,11 +65,7 @@ pub(crate) fn pour(
 
 /// Writes all of `source`, at most `limit` bytes, to a file at `path` that
 /// must not exist. The file is not synced.
-pub(crate) fn write_new_file(
-    source: impl Read,
-    path: &Utf8Path,
-    limit: u64,
-) -> Result<u64, Fault> {
+pub(crate) fn write_new_file(source: impl Read, path: &Utf8Path, limit: u64) -> Result<u64, Fault> {
     let mut file = File::create_new(path).at("create", path)?;
     pour(source, &mut file, path, limit)
 }

@@ -120,11 +120,7 @@ impl KernelFile {
     /// The packed kernel. All forms but gzip, which ends with its length
     /// anyway, are followed by the inflated length (Linux
     /// `scripts/Makefile.lib`, `size_append`).
-    fn payload(
-        &self,
-        place: &Range<u64>,
-        cancelled: &CancellationToken,
-    ) -> Result<Content, Fault> {
+    fn payload(&self, place: &Range<u64>, cancelled: &CancellationToken) -> Result<Content, Fault> {
         let magic = self.bytes_at(place.start, Compression::MAGIC_LENGTH)?;
         let compression = Compression::of_magic(&magic).ok_or_else(|| {
             self.malformed(&format!(
@@ -202,7 +198,10 @@ fn form_of(start: &[u8], file_length: u64) -> Result<Form, String> {
         elf::architecture(start).map(|_| Form::Elf)
     } else if bzimage::is_bzimage(start) {
         bzimage::parse(start, file_length).map(Form::BzImage)
-    } else if start.get(offset..).is_some_and(|rest| rest.starts_with(magic)) {
+    } else if start
+        .get(offset..)
+        .is_some_and(|rest| rest.starts_with(magic))
+    {
         Err("it is an arm64 Image, which is not supported: give an ELF vmlinux".to_owned())
     } else {
         Err("it is neither an ELF vmlinux nor a bzImage".to_owned())
