@@ -2,8 +2,5 @@
 //! folder does not see new files by itself.
 
 fn main() {
-    #[expect(clippy::print_stdout, reason = "how a build script speaks to cargo")]
-    {
-        println!("cargo:rerun-if-changed=migrations");
-    }
+    println!("cargo:rerun-if-changed=migrations");
 }
