@@ -33,7 +33,7 @@ impl Staging {
         if let Some(parent) = target.parent() {
             create_directory(parent)?;
         }
-        let path = staging_path(target);
+        let path = Self::path_for(target);
         fs::create_dir(&path).at("create directory", &path)?;
         match FileLock::try_acquire_directory(&path)? {
             Some(lock) => Ok(Self {
@@ -74,6 +74,12 @@ impl Staging {
         self.target.parent().map_or(Ok(()), sync_directory)
     }
 
+    /// Where the files for `target` are put until it is published.
+    #[must_use]
+    pub fn path_for(target: &Utf8Path) -> Utf8PathBuf {
+        Utf8PathBuf::from(format!("{target}.{SUFFIX}"))
+    }
+
     /// Whether a file name is that of a directory in the making.
     #[must_use]
     pub fn is_staging_name(name: &str) -> bool {
@@ -104,10 +110,6 @@ impl Drop for Staging {
             tracing::warn!(%error, "a staging directory is left for the next reconcile");
         }
     }
-}
-
-fn staging_path(target: &Utf8Path) -> Utf8PathBuf {
-    Utf8PathBuf::from(format!("{target}.{SUFFIX}"))
 }
 
 fn entries(parent: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {

@@ -27,6 +27,7 @@ pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
+pub(crate) use validate::{kernel_problems, settle};
 
 /// What to pull, and how to make an image of it.
 #[derive(Clone, Debug, PartialEq, Eq)]

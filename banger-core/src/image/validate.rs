@@ -73,7 +73,8 @@ pub fn validate_register_paths(
     settle(problems)
 }
 
-fn settle(problems: Vec<PathProblem>) -> Result<(), ValidationError> {
+/// No problem, or all of them.
+pub(crate) fn settle(problems: Vec<PathProblem>) -> Result<(), ValidationError> {
     if problems.is_empty() {
         Ok(())
     } else {
@@ -81,7 +82,8 @@ fn settle(problems: Vec<PathProblem>) -> Result<(), ValidationError> {
     }
 }
 
-fn kernel_problems(boot: &BootArtifacts) -> Vec<PathProblem> {
+/// What is wrong with a kernel triple.
+pub(crate) fn kernel_problems(boot: &BootArtifacts) -> Vec<PathProblem> {
     let kernel = file_problem(
         "kernel",
         &boot.kernel,

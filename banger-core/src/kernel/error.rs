@@ -60,6 +60,18 @@ pub enum ImportKernelError {
         /// The name.
         name: KernelName,
     },
+    /// The name is one that banger's own working directories have.
+    #[error("kernel name {name} is reserved: choose one that does not end in .staging")]
+    ReservedName {
+        /// The name.
+        name: KernelName,
+    },
+    /// Somebody else imports a kernel under that name now.
+    #[error("kernel {name} is being imported by another process")]
+    Busy {
+        /// The name.
+        name: KernelName,
+    },
     /// The source's release does not make a valid name.
     #[error("no kernel name can be made from release {release:?}: give one")]
     NoDefaultName {
@@ -99,9 +111,6 @@ pub enum ImportKernelError {
     /// The store failed.
     #[error("failed to record the kernel")]
     Store(#[source] StoreError),
-    /// The caller gave it up.
-    #[error("the import was cancelled")]
-    Cancelled,
 }
 
 impl ImportKernelError {
@@ -110,13 +119,15 @@ impl ImportKernelError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
-            Self::NoDefaultName { .. } | Self::NoKernel { .. } => ErrorKind::InvalidInput,
+            Self::Busy { .. } => ErrorKind::Conflict,
+            Self::ReservedName { .. } | Self::NoDefaultName { .. } | Self::NoKernel { .. } => {
+                ErrorKind::InvalidInput
+            }
             Self::Malformed { .. } => ErrorKind::Corrupt,
             Self::Fetch { source, .. } => source.kind(),
             Self::Io(error) => error.kind(),
             Self::Lock(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Cancelled => ErrorKind::Cancelled,
         }
     }
 }
@@ -191,6 +202,33 @@ impl DeleteKernelError {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Io { source, .. } => source.kind(),
+            Self::Lock(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// What crashes left could not be repaired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileKernelsError {
+    /// A directory could not be read or removed.
+    #[error("failed to repair the kernels' directory")]
+    Io(#[source] PathError),
+    /// A lock could not be taken.
+    #[error("failed to repair the kernels' directory")]
+    Lock(#[source] LockError),
+    /// The store failed.
+    #[error("failed to repair the kernels' directory")]
+    Store(#[source] StoreError),
+}
+
+impl ReconcileKernelsError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io(error) => error.kind(),
             Self::Lock(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }

@@ -6,8 +6,30 @@
 //! Entry points: [`KernelResolver`], [`LocalKernelResolver`],
 //! [`KernelSource`], [`KernelSelection`].
 
+mod apt;
+mod ar;
+mod bzimage;
+mod deb;
+mod directory;
+pub(crate) mod elf;
 mod error;
+mod fault;
+pub(crate) mod inflate;
+mod local;
+mod lz4_legacy;
+mod lzo;
+mod manifest;
+mod module_tree;
+mod owned_task;
+mod read_at;
+mod release;
+mod resolve;
 mod selection;
+mod shelf;
+mod stage;
+mod tarball;
+mod transfer;
+mod vmlinux;
 
 use async_trait::async_trait;
 
@@ -16,7 +38,11 @@ use crate::{
     progress::ProgressSink,
 };
 
-pub use error::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError};
+pub use error::{
+    DeleteKernelError, ImportKernelError, KernelQueryError, ReconcileKernelsError,
+    ResolveKernelError,
+};
+pub use local::LocalKernelResolver;
 pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourceParseError};
 
 /// Keeps kernels and answers which files a kernel selection means.

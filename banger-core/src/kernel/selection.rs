@@ -1,6 +1,6 @@
 //! How users say which kernel they mean and where one comes from.
 
-use std::str::FromStr;
+use std::{fmt, str::FromStr};
 
 use camino::Utf8PathBuf;
 
@@ -48,6 +48,18 @@ pub enum KernelSource {
     AptPackage(String),
     /// A `vmlinux` or `bzImage` file.
     File(Utf8PathBuf),
+}
+
+impl fmt::Display for KernelSource {
+    /// The text it is parsed from.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => write!(f, "dir:{path}"),
+            Self::DebFile(path) => write!(f, "deb:{path}"),
+            Self::AptPackage(package) => write!(f, "apt:{package}"),
+            Self::File(path) => write!(f, "{path}"),
+        }
+    }
 }
 
 /// A text that names no kernel source.
@@ -112,6 +124,7 @@ mod tests {
             ("./a:b", KernelSource::File("./a:b".into())),
         ];
         for (text, source) in cases {
+            assert_eq!(source.to_string(), text);
             assert_eq!(text.parse(), Ok(source), "{text}");
         }
         for text in ["", "dir:", "apt:-oX=y", "apt:x y", "ftp:x"] {
