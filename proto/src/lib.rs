@@ -24,6 +24,7 @@ pub mod guest {
         unreachable_pub,
         clippy::pedantic,
         clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         clippy::use_self,
         reason = "generated code"
     )]
@@ -40,6 +41,7 @@ pub mod monitor {
         unreachable_pub,
         clippy::pedantic,
         clippy::allow_attributes,
+        clippy::allow_attributes_without_reason,
         clippy::use_self,
         reason = "generated code"
     )]

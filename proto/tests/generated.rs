@@ -3,6 +3,8 @@
 //! With `BANGER_CODEGEN=write` (set by `cargo xtask codegen`) the files are
 //! written instead of compared.
 
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
 use std::{fs, path::Path};
 
 const PROTOS: [&str; 3] = [

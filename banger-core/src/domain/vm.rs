@@ -71,6 +71,9 @@ pub enum BackendKind {
 }
 
 impl BackendKind {
+    /// Every backend.
+    pub const ALL: [Self; 1] = [Self::Qemu];
+
     /// The backend's name, as users write it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -72,6 +72,22 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Names what a statement was for.
+    pub(super) fn query(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        move |source| Self::Query {
+            action,
+            source: source.into(),
+        }
+    }
+
+    /// A column that holds no valid value.
+    pub(super) fn damaged(object: &str, problem: &impl std::fmt::Display) -> Self {
+        Self::Damaged {
+            object: object.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+
     /// The classification of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -81,6 +97,37 @@ impl StoreError {
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Io(error) => error.kind(),
             Self::Lock(error) => error.kind(),
+        }
+    }
+}
+
+/// A record could not be added.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InsertError {
+    /// Its name or id is taken.
+    #[error("a record of that name exists already")]
+    Taken,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl InsertError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Taken => ErrorKind::AlreadyExists,
+            Self::Store(error) => error.kind(),
+        }
+    }
+
+    /// Tells a taken name from a failing database.
+    pub(super) fn of(action: &'static str) -> impl Fn(sqlx::Error) -> Self {
+        move |error| match error.as_database_error() {
+            Some(database) if database.is_unique_violation() => Self::Taken,
+            _ => Self::Store(StoreError::query(action)(error)),
         }
     }
 }

@@ -1,0 +1,229 @@
+//! Image records.
+
+use serde::{Deserialize, Serialize};
+use sqlx::FromRow;
+
+use super::{
+    Found, InsertError, Store, StoreError,
+    row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
+};
+use crate::domain::{
+    BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ImageSizes, RunConfig, Selector, VmName,
+};
+
+#[derive(FromRow)]
+struct ImageRow {
+    id: String,
+    name: String,
+    artifact_dir: Option<String>,
+    rootfs_path: String,
+    kernel_path: String,
+    initrd_path: Option<String>,
+    modules_dir: Option<String>,
+    kernel_name: Option<String>,
+    source_kind: String,
+    source: Option<String>,
+    source_digest: Option<String>,
+    run_config: String,
+    apparent_bytes: i64,
+    on_disk_bytes: i64,
+    packages_sha256: Option<String>,
+    created_at: i64,
+    updated_at: i64,
+}
+
+/// The run configuration as the column holds it.
+#[derive(Serialize, Deserialize)]
+struct RunConfigColumn {
+    entrypoint: Vec<String>,
+    cmd: Vec<String>,
+    env: Vec<String>,
+    user: String,
+    working_directory: String,
+}
+
+impl Store {
+    /// Adds an image.
+    pub async fn insert_image(&self, image: &Image) -> Result<(), InsertError> {
+        let row = ImageRow::try_from(image)?;
+        let failed = InsertError::of("record an image");
+        let mut transaction = self.write().await?;
+        sqlx::query(
+            "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
+             kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
+             packages_sha256, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(row.id)
+        .bind(row.name)
+        .bind(row.artifact_dir)
+        .bind(row.rootfs_path)
+        .bind(row.kernel_path)
+        .bind(row.initrd_path)
+        .bind(row.modules_dir)
+        .bind(row.kernel_name)
+        .bind(row.source_kind)
+        .bind(row.source)
+        .bind(row.source_digest)
+        .bind(row.run_config)
+        .bind(row.apparent_bytes)
+        .bind(row.on_disk_bytes)
+        .bind(row.packages_sha256)
+        .bind(row.created_at)
+        .bind(row.updated_at)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Every image, by name.
+    pub async fn images(&self) -> Result<Vec<Image>, StoreError> {
+        let rows: Vec<ImageRow> = sqlx::query_as("SELECT * FROM images ORDER BY name")
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::query("read the records of images"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// The image a selector means.
+    pub async fn find_image(&self, selector: &Selector) -> Result<Found<Image>, StoreError> {
+        let rows: Vec<ImageRow> = sqlx::query_as(
+            "SELECT * FROM images WHERE name = ?1 OR id = ?1 \
+             OR (?2 AND (id LIKE ?1 || '%' OR id LIKE '%' || ?1)) ORDER BY name = ?1 DESC, id = ?1 DESC LIMIT 2",
+        )
+        .bind(selector.as_str())
+        .bind(selector.may_be_id_part())
+        .fetch_all(&self.reader)
+        .await
+        .map_err(StoreError::query("look up an image"))?;
+        let exact = |row: &ImageRow| row.name == selector.as_str() || row.id == selector.as_str();
+        Found::choose(rows, exact).try_map(TryInto::try_into)
+    }
+
+    /// Removes an image's record; answers whether there was one. Fails while a
+    /// VM uses it.
+    pub async fn delete_image(&self, id: ImageId) -> Result<bool, StoreError> {
+        let failed = StoreError::query("delete an image's record");
+        let mut transaction = self.write().await?;
+        let done = sqlx::query("DELETE FROM images WHERE id = ?")
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() != 0)
+    }
+
+    /// The VMs that use an image, by name.
+    pub async fn vms_of_image(&self, id: ImageId) -> Result<Vec<VmName>, StoreError> {
+        let names: Vec<String> =
+            sqlx::query_scalar("SELECT name FROM vms WHERE image_id = ? ORDER BY name")
+                .bind(id.to_string())
+                .fetch_all(&self.reader)
+                .await
+                .map_err(StoreError::query("find the VMs of an image"))?;
+        names.iter().map(|name| parse("a VM", name)).collect()
+    }
+}
+
+impl TryFrom<&Image> for ImageRow {
+    type Error = StoreError;
+
+    fn try_from(image: &Image) -> Result<Self, StoreError> {
+        let (source_kind, source, source_digest) = origin_columns(&image.origin);
+        Ok(Self {
+            id: image.id.to_string(),
+            name: image.name.to_string(),
+            artifact_dir: image.artifact_directory.as_ref().map(ToString::to_string),
+            rootfs_path: image.rootfs.to_string(),
+            kernel_path: image.boot.kernel.to_string(),
+            initrd_path: image.boot.initrd.as_ref().map(ToString::to_string),
+            modules_dir: image.boot.modules.as_ref().map(ToString::to_string),
+            kernel_name: image.kernel.as_ref().map(ToString::to_string),
+            source_kind: source_kind.to_owned(),
+            source,
+            source_digest,
+            run_config: run_config_column(&image.name, &image.run_config)?,
+            apparent_bytes: from_bytes(image.sizes.apparent),
+            on_disk_bytes: from_bytes(image.sizes.on_disk),
+            packages_sha256: image.package_hash.clone(),
+            created_at: from_time(image.created),
+            updated_at: from_time(image.updated),
+        })
+    }
+}
+
+impl TryFrom<ImageRow> for Image {
+    type Error = StoreError;
+
+    fn try_from(row: ImageRow) -> Result<Self, StoreError> {
+        let object = format!("image {}", row.name);
+        Ok(Self {
+            id: parse(&object, &row.id)?,
+            name: parse(&object, &row.name)?,
+            origin: origin(&object, &row)?,
+            kernel: parse_optional(&object, row.kernel_name.as_deref())?,
+            run_config: run_config(&object, &row.run_config)?,
+            sizes: ImageSizes {
+                apparent: to_bytes(&object, row.apparent_bytes)?,
+                on_disk: to_bytes(&object, row.on_disk_bytes)?,
+            },
+            artifact_directory: row.artifact_dir.map(Into::into),
+            rootfs: row.rootfs_path.into(),
+            boot: BootArtifacts {
+                kernel: row.kernel_path.into(),
+                initrd: row.initrd_path.map(Into::into),
+                modules: row.modules_dir.map(Into::into),
+            },
+            package_hash: row.packages_sha256,
+            created: to_time(row.created_at),
+            updated: to_time(row.updated_at),
+        })
+    }
+}
+
+fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option<String>) {
+    match origin {
+        ImageOrigin::Registered => ("registered", None, None),
+        ImageOrigin::Oci {
+            reference,
+            manifest,
+        } => ("oci", Some(reference.clone()), Some(manifest.to_string())),
+    }
+}
+
+fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
+    match (row.source_kind.as_str(), &row.source, &row.source_digest) {
+        ("registered", None, None) => Ok(ImageOrigin::Registered),
+        ("oci", Some(reference), Some(digest)) => Ok(ImageOrigin::Oci {
+            reference: reference.clone(),
+            manifest: parse(object, digest)?,
+        }),
+        (kind, ..) => Err(StoreError::damaged(
+            object,
+            &format!("source {kind:?} is not valid"),
+        )),
+    }
+}
+
+fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, StoreError> {
+    let column = RunConfigColumn {
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        env: config.env.clone(),
+        user: config.user.clone(),
+        working_directory: config.working_directory.clone(),
+    };
+    to_json(&format!("image {name}"), &column)
+}
+
+fn run_config(object: &str, column: &str) -> Result<RunConfig, StoreError> {
+    let column: RunConfigColumn = from_json(object, column)?;
+    Ok(RunConfig {
+        entrypoint: column.entrypoint,
+        cmd: column.cmd,
+        env: column.env,
+        user: column.user,
+        working_directory: column.working_directory,
+    })
+}

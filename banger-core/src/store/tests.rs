@@ -1,0 +1,322 @@
+//! The store against real SQLite files.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use camino::{Utf8Path, Utf8PathBuf};
+use sqlx::{Connection as _, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
+use tempfile::TempDir;
+
+use super::{Found, InsertError, Store, StoreError, connection::MIGRATOR};
+use crate::{
+    directories::Directories,
+    domain::{
+        BackendChoice, BackendKind, BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin,
+        ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Selector, Vm, VmExit, VmId,
+        VmSpec, VmState,
+    },
+};
+
+fn directories(scratch: &TempDir) -> Directories {
+    let root = Utf8Path::from_path(scratch.path()).unwrap();
+    Directories {
+        state: root.join("state"),
+        cache: root.join("cache"),
+        runtime: root.join("run"),
+    }
+}
+
+fn time(seconds: u64) -> std::time::SystemTime {
+    std::time::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn kernel() -> Kernel {
+    let directory = Utf8PathBuf::from("/k/linux");
+    Kernel {
+        name: "linux".parse().unwrap(),
+        distribution: Some("debian".into()),
+        architecture: "x86_64".into(),
+        version: "6.1.0".into(),
+        sha256: Digest::of(b"kernel"),
+        origin: KernelOrigin::AptPackage("linux-image-cloud-amd64".into()),
+        boot: BootArtifacts {
+            kernel: directory.join("vmlinux"),
+            initrd: None,
+            modules: Some(directory.join("modules")),
+        },
+        directory,
+        imported: time(5),
+    }
+}
+
+fn image(name: &str) -> Image {
+    let id = ImageId::generate();
+    Image {
+        id,
+        name: name.parse().unwrap(),
+        artifact_directory: Some(format!("/i/{id}").into()),
+        rootfs: format!("/i/{id}/rootfs.ext4").into(),
+        boot: kernel().boot,
+        kernel: Some("linux".parse().unwrap()),
+        origin: ImageOrigin::Oci {
+            reference: "oci:/x:y".into(),
+            manifest: Digest::of(b"m"),
+        },
+        run_config: RunConfig {
+            cmd: vec!["sh".into()],
+            user: "1:2".into(),
+            ..RunConfig::default()
+        },
+        sizes: ImageSizes {
+            apparent: Bytes::from_mib(1024),
+            on_disk: Bytes::from_mib(100),
+        },
+        package_hash: None,
+        created: time(10),
+        updated: time(11),
+    }
+}
+
+fn vm(name: &str, image: ImageId) -> Vm {
+    Vm {
+        id: VmId::generate(),
+        name: name.parse().unwrap(),
+        image,
+        spec: VmSpec {
+            vcpus: 2,
+            memory: Bytes::from_mib(512),
+            root_disk: RootDiskMode::Overlay,
+            disk_size: Bytes::from_mib(2048),
+            backend: Some(BackendKind::Qemu),
+            remove_on_stop: true,
+            labels: BTreeMap::from([("team".into(), "blue".into())]),
+        },
+        state: VmState::Creating,
+        reason: "being created".into(),
+        backend: None,
+        boot_id: None,
+        exit: None,
+        created: time(20),
+        started: None,
+        stopped: None,
+        generation: 1,
+    }
+}
+
+#[tokio::test]
+async fn records_come_back_as_they_went_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    let (kernel, image) = (kernel(), image("debian"));
+    store.insert_kernel(&kernel).await.unwrap();
+    store.insert_image(&image).await.unwrap();
+    let vm = vm("one", image.id);
+    store.insert_vm(&vm).await.unwrap();
+    assert_eq!(store.kernel(&kernel.name).await.unwrap(), Some(kernel.clone()));
+    assert_eq!(store.kernels().await.unwrap(), [kernel]);
+    assert_eq!(store.images().await.unwrap(), [image]);
+    assert_eq!(store.vms().await.unwrap(), [vm]);
+}
+
+#[tokio::test]
+async fn an_update_raises_the_generation_and_keeps_every_field() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let image = image("debian");
+    store.insert_image(&image).await.unwrap();
+    let mut vm = vm("one", image.id);
+    store.insert_vm(&vm).await.unwrap();
+    for state in VmState::ALL {
+        vm.state = state;
+        vm.backend = Some(BackendChoice {
+            kind: BackendKind::Qemu,
+            reason: "no KVM".into(),
+        });
+        vm.exit = Some(VmExit::VmmDied("signal 9".into()));
+        vm.started = Some(time(30));
+        let stored = store.update_vm(&vm).await.unwrap();
+        vm.generation += 1;
+        assert_eq!(stored, vm);
+    }
+    assert_eq!(store.vm(vm.id).await.unwrap(), Some(vm));
+}
+
+#[tokio::test]
+async fn taken_names_and_used_records_are_refused() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let first = image("debian");
+    store.insert_image(&first).await.unwrap();
+    let vm = vm("one", first.id);
+    store.insert_vm(&vm).await.unwrap();
+    assert!(matches!(
+        store.insert_image(&image("debian")).await,
+        Err(InsertError::Taken)
+    ));
+    assert!(matches!(
+        store.insert_kernel(&kernel()).await,
+        Err(InsertError::Taken)
+    ));
+    assert!(store.delete_image(first.id).await.is_err());
+    assert!(store.delete_kernel(&kernel().name).await.is_err());
+    assert_eq!(store.vms_of_image(first.id).await.unwrap(), [vm.name]);
+    assert!(store.delete_vm(vm.id).await.unwrap());
+    assert!(store.delete_image(first.id).await.unwrap());
+    assert!(!store.delete_image(first.id).await.unwrap());
+}
+
+#[tokio::test]
+async fn selectors_find_by_name_id_and_unique_part() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let image = image("debian");
+    store.insert_image(&image).await.unwrap();
+    let shadow = super::tests::image(&image.id.short());
+    store.insert_image(&shadow).await.unwrap();
+    let find = async |text: &str| store.find_image(&Selector::from(text)).await.unwrap();
+    assert_eq!(find("debian").await, Found::One(image.clone()));
+    assert_eq!(find(&image.id.to_string()).await, Found::One(image.clone()));
+    assert_eq!(
+        find(&image.id.to_string()[24..]).await,
+        Found::One(shadow),
+        "a name wins"
+    );
+    assert_eq!(
+        find(&image.id.to_string()[28..]).await,
+        Found::One(image.clone())
+    );
+    assert_eq!(find(&image.id.to_string()[..4]).await, Found::Several);
+    assert_eq!(find("nothing").await, Found::None);
+    assert_eq!(find("%%%%").await, Found::None);
+}
+
+/// Applies the first `count` migrations only, as an older banger did.
+async fn migrate_partly(directories: &Directories, count: usize) -> SqliteConnection {
+    std::fs::create_dir_all(&directories.state).unwrap();
+    let options = SqliteConnectOptions::new()
+        .filename(directories.database())
+        .create_if_missing(true);
+    let mut connection = SqliteConnection::connect_with(&options).await.unwrap();
+    let migrations = MIGRATOR.iter().take(count).cloned().collect::<Vec<_>>();
+    let older = Migrator {
+        migrations: migrations.into(),
+        ..Migrator::DEFAULT
+    };
+    older.run(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn a_populated_version_1_file_keeps_every_row_and_loses_the_docker_column() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directories = directories(&scratch);
+    let mut old = migrate_partly(&directories, 1).await;
+    let id = ImageId::generate();
+    sqlx::query(
+        "INSERT INTO images (id, name, rootfs_path, kernel_path, source_kind, run_config, apparent_bytes, \
+         on_disk_bytes, docker, created_at, updated_at) VALUES (?, 'old', '/r', '/k', 'registered', \
+         '{\"entrypoint\":[],\"cmd\":[\"sh\"],\"env\":[],\"user\":\"\",\"working_directory\":\"\"}', 7, 5, 1, 1, 2)",
+    )
+    .bind(id.to_string())
+    .execute(&mut old)
+    .await
+    .unwrap();
+    old.close().await.unwrap();
+
+    let store = Store::open(&directories).await.unwrap();
+    let images = store.images().await.unwrap();
+    assert_eq!(images.len(), 1);
+    assert_eq!((images[0].id, images[0].name.as_str()), (id, "old"));
+    assert_eq!(images[0].run_config.cmd, ["sh"]);
+    assert!(!images[0].is_managed());
+    let columns: Vec<String> = sqlx::query_scalar("SELECT name FROM pragma_table_info('images')")
+        .fetch_all(&store.reader)
+        .await
+        .unwrap();
+    assert!(columns.contains(&"rootfs_path".to_owned()) && !columns.contains(&"docker".to_owned()));
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_alone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directories = directories(&scratch);
+    let store = Store::open(&directories).await.unwrap();
+    sqlx::query(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'of the future', TRUE, x'00', 0)",
+    )
+    .execute(&store.writer)
+    .await
+    .unwrap();
+    let refused = Store::open(&directories).await.unwrap_err();
+    assert!(
+        matches!(refused, StoreError::TooNew { found: 9999, .. }),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn every_connection_has_the_same_pragmas() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    for pool in [&store.reader, &store.writer] {
+        let mut connections = Vec::new();
+        for _ in 0..pool.options().get_max_connections() {
+            connections.push(pool.acquire().await.unwrap());
+        }
+        for connection in &mut connections {
+            let foreign_keys: i64 = sqlx::query_scalar("PRAGMA foreign_keys")
+                .fetch_one(&mut **connection)
+                .await
+                .unwrap();
+            let journal: String = sqlx::query_scalar("PRAGMA journal_mode")
+                .fetch_one(&mut **connection)
+                .await
+                .unwrap();
+            let synchronous: i64 = sqlx::query_scalar("PRAGMA synchronous")
+                .fetch_one(&mut **connection)
+                .await
+                .unwrap();
+            assert_eq!((foreign_keys, journal.as_str(), synchronous), (1, "wal", 2));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_open_and_migrate_at_once() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directories = directories(&scratch);
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..8 {
+        let directories = directories.clone();
+        tasks.spawn(async move {
+            let store = Store::open(&directories).await.unwrap();
+            let mut image = image(&format!("image-{number}"));
+            image.kernel = None;
+            store.insert_image(&image).await.unwrap();
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let store = Store::open(&directories).await.unwrap();
+    assert_eq!(store.images().await.unwrap().len(), 8);
+}
+
+#[tokio::test]
+async fn the_states_of_the_schema_are_those_of_the_code() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    let schema: String = sqlx::query_scalar("SELECT sql FROM sqlite_schema WHERE name = 'vms'")
+        .fetch_one(&store.reader)
+        .await
+        .unwrap();
+    for state in VmState::ALL {
+        assert!(
+            schema.contains(&format!("'{}'", state.as_str())),
+            "{state:?}"
+        );
+    }
+}

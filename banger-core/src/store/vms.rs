@@ -1,0 +1,289 @@
+//! VM records.
+
+use std::collections::BTreeMap;
+
+use sqlx::FromRow;
+
+use super::{
+    Found, InsertError, Store, StoreError,
+    row::{from_bytes, from_json, from_time, parse, to_bytes, to_json, to_time},
+};
+use crate::domain::{
+    BackendChoice, BackendKind, RootDiskMode, Selector, Vm, VmExit, VmId, VmSpec, VmState,
+};
+
+#[derive(FromRow)]
+struct VmRow {
+    id: String,
+    name: String,
+    image_id: String,
+    vcpus: u32,
+    memory_bytes: i64,
+    root_disk: String,
+    disk_bytes: i64,
+    wanted_backend: Option<String>,
+    remove_on_stop: bool,
+    labels: String,
+    state: String,
+    reason: String,
+    backend: Option<String>,
+    backend_reason: Option<String>,
+    boot_id: Option<String>,
+    exit_kind: Option<String>,
+    exit_detail: Option<String>,
+    created_at: i64,
+    started_at: Option<i64>,
+    stopped_at: Option<i64>,
+    generation: i64,
+}
+
+impl Store {
+    /// Adds a VM; its generation becomes 1.
+    pub async fn insert_vm(&self, vm: &Vm) -> Result<(), InsertError> {
+        let row = VmRow::try_from(vm)?;
+        let failed = InsertError::of("record a VM");
+        let mut transaction = self.write().await?;
+        sqlx::query(
+            "INSERT INTO vms (id, name, image_id, vcpus, memory_bytes, root_disk, disk_bytes, wanted_backend, \
+             remove_on_stop, labels, state, reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(row.id)
+        .bind(row.name)
+        .bind(row.image_id)
+        .bind(row.vcpus)
+        .bind(row.memory_bytes)
+        .bind(row.root_disk)
+        .bind(row.disk_bytes)
+        .bind(row.wanted_backend)
+        .bind(row.remove_on_stop)
+        .bind(row.labels)
+        .bind(row.state)
+        .bind(row.reason)
+        .bind(row.created_at)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    /// Stores what changes in a VM's life (state, reason, backend, boot, exit
+    /// and times) under the next generation, and answers the record as stored.
+    /// The caller is the VM's one writer.
+    pub async fn update_vm(&self, vm: &Vm) -> Result<Vm, StoreError> {
+        let row = VmRow::try_from(vm)?;
+        let failed = StoreError::query("update a VM's record");
+        let mut transaction = self.write().await?;
+        let stored: VmRow = sqlx::query_as(
+            "UPDATE vms SET state = ?, reason = ?, backend = ?, backend_reason = ?, boot_id = ?, exit_kind = ?, \
+             exit_detail = ?, started_at = ?, stopped_at = ?, generation = generation + 1 WHERE id = ? RETURNING *",
+        )
+        .bind(row.state)
+        .bind(row.reason)
+        .bind(row.backend)
+        .bind(row.backend_reason)
+        .bind(row.boot_id)
+        .bind(row.exit_kind)
+        .bind(row.exit_detail)
+        .bind(row.started_at)
+        .bind(row.stopped_at)
+        .bind(row.id)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        stored.try_into()
+    }
+
+    /// Every VM, by name.
+    pub async fn vms(&self) -> Result<Vec<Vm>, StoreError> {
+        let rows: Vec<VmRow> = sqlx::query_as("SELECT * FROM vms ORDER BY name")
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::query("read the records of VMs"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
+    /// The VM with that id.
+    pub async fn vm(&self, id: VmId) -> Result<Option<Vm>, StoreError> {
+        let row: Option<VmRow> = sqlx::query_as("SELECT * FROM vms WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&self.reader)
+            .await
+            .map_err(StoreError::query("read a VM's record"))?;
+        row.map(TryInto::try_into).transpose()
+    }
+
+    /// The VM a selector means.
+    pub async fn find_vm(&self, selector: &Selector) -> Result<Found<Vm>, StoreError> {
+        let rows: Vec<VmRow> = sqlx::query_as(
+            "SELECT * FROM vms WHERE name = ?1 OR id = ?1 \
+             OR (?2 AND (id LIKE ?1 || '%' OR id LIKE '%' || ?1)) ORDER BY name = ?1 DESC, id = ?1 DESC LIMIT 2",
+        )
+        .bind(selector.as_str())
+        .bind(selector.may_be_id_part())
+        .fetch_all(&self.reader)
+        .await
+        .map_err(StoreError::query("look up a VM"))?;
+        let exact = |row: &VmRow| row.name == selector.as_str() || row.id == selector.as_str();
+        Found::choose(rows, exact).try_map(TryInto::try_into)
+    }
+
+    /// Removes a VM's record; answers whether there was one.
+    pub async fn delete_vm(&self, id: VmId) -> Result<bool, StoreError> {
+        let failed = StoreError::query("delete a VM's record");
+        let mut transaction = self.write().await?;
+        let done = sqlx::query("DELETE FROM vms WHERE id = ?")
+            .bind(id.to_string())
+            .execute(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() != 0)
+    }
+}
+
+impl TryFrom<&Vm> for VmRow {
+    type Error = StoreError;
+
+    fn try_from(vm: &Vm) -> Result<Self, StoreError> {
+        let object = format!("VM {}", vm.name);
+        let (exit_kind, exit_detail) = vm.exit.as_ref().map_or((None, None), exit_columns);
+        Ok(Self {
+            id: vm.id.to_string(),
+            name: vm.name.to_string(),
+            image_id: vm.image.to_string(),
+            vcpus: vm.spec.vcpus,
+            memory_bytes: from_bytes(vm.spec.memory),
+            root_disk: root_disk_column(vm.spec.root_disk).to_owned(),
+            disk_bytes: from_bytes(vm.spec.disk_size),
+            wanted_backend: vm.spec.backend.map(|backend| backend.as_str().to_owned()),
+            remove_on_stop: vm.spec.remove_on_stop,
+            labels: to_json(&object, &vm.spec.labels)?,
+            state: vm.state.as_str().to_owned(),
+            reason: vm.reason.clone(),
+            backend: vm
+                .backend
+                .as_ref()
+                .map(|choice| choice.kind.as_str().to_owned()),
+            backend_reason: vm.backend.as_ref().map(|choice| choice.reason.clone()),
+            boot_id: vm.boot_id.clone(),
+            exit_kind: exit_kind.map(str::to_owned),
+            exit_detail,
+            created_at: from_time(vm.created),
+            started_at: vm.started.map(from_time),
+            stopped_at: vm.stopped.map(from_time),
+            generation: i64::try_from(vm.generation).unwrap_or(i64::MAX),
+        })
+    }
+}
+
+impl TryFrom<VmRow> for Vm {
+    type Error = StoreError;
+
+    fn try_from(row: VmRow) -> Result<Self, StoreError> {
+        let object = format!("VM {}", row.name);
+        Ok(Self {
+            id: parse(&object, &row.id)?,
+            name: parse(&object, &row.name)?,
+            image: parse(&object, &row.image_id)?,
+            spec: spec(&object, &row)?,
+            state: state(&object, &row.state)?,
+            backend: backend_choice(&object, row.backend.as_deref(), row.backend_reason)?,
+            exit: exit(&object, row.exit_kind.as_deref(), row.exit_detail)?,
+            reason: row.reason,
+            boot_id: row.boot_id,
+            created: to_time(row.created_at),
+            started: row.started_at.map(to_time),
+            stopped: row.stopped_at.map(to_time),
+            generation: u64::try_from(row.generation).unwrap_or(0),
+        })
+    }
+}
+
+fn spec(object: &str, row: &VmRow) -> Result<VmSpec, StoreError> {
+    let labels: BTreeMap<String, String> = from_json(object, &row.labels)?;
+    Ok(VmSpec {
+        vcpus: row.vcpus,
+        memory: to_bytes(object, row.memory_bytes)?,
+        root_disk: root_disk(object, &row.root_disk)?,
+        disk_size: to_bytes(object, row.disk_bytes)?,
+        backend: row
+            .wanted_backend
+            .as_deref()
+            .map(|name| backend(object, name))
+            .transpose()?,
+        remove_on_stop: row.remove_on_stop,
+        labels,
+    })
+}
+
+const fn root_disk_column(mode: RootDiskMode) -> &'static str {
+    match mode {
+        RootDiskMode::Overlay => "overlay",
+    }
+}
+
+fn root_disk(object: &str, column: &str) -> Result<RootDiskMode, StoreError> {
+    match column {
+        "overlay" => Ok(RootDiskMode::Overlay),
+        _ => Err(StoreError::damaged(
+            object,
+            &format!("root disk mode {column:?} is unknown"),
+        )),
+    }
+}
+
+fn state(object: &str, column: &str) -> Result<VmState, StoreError> {
+    let known = VmState::ALL
+        .into_iter()
+        .find(|state| state.as_str() == column);
+    known.ok_or_else(|| StoreError::damaged(object, &format!("state {column:?} is unknown")))
+}
+
+fn backend(object: &str, column: &str) -> Result<BackendKind, StoreError> {
+    let known = BackendKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == column);
+    known.ok_or_else(|| StoreError::damaged(object, &format!("backend {column:?} is unknown")))
+}
+
+fn backend_choice(
+    object: &str,
+    kind: Option<&str>,
+    reason: Option<String>,
+) -> Result<Option<BackendChoice>, StoreError> {
+    let Some(kind) = kind else { return Ok(None) };
+    Ok(Some(BackendChoice {
+        kind: backend(object, kind)?,
+        reason: reason.unwrap_or_default(),
+    }))
+}
+
+fn exit_columns(exit: &VmExit) -> (Option<&'static str>, Option<String>) {
+    match exit {
+        VmExit::PoweredOff => (Some("powered-off"), None),
+        VmExit::Forced => (Some("forced"), None),
+        VmExit::VmmDied(status) => (Some("vmm-died"), Some(status.clone())),
+        VmExit::MonitorLost => (Some("monitor-lost"), None),
+    }
+}
+
+fn exit(
+    object: &str,
+    kind: Option<&str>,
+    detail: Option<String>,
+) -> Result<Option<VmExit>, StoreError> {
+    Ok(Some(match kind {
+        None => return Ok(None),
+        Some("powered-off") => VmExit::PoweredOff,
+        Some("forced") => VmExit::Forced,
+        Some("vmm-died") => VmExit::VmmDied(detail.unwrap_or_default()),
+        Some("monitor-lost") => VmExit::MonitorLost,
+        Some(kind) => {
+            return Err(StoreError::damaged(
+                object,
+                &format!("exit {kind:?} is unknown"),
+            ));
+        }
+    }))
+}
