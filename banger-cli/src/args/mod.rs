@@ -14,7 +14,7 @@ mod vm;
 use std::ffi::OsString;
 
 use camino::Utf8PathBuf;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::error::CliError;
 
@@ -24,6 +24,9 @@ pub use vm::{
     CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,
     StartArgs, StopArgs, VmCommand,
 };
+
+/// Columns of the reference document.
+const REFERENCE_WIDTH: usize = 100;
 
 /// Turn container images into virtual machines
 ///
@@ -111,7 +114,7 @@ pub fn parse(arguments: &[OsString]) -> Result<Parsed, CliError> {
     match Cli::try_parse_from(arguments) {
         Ok(cli) => Ok(Parsed::Run(Box::new(cli))),
         Err(error) if !error.use_stderr() => Ok(Parsed::Text(error.render().to_string())),
-        Err(error) => Err(usage_error(&error.render().to_string())),
+        Err(error) => Err(usage_error(&error)),
     }
 }
 
@@ -123,23 +126,65 @@ pub fn wants_json(arguments: &[OsString]) -> bool {
 }
 
 /// clap's several lines as one message and one hint.
-fn usage_error(rendered: &str) -> CliError {
-    let rendered = rendered.strip_prefix("error: ").unwrap_or(rendered);
-    let (message, rest) = rendered.split_once("\n\n").unwrap_or((rendered, ""));
-    let tip = rest
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("tip: "));
-    let usage = rest.lines().find_map(|line| line.strip_prefix("Usage: "));
-    let hint = match (tip, usage) {
-        (Some(tip), _) => tip.to_owned(),
-        (None, Some(usage)) => format!("usage: {usage}"),
-        (None, None) => "see `banger --help`".to_owned(),
+fn usage_error(error: &clap::Error) -> CliError {
+    let rendered = error.render().to_string();
+    let (message, rest) = rendered.split_once("\n\n").unwrap_or((&rendered, ""));
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "no command was given"
+        }
+        _ => message.strip_prefix("error: ").unwrap_or(message),
     };
     let message: Vec<&str> = message.split_whitespace().collect();
     CliError::Usage {
         message: message.join(" "),
-        hint: Some(hint),
+        hint: Some(usage_hint(rest)),
     }
+}
+
+fn usage_hint(rest: &str) -> String {
+    let mut lines = rest.lines().map(str::trim);
+    let tip = lines.clone().find_map(|line| line.strip_prefix("tip: "));
+    let usage = lines.find_map(|line| line.strip_prefix("Usage: "));
+    match (tip, usage) {
+        (Some(tip), _) => tip.to_owned(),
+        (None, Some(usage)) => format!("usage: {usage}"),
+        (None, None) => "see `banger --help`".to_owned(),
+    }
+}
+
+/// The help of every command, as a document. Options that every command has
+/// are told once.
+#[must_use]
+pub fn reference() -> String {
+    let mut root = Cli::command().term_width(REFERENCE_WIDTH);
+    root.build();
+    let mut text = "# Command line reference\n".to_owned();
+    text += &section("banger", root.clone());
+    describe_inner(&root, &mut text);
+    text
+}
+
+fn describe_inner(command: &clap::Command, text: &mut String) {
+    for inner in command.get_subcommands() {
+        if inner.get_name() == "help" {
+            continue;
+        }
+        let hide_global = |argument: clap::Arg| {
+            let is_global = argument.is_global_set();
+            argument.hide(is_global)
+        };
+        let name = inner.get_bin_name().unwrap_or_default();
+        *text += &section(name, inner.clone().mut_args(hide_global));
+        describe_inner(inner, text);
+    }
+}
+
+fn section(name: &str, mut command: clap::Command) -> String {
+    let help = command.render_long_help().to_string();
+    let lines: Vec<&str> = help.lines().map(str::trim_end).collect();
+    let help = lines.join("\n");
+    format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end())
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The command line's form.
 
-use clap::CommandFactory as _;
-
 use super::*;
 
 fn words(line: &str) -> Vec<OsString> {
@@ -148,6 +146,26 @@ fn commands_are_taken_word_by_word() {
     ] {
         accepted(line);
     }
+}
+
+#[test]
+fn a_missing_command_is_said_with_the_usage() {
+    for (line, usage) in [
+        ("banger", "usage: banger [OPTIONS] <COMMAND>"),
+        ("banger vm", "usage: banger vm [OPTIONS] <COMMAND>"),
+    ] {
+        let expected = ("no command was given".to_owned(), usage.to_owned());
+        assert_eq!(refused(line), expected);
+    }
+}
+
+#[test]
+fn the_reference_document_is_up_to_date() {
+    let document = include_str!("../../../docs/cli-reference.md");
+    assert!(
+        document == reference(),
+        "write it anew: cargo run -p banger-cli --example reference > docs/cli-reference.md"
+    );
 }
 
 #[test]

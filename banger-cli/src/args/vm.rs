@@ -9,6 +9,12 @@ use super::{KernelArgs, values};
 #[derive(Clone, Debug, Subcommand)]
 pub enum VmCommand {
     /// Run a command in a new VM
+    ///
+    /// IMAGE is the name or id of an image, or a reference, which is pulled
+    /// when it is not here yet. The command's standard output, standard error
+    /// and exit status are banger's; without a command the image's own is run.
+    /// When it ends, the VM is stopped. The first SIGINT, SIGTERM, SIGHUP or
+    /// SIGQUIT is passed to the command, the second stops the VM.
     Run(Box<RunArgs>),
     /// Make a VM without starting it
     Create(CreateArgs),
@@ -17,6 +23,10 @@ pub enum VmCommand {
     /// Stop a VM
     Stop(StopArgs),
     /// Run a command in a running VM
+    ///
+    /// The command's standard output, standard error and exit status are
+    /// banger's. The first SIGINT, SIGTERM, SIGHUP or SIGQUIT is passed to the
+    /// command, the second ends it.
     Exec(ExecArgs),
     /// List VMs
     #[command(visible_aliases = ["ls", "ps"])]
@@ -81,13 +91,6 @@ pub struct ProcessArgs {
 ///
 /// The options of the guest command are refused with `--detach`, which runs none.
 #[derive(Args, Clone, Debug)]
-#[command(
-    long_about = "Run a command in a new VM\n\nIMAGE is the name or id of an image, or a \
-    reference, which is pulled when it is not here yet. The command's standard output, standard \
-    error and exit status are banger's. Without a command the image's own is run. When the command \
-    ends the VM is stopped. The first SIGINT, SIGTERM, SIGHUP or SIGQUIT is passed to the command, the \
-    second stops the VM."
-)]
 pub struct RunArgs {
     /// Name or id of an image, or a reference: HOST/PATH[:TAG], oci:DIR[:TAG]
     #[arg(value_parser = NonEmptyStringValueParser::new())]
@@ -144,11 +147,6 @@ pub struct StopArgs {
 
 /// Arguments of `vm exec`.
 #[derive(Args, Clone, Debug)]
-#[command(
-    long_about = "Run a command in a running VM\n\nThe command's standard output, standard error \
-    and exit status are banger's. The first SIGINT, SIGTERM, SIGHUP or SIGQUIT is passed to the command, \
-    the second ends it."
-)]
 pub struct ExecArgs {
     /// Name, id, or part of an id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
