@@ -41,7 +41,6 @@ use crate::{
     environment::Environment,
     error::{CliError, Report},
     exit::Surface,
-    output::VersionOutput,
     progress::Progress,
     requests::Task,
     services::Services,
@@ -108,7 +107,7 @@ async fn carry_out(
     let mut signals = Signals::listen().map_err(|source| setup("signal handling", source))?;
     let console = Console::of_process().map_err(|source| setup("standard streams", source))?;
     if task == Task::Version {
-        return print_version(&console, style).await;
+        return commands::version(&console, style).await;
     }
     let services = signals.guard(Services::open_local(settings)).await?;
     let context = Context {
@@ -120,15 +119,6 @@ async fn carry_out(
     let result = Box::pin(commands::carry_out(&context, &mut signals, task)).await;
     context.progress.finish();
     result
-}
-
-async fn print_version(console: &Console, style: Style) -> Result<u8, CliError> {
-    let version = VersionOutput {
-        version: env!("CARGO_PKG_VERSION"),
-    };
-    let human = || format!("banger {}\n", version.version);
-    context::print(console, style, &version, human).await?;
-    Ok(exit::SUCCESS)
 }
 
 fn read_settings(flags: &GlobalArgs, environment: &Environment) -> Result<Settings, CliError> {

@@ -8,9 +8,17 @@ mod image;
 mod kernel;
 mod vm;
 
-use crate::{context::Context, error::CliError, exit, requests::Task, signals::Signals};
+use crate::{
+    console::Console,
+    context::{self, Context, Style},
+    error::CliError,
+    exit,
+    output::VersionOutput,
+    requests::{PlainTask, Task},
+    signals::Signals,
+};
 
-/// Carries out a task and answers the exit status. The first ask to end drops
+/// Carries a task out and answers the exit status. The first ask to end drops
 /// it, except where a guest's command gets the signal first.
 pub async fn carry_out(
     context: &Context,
@@ -18,31 +26,41 @@ pub async fn carry_out(
     task: Task,
 ) -> Result<u8, CliError> {
     match task {
-        Task::RunVm(request) => vm::run(context, signals, *request).await,
+        Task::Version => version(&context.console, context.style).await,
+        Task::Run(request) => vm::run(context, signals, *request).await,
         Task::Exec(vm, request) => vm::exec(context, signals, &vm, request).await,
-        task => signals.guard(plain(context, task)).await,
+        Task::Plain(task) => signals.guard(plain(context, task)).await,
     }
 }
 
-/// The tasks that a signal simply ends.
-async fn plain(context: &Context, task: Task) -> Result<u8, CliError> {
+/// Prints the version, which needs no services.
+pub async fn version(console: &Console, style: Style) -> Result<u8, CliError> {
+    let version = VersionOutput {
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let human = || format!("banger {}\n", version.version);
+    context::print(console, style, &version, human).await?;
+    Ok(exit::SUCCESS)
+}
+
+async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
+    use PlainTask as T;
     let done = match task {
-        Task::DeleteImages(images) => return image::delete(context, &images).await,
-        Task::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
-        Task::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
-        Task::PullImage(request) => image::pull(context, request).await,
-        Task::ListImages => image::list(context).await,
-        Task::ShowImage(image) => image::show(context, &image).await,
-        Task::ImportKernel(source, name) => kernel::import(context, &source, name).await,
-        Task::ListKernels => kernel::list(context).await,
-        Task::ShowKernel(name) => kernel::show(context, &name).await,
-        Task::CreateVm(request) => vm::create(context, request).await,
-        Task::StartVm(vm) => vm::start(context, &vm).await,
-        Task::StopVm(vm, grace) => vm::stop(context, &vm, grace).await,
-        Task::ListVms => vm::list(context).await,
-        Task::ShowVm(vm) => vm::show(context, &vm).await,
-        Task::Logs(vm, request) => vm::logs(context, &vm, request).await,
-        Task::Version | Task::RunVm(_) | Task::Exec(..) => Ok(()),
+        T::DeleteImages(images) => return image::delete(context, &images).await,
+        T::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
+        T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
+        T::PullImage(request) => image::pull(context, request).await,
+        T::ListImages => image::list(context).await,
+        T::ShowImage(image) => image::show(context, &image).await,
+        T::ImportKernel(source, name) => kernel::import(context, &source, name).await,
+        T::ListKernels => kernel::list(context).await,
+        T::ShowKernel(name) => kernel::show(context, &name).await,
+        T::CreateVm(request) => vm::create(context, request).await,
+        T::StartVm(vm) => vm::start(context, &vm).await,
+        T::StopVm(vm, grace) => vm::stop(context, &vm, grace).await,
+        T::ListVms => vm::list(context).await,
+        T::ShowVm(vm) => vm::show(context, &vm).await,
+        T::Logs(vm, request) => vm::logs(context, &vm, request).await,
     };
     done.map(|()| exit::SUCCESS)
 }

@@ -7,6 +7,8 @@
 mod image;
 mod vm;
 
+use std::time::Duration;
+
 use banger_core::{
     domain::{KernelName, Selector},
     image::PullRequest,
@@ -29,6 +31,17 @@ pub use vm::{ProcessRequest, RunRequest};
 pub enum Task {
     /// `version`.
     Version,
+    /// `vm run`.
+    Run(Box<RunRequest>),
+    /// `vm exec`.
+    Exec(Selector, ProcessRequest),
+    /// A command that a signal simply ends.
+    Plain(PlainTask),
+}
+
+/// A command that runs nothing in a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlainTask {
     /// `image pull`.
     PullImage(PullRequest),
     /// `image list`.
@@ -45,16 +58,12 @@ pub enum Task {
     ShowKernel(KernelName),
     /// `kernel delete`.
     DeleteKernels(Vec<KernelName>),
-    /// `vm run`.
-    RunVm(Box<RunRequest>),
     /// `vm create`.
     CreateVm(CreateVm),
     /// `vm start`.
     StartVm(Selector),
     /// `vm stop`, with the grace period.
-    StopVm(Selector, std::time::Duration),
-    /// `vm exec`.
-    Exec(Selector, ProcessRequest),
+    StopVm(Selector, Duration),
     /// `vm list`.
     ListVms,
     /// `vm show`.
@@ -70,8 +79,8 @@ impl Task {
     pub fn prepare(command: Command, directory: &Utf8Path) -> Result<Self, CliError> {
         match command {
             Command::Version => Ok(Self::Version),
-            Command::Image(command) => prepare_image(command, directory),
-            Command::Kernel(command) => Ok(prepare_kernel(command, directory)),
+            Command::Image(command) => prepare_image(command, directory).map(Self::Plain),
+            Command::Kernel(command) => Ok(Self::Plain(prepare_kernel(command, directory))),
             Command::Vm(command) => prepare_vm(command, directory),
         }
     }
@@ -80,74 +89,76 @@ impl Task {
     #[must_use]
     pub const fn surface(&self) -> Surface {
         match self {
-            Self::RunVm(_) | Self::Exec(..) => Surface::Guest,
-            _ => Surface::Own,
+            Self::Run(_) | Self::Exec(..) => Surface::Guest,
+            Self::Version | Self::Plain(_) => Surface::Own,
         }
     }
 
     /// Whether the task boots a VM.
     #[must_use]
     pub const fn boots(&self) -> bool {
-        matches!(self, Self::RunVm(_) | Self::StartVm(_))
+        matches!(self, Self::Run(_) | Self::Plain(PlainTask::StartVm(_)))
     }
 
     /// Whether the task needs a terminal.
     #[must_use]
     pub fn needs_terminal(&self) -> bool {
         match self {
-            Self::RunVm(run) => run
+            Self::Run(run) => run
                 .process
                 .as_ref()
                 .is_some_and(|process| process.attachment.terminal),
             Self::Exec(_, process) => process.attachment.terminal,
-            _ => false,
+            Self::Version | Self::Plain(_) => false,
         }
     }
 }
 
-fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<Task, CliError> {
+fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
     Ok(match command {
-        ImageCommand::Pull(args) => Task::PullImage(image::pull(args, directory)?),
-        ImageCommand::List => Task::ListImages,
-        ImageCommand::Show(args) => Task::ShowImage(selector(&args.image)),
-        ImageCommand::Delete(args) => Task::DeleteImages(selectors(&args.images)),
+        ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
+        ImageCommand::List => PlainTask::ListImages,
+        ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
+        ImageCommand::Delete(args) => PlainTask::DeleteImages(selectors(&args.images)),
     })
 }
 
-fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> Task {
+fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> PlainTask {
     match command {
         KernelCommand::Import(args) => {
-            Task::ImportKernel(absolute_source(args.source, directory), args.name)
+            PlainTask::ImportKernel(absolute_source(args.source, directory), args.name)
         }
-        KernelCommand::List => Task::ListKernels,
-        KernelCommand::Show(args) => Task::ShowKernel(args.kernel),
-        KernelCommand::Delete(args) => Task::DeleteKernels(args.kernels),
+        KernelCommand::List => PlainTask::ListKernels,
+        KernelCommand::Show(args) => PlainTask::ShowKernel(args.kernel),
+        KernelCommand::Delete(args) => PlainTask::DeleteKernels(args.kernels),
     }
 }
 
 fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError> {
-    Ok(match command {
-        VmCommand::Run(args) => Task::RunVm(Box::new(vm::run(*args, directory)?)),
-        VmCommand::Create(args) => Task::CreateVm(vm::create(selector(&args.image), args.machine)),
-        VmCommand::Start(args) => Task::StartVm(selector(&args.vm)),
-        VmCommand::Stop(args) => Task::StopVm(
-            selector(&args.vm),
-            std::time::Duration::from_secs(args.grace),
-        ),
+    Ok(Task::Plain(match command {
+        VmCommand::Run(args) => return Ok(Task::Run(Box::new(vm::run(*args, directory)?))),
         VmCommand::Exec(args) => {
-            Task::Exec(selector(&args.vm), vm::process(args.process, args.command))
+            let process = vm::process(args.process, args.command);
+            return Ok(Task::Exec(selector(&args.vm), process));
         }
-        VmCommand::List => Task::ListVms,
-        VmCommand::Show(args) => Task::ShowVm(selector(&args.vm)),
+        VmCommand::Create(args) => {
+            PlainTask::CreateVm(vm::create(selector(&args.image), args.machine))
+        }
+        VmCommand::Start(args) => PlainTask::StartVm(selector(&args.vm)),
+        VmCommand::Stop(args) => {
+            PlainTask::StopVm(selector(&args.vm), Duration::from_secs(args.grace))
+        }
+        VmCommand::List => PlainTask::ListVms,
+        VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
         VmCommand::Logs(args) => {
             let request = LogsRequest {
                 tail: args.tail,
                 follow: args.follow,
             };
-            Task::Logs(selector(&args.vm), request)
+            PlainTask::Logs(selector(&args.vm), request)
         }
-        VmCommand::Delete(args) => Task::DeleteVms(selectors(&args.vms), args.force),
-    })
+        VmCommand::Delete(args) => PlainTask::DeleteVms(selectors(&args.vms), args.force),
+    }))
 }
 
 fn selector(text: &str) -> Selector {

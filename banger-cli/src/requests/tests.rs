@@ -17,14 +17,14 @@ fn prepare(line: &str) -> Result<Task, CliError> {
 
 fn run(line: &str) -> RunRequest {
     match prepare(line).unwrap() {
-        Task::RunVm(run) => *run,
+        Task::Run(run) => *run,
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
 fn paths_become_absolute() {
-    let Task::PullImage(pull) = prepare(
+    let Task::Plain(PlainTask::PullImage(pull)) = prepare(
         "banger image pull oci:./dir:tag --kernel-path k --initrd-path ../i --modules-path /m",
     )
     .unwrap() else {
@@ -40,19 +40,31 @@ fn paths_become_absolute() {
     let import = |source: &str| prepare(&format!("banger kernel import {source}")).unwrap();
     assert_eq!(
         import("dir:k"),
-        Task::ImportKernel(KernelSource::Directory("/work/k".into()), None)
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::Directory("/work/k".into()),
+            None
+        ))
     );
     assert_eq!(
         import("deb:/k"),
-        Task::ImportKernel(KernelSource::DebFile("/k".into()), None)
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::DebFile("/k".into()),
+            None
+        ))
     );
     assert_eq!(
         import("vmlinux"),
-        Task::ImportKernel(KernelSource::File("/work/vmlinux".into()), None)
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::File("/work/vmlinux".into()),
+            None
+        ))
     );
     assert_eq!(
         import("apt:linux"),
-        Task::ImportKernel(KernelSource::AptPackage("linux".into()), None)
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::AptPackage("linux".into()),
+            None
+        ))
     );
 }
 
