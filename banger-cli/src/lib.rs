@@ -90,7 +90,7 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
     let progress = progress(&global, &environment);
     let style = Style {
         json: global.json,
-        quiet: global.quiet,
+        quiet: global.quiet || global.json,
     };
     let result = runtime.block_on(carry_out(settings, task, progress, style));
     runtime.shutdown_timeout(WIND_DOWN);
@@ -143,8 +143,9 @@ fn check_host(task: &Task, settings: &Settings) -> Result<(), CliError> {
     }
 }
 
+/// With `--json`, standard error is for error objects alone.
 fn progress(flags: &GlobalArgs, environment: &Environment) -> Progress {
-    if flags.quiet || environment.no_progress {
+    if flags.quiet || flags.json || environment.no_progress {
         Progress::silent()
     } else if terminal::is_terminal(io::stderr()) {
         Progress::bars()

@@ -58,7 +58,7 @@ pub struct Cli {
 /// Options of every command.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct GlobalArgs {
-    /// Print results, and errors, as JSON
+    /// Print results, and errors, as JSON; show no progress and no notes
     #[arg(long, global = true)]
     pub json: bool,
     /// Show no progress and no notes

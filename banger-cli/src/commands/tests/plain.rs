@@ -44,11 +44,15 @@ async fn a_pull_takes_the_only_kernel_and_prints_the_name() {
             "pull docker.io/library/debian:bookworm only"
         ]
     );
-    let chosen = banger(&world, "banger image pull docker.io/x/y --kernel z --json").await;
-    assert_eq!(json(&chosen.stdout)["name"], "y-latest");
+    let chosen = banger(
+        &world,
+        "banger image pull docker.io/x/y:1 --kernel z --json",
+    )
+    .await;
+    assert_eq!(json(&chosen.stdout)["name"], "y-1");
     assert_eq!(
         world.calls().last().map(String::as_str),
-        Some("pull docker.io/x/y:latest z")
+        Some("pull docker.io/x/y:1 z")
     );
 }
 
