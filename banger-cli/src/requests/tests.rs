@@ -10,7 +10,7 @@ use crate::args::{self, Parsed};
 fn prepare(line: &str) -> Result<Task, CliError> {
     let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
     match args::parse(&words).unwrap() {
-        Parsed::Run(cli) => Task::prepare(cli.command, Utf8Path::new("/work")),
+        Parsed::Run(cli) => Task::prepare(cli.command, Utf8Path::new("/here")),
         Parsed::Text(text) => panic!("{text}"),
     }
 }
@@ -31,17 +31,17 @@ fn paths_become_absolute() {
         panic!("not a pull");
     };
     let expected = KernelPaths {
-        kernel: Some("/work/k".into()),
-        initrd: Some("/work/../i".into()),
+        kernel: Some("/here/k".into()),
+        initrd: Some("/here/../i".into()),
         modules: Some("/m".into()),
     };
     assert_eq!(pull.kernel.paths, expected);
-    assert_eq!(pull.reference.to_string(), "oci:/work/dir:tag");
+    assert_eq!(pull.reference.to_string(), "oci:/here/dir:tag");
     let import = |source: &str| prepare(&format!("banger kernel import {source}")).unwrap();
     assert_eq!(
         import("dir:k"),
         Task::Plain(PlainTask::ImportKernel(
-            KernelSource::Directory("/work/k".into()),
+            KernelSource::Directory("/here/k".into()),
             None
         ))
     );
@@ -55,7 +55,7 @@ fn paths_become_absolute() {
     assert_eq!(
         import("vmlinux"),
         Task::Plain(PlainTask::ImportKernel(
-            KernelSource::File("/work/vmlinux".into()),
+            KernelSource::File("/here/vmlinux".into()),
             None
         ))
     );

@@ -12,7 +12,7 @@ fn environment() -> Environment {
             state: "/home/u/.local/state".into(),
             cache: "/home/u/.cache".into(),
         }),
-        working_directory: "/work".into(),
+        working_directory: "/here".into(),
         executable: "/opt/bin/banger".into(),
         user_id: 1000,
         ..Environment::default()
@@ -49,8 +49,8 @@ fn a_flag_beats_a_variable_beats_the_configuration() {
         (some("/flag"), some("/variable"), some("/config"), "/flag"),
         (None, some("/variable"), some("/config"), "/variable"),
         (None, None, some("/config"), "/config"),
-        (some("relative"), some("/variable"), None, "/work/relative"),
-        (None, some("../up"), None, "/work/../up"),
+        (some("relative"), some("/variable"), None, "/here/relative"),
+        (None, some("../up"), None, "/here/../up"),
     ];
     for (flag, variable, configured, expected) in cases {
         let flags = GlobalArgs {
@@ -171,7 +171,7 @@ fn the_configuration_file_is_chosen_and_marked() {
     environment.config = Some("env.toml".into());
     assert_eq!(
         config_file(&flags, &environment),
-        Some(("/work/env.toml".into(), true))
+        Some(("/here/env.toml".into(), true))
     );
     flags.config = Some("/flag.toml".into());
     assert_eq!(

@@ -118,7 +118,7 @@ fn parse(line: &str) -> (Task, Style) {
         quiet: cli.global.quiet,
     };
     (
-        Task::prepare(cli.command, Utf8Path::new("/work")).unwrap(),
+        Task::prepare(cli.command, Utf8Path::new("/here")).unwrap(),
         style,
     )
 }
