@@ -53,10 +53,8 @@ impl Census {
             NodeKind::Directory(children) => self.blocks += directory_blocks(children.keys()),
             NodeKind::File { content, .. } => {
                 self.content += content.stored;
-                // a block of extents for each run beyond those the inode holds
                 let runs = content.runs.as_ref().map_or(1, Vec::len) as u64;
-                self.blocks +=
-                    content.stored.div_ceil(BLOCK) + 2 * runs + content.stored / (128 << 20);
+                self.blocks += content.stored.div_ceil(BLOCK) + extent_blocks(content.stored, runs);
             }
             NodeKind::Symlink(target) => self.blocks += u64::from(59 < target.len()),
             _ => {}
@@ -97,6 +95,18 @@ impl Census {
         // a disk that is exactly full serves nobody: leave a tenth
         let needed = self.smallest().get();
         Bytes::new(roomy.max(needed + needed / 10)).round_up_to(Bytes::MIB)
+    }
+}
+
+/// Blocks of a file's extent tree, and of the blocks that its runs share with
+/// holes. Four extents fit the inode; a block holds 340; block groups part
+/// long runs.
+fn extent_blocks(stored: u64, runs: u64) -> u64 {
+    let extents = runs + stored / (64 << 20);
+    if extents <= 4 {
+        runs.saturating_sub(1)
+    } else {
+        runs + 2 + extents / 340
     }
 }
 
