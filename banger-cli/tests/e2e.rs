@@ -1,0 +1,14 @@
+//! The program as users run it: real images, a real registry, real guests.
+//!
+//! Needs the parts that `cargo xtask test` makes.
+
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+mod e2e {
+    mod bad_input;
+    mod crash;
+    pub(crate) mod environment;
+    mod exec;
+    mod lifecycle;
+    pub(crate) mod registry;
+}
