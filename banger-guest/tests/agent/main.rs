@@ -1,0 +1,11 @@
+//! The agent on one end of a socket pair, the generated client on the other.
+//!
+//! The agent changes users as it does in a machine: these tests need root, and
+//! the programs of a Debian base system.
+
+mod client;
+mod failures;
+mod lifetime;
+mod processes;
+mod streams;
+mod terminals;
