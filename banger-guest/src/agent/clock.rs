@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn small_differences_and_an_unknown_time_are_left() {
-        let at = |millis| Duration::from_millis(1_000_000_000 + millis);
+        let at = |millis: u64| Duration::from_millis(1_000_000_000 + millis);
         let own = at(1000);
         assert!(!is_off(Duration::ZERO, own));
         assert!(!is_off(at(1500), own));

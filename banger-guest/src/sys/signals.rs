@@ -60,10 +60,21 @@ pub(crate) fn release_all() {
 /// Gives every signal its default action and holds none back.
 /// Async-signal-safe: for a child between fork and exec.
 pub(super) fn reset() {
+    // the kernel's `struct sigaction` of all zeroes is SIG_DFL without flags. By
+    // the system call, since the C library keeps two signals to itself
+    let default = [0_u64; 4];
     for signal in 1..=HIGHEST {
-        // SAFETY: installs no handler of ours. KILL, STOP and the C library's
-        // own two signals refuse, which changes nothing.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the action is as large as the kernel's structure on every
+        // 64-bit architecture, and the mask is 8 bytes. KILL and STOP refuse.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     release_all();
 }

@@ -1,6 +1,6 @@
 //! A host for the agent under test.
 
-use std::{pin::Pin, task::Poll, time::Duration};
+use std::{net::Shutdown, pin::Pin, task::Poll, time::Duration};
 
 use banger_guest::agent::{self, Ended, HostTime};
 use banger_proto::{
@@ -19,16 +19,16 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, body::Body, codegen::Service};
 
 /// No single step of a test takes this long.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for something that must happen.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     timeout(PATIENCE, what).await.expect("it took too long")
 }
 
 /// The connection as tonic's client wants it.
 #[derive(Clone, Debug)]
-pub struct Channel(http2::SendRequest<Body>);
+pub(crate) struct Channel(http2::SendRequest<Body>);
 
 impl Service<http::Request<Body>> for Channel {
     type Response = http::Response<Incoming>;
@@ -45,19 +45,23 @@ impl Service<http::Request<Body>> for Channel {
 }
 
 /// A connected host and its agent.
-pub struct Host {
-    pub client: AgentServiceClient<Channel>,
+pub(crate) struct Host {
+    pub(crate) client: AgentServiceClient<Channel>,
     connection: JoinSet<()>,
+    socket: std::os::unix::net::UnixStream,
     agent: JoinSet<Ended>,
 }
 
 impl Host {
-    pub async fn connect() -> Self {
+    pub(crate) async fn connect() -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "the agent's tests need root: it changes users"
         );
         let (host, guest) = UnixStream::pair().unwrap();
+        let host = host.into_std().unwrap();
+        let socket = host.try_clone().unwrap();
+        let host = UnixStream::from_std(host).unwrap();
         let mut agent = JoinSet::new();
         agent.spawn(agent::serve(guest, HostTime::Ignore));
         let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(host));
@@ -68,12 +72,13 @@ impl Host {
         Self {
             client: AgentServiceClient::with_origin(Channel(sender), origin),
             connection,
+            socket,
             agent,
         }
     }
 
     /// Starts a process.
-    pub async fn start(&self, start: ExecStart) -> Result<Running, Status> {
+    pub(crate) async fn start(&self, start: ExecStart) -> Result<Running, Status> {
         let (requests, responses) = self.send([Request::Start(start)]).await?;
         let mut running = Running {
             requests,
@@ -88,7 +93,7 @@ impl Host {
     }
 
     /// Calls `Exec` with these first requests.
-    pub async fn send<const N: usize>(
+    pub(crate) async fn send<const N: usize>(
         &self,
         first: [Request; N],
     ) -> Result<(mpsc::Sender<ExecRequest>, Streaming<ExecResponse>), Status> {
@@ -103,19 +108,21 @@ impl Host {
     }
 
     /// Runs a process to its end without input.
-    pub async fn run(&self, start: ExecStart) -> Finished {
+    pub(crate) async fn run(&self, start: ExecStart) -> Finished {
         let running = self.start(start).await.unwrap();
-        running.close_stdin().await;
+        let request = Some(Request::CloseStdin(CloseStdin {}));
+        // it may have ended by now
+        drop(running.requests.try_send(ExecRequest { request }));
         running.finish().await
     }
 
     /// Runs a shell script.
-    pub async fn shell(&self, script: &str) -> Finished {
+    pub(crate) async fn shell(&self, script: &str) -> Finished {
         self.run(command(&["sh", "-c", script])).await
     }
 
     /// How a process fails to start.
-    pub async fn failure(&self, start: ExecStart) -> (SpawnFailure, Status) {
+    pub(crate) async fn failure(&self, start: ExecStart) -> (SpawnFailure, Status) {
         let status = self
             .start(start)
             .await
@@ -125,25 +132,26 @@ impl Host {
     }
 
     /// Cuts the connection.
-    pub fn hang_up(&mut self) {
-        self.connection.abort_all();
+    pub(crate) fn hang_up(&mut self) {
+        self.socket.shutdown(Shutdown::Both).unwrap();
+        self.connection.detach_all();
     }
 
     /// Why the agent ended.
-    pub async fn agent_ended(&mut self) -> Ended {
+    pub(crate) async fn agent_ended(&mut self) -> Ended {
         soon(self.agent.join_next()).await.unwrap().unwrap()
     }
 }
 
 /// The failure that a status names.
-pub fn failure_of(status: &Status) -> SpawnFailure {
+pub(crate) fn failure_of(status: &Status) -> SpawnFailure {
     let number = status.metadata().get(SPAWN_FAILURE_METADATA);
     let number = number.unwrap_or_else(|| panic!("no number in {status:?}"));
     SpawnFailure::try_from(number.to_str().unwrap().parse::<i32>().unwrap()).unwrap()
 }
 
 /// A request to run a program.
-pub fn command(argv: &[&str]) -> ExecStart {
+pub(crate) fn command(argv: &[&str]) -> ExecStart {
     ExecStart {
         argv: argv
             .iter()
@@ -154,7 +162,7 @@ pub fn command(argv: &[&str]) -> ExecStart {
 }
 
 /// The same with a terminal.
-pub fn on_terminal(argv: &[&str], rows: u32, columns: u32) -> ExecStart {
+pub(crate) fn on_terminal(argv: &[&str], rows: u32, columns: u32) -> ExecStart {
     ExecStart {
         terminal: Some(TerminalSize { rows, columns }),
         ..command(argv)
@@ -162,60 +170,60 @@ pub fn on_terminal(argv: &[&str], rows: u32, columns: u32) -> ExecStart {
 }
 
 /// A process that runs.
-pub struct Running {
+pub(crate) struct Running {
     requests: mpsc::Sender<ExecRequest>,
     responses: Streaming<ExecResponse>,
-    pub pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// A process that ended.
 #[derive(Debug, Default)]
-pub struct Finished {
-    pub stdout: Vec<u8>,
-    pub stderr: Vec<u8>,
-    pub outcome: Option<Outcome>,
+pub(crate) struct Finished {
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    pub(crate) outcome: Option<Outcome>,
 }
 
 impl Finished {
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).unwrap().trim_end()
     }
 
     /// The text of a process that must have succeeded.
-    pub fn success(&self) -> &str {
+    pub(crate) fn success(&self) -> &str {
         assert_eq!(self.outcome, Some(Outcome::Code(0)), "{self:?}");
         self.text()
     }
 }
 
 impl Running {
-    pub async fn request(&self, request: Request) {
+    pub(crate) async fn request(&self, request: Request) {
         let request = Some(request);
         soon(self.requests.send(ExecRequest { request }))
             .await
             .unwrap();
     }
 
-    pub async fn close_stdin(&self) {
+    pub(crate) async fn close_stdin(&self) {
         self.request(Request::CloseStdin(CloseStdin {})).await;
     }
 
-    pub async fn stdin(&self, bytes: impl Into<Bytes>) {
+    pub(crate) async fn stdin(&self, bytes: impl Into<Bytes>) {
         self.request(Request::Stdin(bytes.into())).await;
     }
 
     /// The sending side, for a task of its own.
-    pub fn requests(&self) -> mpsc::Sender<ExecRequest> {
+    pub(crate) fn requests(&self) -> mpsc::Sender<ExecRequest> {
         self.requests.clone()
     }
 
-    pub async fn next(&mut self) -> Result<Option<Response>, Status> {
+    pub(crate) async fn next(&mut self) -> Result<Option<Response>, Status> {
         let message = soon(self.responses.message()).await?;
         Ok(message.map(|message| message.response.expect("an empty response")))
     }
 
     /// Reads standard output until it holds this text.
-    pub async fn expect(&mut self, text: &str) -> String {
+    pub(crate) async fn expect(&mut self, text: &str) -> String {
         let mut seen = String::new();
         while !seen.contains(text) {
             match self.next().await.unwrap() {
@@ -227,7 +235,7 @@ impl Running {
     }
 
     /// Collects everything to the end; the exit must be the last message.
-    pub async fn finish(mut self) -> Finished {
+    pub(crate) async fn finish(mut self) -> Finished {
         let mut finished = Finished::default();
         while let Some(response) = self.next().await.unwrap() {
             assert_eq!(finished.outcome, None, "a message after the exit");

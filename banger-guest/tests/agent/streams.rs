@@ -59,8 +59,15 @@ async fn output_and_error_are_kept_apart_and_in_order() {
     let host = Host::connect().await;
     let script = "i=0; while [ $i -lt 500 ]; do echo o$i; echo e$i >&2; i=$((i+1)); done";
     let finished = host.shell(script).await;
-    let lines =
-        |prefix: &str| -> String { (0..500).map(|index| format!("{prefix}{index}\n")).collect() };
+    let lines = |prefix: &str| {
+        let lines = (0..500).map(|index| {
+            format!(
+                "{prefix}{index}
+"
+            )
+        });
+        lines.collect::<Vec<_>>().concat()
+    };
     assert_eq!(finished.stdout, lines("o").as_bytes());
     assert_eq!(finished.stderr, lines("e").as_bytes());
 }
