@@ -94,7 +94,8 @@ fn bad_input_is_refused_in_one_line_and_changes_nothing() {
     };
     let before = state();
     for (line, status, words) in cases {
-        let message = environment.refused(line, status);
+        // progress lines start like messages do
+        let message = environment.refused(&[&["--quiet"], line].concat(), status);
         let errors = message
             .lines()
             .filter(|line| line.starts_with("banger: "))

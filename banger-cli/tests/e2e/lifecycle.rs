@@ -13,7 +13,8 @@ fn a_debian_from_a_real_registry_runs_and_is_gone() {
         &environment.layout("debian", "bookworm"),
         "library/debian:bookworm",
     );
-    let script = "cat /etc/second-layer; test ! -e /usr/share/doc && stat -c %a:%u:%g /usr/bin/passwd; exit 42";
+    let script =
+        "cat /etc/second-layer; test ! -e /usr/share/doc && stat -c %a:%u:%g /usr/bin/su; exit 42";
     let output = environment.run(&["vm", "run", "--rm", &reference, "--", "sh", "-c", script]);
     assert_eq!(output.status.code(), Some(42), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "added\n4755:0:0\n");
