@@ -1,2 +1,5 @@
-//! x
-fn main() {}
+//! The `banger` program. All of it is in the library.
+
+fn main() -> std::process::ExitCode {
+    banger_cli::main()
+}

@@ -130,7 +130,7 @@ fn names_in(directory: &Utf8Path) -> Vec<String> {
 fn kernel_package() -> Utf8PathBuf {
     let testbed =
         std::env::var("BANGER_TESTBED").expect("the test bed is missing: run `cargo xtask test`");
-    let package = Utf8Path::new(&testbed).join("kernel.deb");
+    let package = Utf8Path::new(&testbed).join("kernel/kernel.deb");
     assert!(
         package.is_file(),
         "{package} is missing: run `cargo xtask test`"

@@ -1,2 +1,81 @@
-//! x
-fn main() {}
+//! banger's build tasks: `cargo xtask help` lists them.
+//!
+//! Purpose: everything a fresh machine with Rust needs to build, try and test
+//! banger, host packages included. Invariants: a step that cannot be done
+//! stops everything and says why; what is made appears whole, by rename.
+//! Entry points: [`Task`].
+
+mod guest;
+mod packages;
+mod paths;
+mod quickstart;
+mod run;
+mod testbed;
+mod tests;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// banger's build tasks
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", disable_help_subcommand = false)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Build banger, get a kernel and an image, and run a command in a VM
+    Quickstart {
+        /// Image to pull; a Debian image made here when none is given
+        reference: Option<String>,
+    },
+    /// Install what the tests need and run every test
+    Test {
+        /// Words that the names of the tests to run contain; all when empty
+        filters: Vec<String>,
+    },
+    /// Install the host packages that running or testing needs
+    Packages {
+        /// Which set
+        #[arg(value_enum, default_value = "test")]
+        set: packages::Set,
+    },
+    /// Build the static program that runs inside guests
+    Guest,
+    /// Make the kernel package and the images that tests use
+    Testbed,
+    /// Generate the Rust of the protocols and the command line's reference
+    Codegen,
+    /// Check the rules of the house
+    Tidy,
+}
+
+/// A task's result; the error is one line for a person.
+type Result<T> = std::result::Result<T, String>;
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            run::say(&format!("failed: {problem}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    match task {
+        Task::Quickstart { reference } => quickstart::quickstart(reference.as_deref()),
+        Task::Test { filters } => tests::test(&filters),
+        Task::Packages { set } => packages::install(set),
+        Task::Guest => guest::build().map(drop),
+        Task::Testbed => testbed::make().map(drop),
+        Task::Codegen => tests::generate(),
+        Task::Tidy => tidy::check(),
+    }
+}

@@ -9,6 +9,9 @@
 
 mod artifacts;
 mod error;
+mod local;
+mod pull;
+mod reconcile;
 mod validate;
 
 use async_trait::async_trait;
@@ -22,6 +25,7 @@ use crate::{
 
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError};
+pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
 pub(crate) use validate::{kernel_problems, settle};
 

@@ -1,1 +1,19 @@
-//! Reading and merging OCI layers.
+//! Reading one OCI layer: from a blob on disk to its entries.
+//!
+//! Purpose: the one tar parser of banger (OCI image-spec, `layer.md`).
+//! Invariants: limits are checked before a claimed length is believed; the
+//! inflated stream is hashed to its very end; nothing here touches host files
+//! but the blob. Entry points: [`LayerReader`], [`Archive`], [`Entry`].
+
+mod archive;
+mod entry;
+mod path;
+mod reader;
+mod sparse;
+mod xattr;
+
+pub use archive::{Archive, ArchiveError};
+pub use entry::{Content, Entry, EntryKind, Metadata, Timestamp};
+pub use path::{LayerPath, PathError};
+pub use reader::{LayerReader, Stopped};
+pub use sparse::{DataRun, Expand, block_runs};

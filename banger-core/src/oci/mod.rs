@@ -4,32 +4,36 @@
 //! Invariants: a blob is handed out only after all its bytes matched its
 //! digest and length; a cached blob is published by rename; every wait on a
 //! peer has a deadline; credentials never reach a log or an error.
-//! Entry points: [`ImageReference`], [`ImageSource`], [`open_source`].
+//! Entry points: [`ImageReference`], [`ImageSources`], [`ImageSource`],
+//! [`SourceOptions`].
 
+mod cache;
+mod document;
 mod error;
+mod layout;
+mod platform;
 mod reference;
+mod registry;
+mod registry_error;
+mod resolve;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 
 use crate::{
+    directories::Directories,
     domain::{Bytes, Digest, RunConfig},
     progress::ProgressSink,
 };
 
-pub use error::SourceError;
-pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
+use layout::LayoutSource;
+use registry::RegistrySource;
 
-/// The platform whose manifest is wanted (OCI image-spec, `image-index.md`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Platform {
-    /// GOOS.
-    pub os: String,
-    /// GOARCH.
-    pub architecture: String,
-    /// CPU variant, as `v8`.
-    pub variant: Option<String>,
-}
+pub use error::SourceError;
+pub use platform::Platform;
+pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
 
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,6 +80,68 @@ pub struct LayerBlob {
     pub path: Utf8PathBuf,
     /// What it is.
     pub descriptor: LayerDescriptor,
+}
+
+/// How sources are read.
+#[derive(Clone, Debug)]
+pub struct SourceOptions {
+    /// Where the cache of blobs lies.
+    pub directories: Directories,
+    /// Credentials by registry; registries not named are read anonymously.
+    pub credentials: Vec<RegistryCredentials>,
+    /// Registries (`host[:port]`) that are spoken to without TLS. Those on the
+    /// loopback interface always are.
+    pub plain_http: Vec<String>,
+    /// Pause before the second attempt; later ones grow from it.
+    pub retry_pause: Duration,
+}
+
+impl SourceOptions {
+    /// Anonymous access to registries with TLS.
+    #[must_use]
+    pub const fn new(directories: Directories) -> Self {
+        Self {
+            directories,
+            credentials: Vec::new(),
+            plain_http: Vec::new(),
+            retry_pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Credentials for one registry. Its `Debug` form leaves the secret out.
+#[derive(Clone)]
+pub struct RegistryCredentials {
+    /// `host[:port]`, as in references.
+    pub registry: String,
+    /// The user's name.
+    pub user: String,
+    /// Password or token.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for RegistryCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegistryCredentials")
+            .field("registry", &self.registry)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ImageSources for SourceOptions {
+    fn open(&self, reference: &ImageReference) -> Result<Box<dyn ImageSource>, SourceError> {
+        Ok(match reference {
+            ImageReference::Registry(image) => Box::new(RegistrySource::new(image, self)),
+            ImageReference::Layout(layout) => Box::new(LayoutSource::new(layout)),
+        })
+    }
+}
+
+/// Opens the source of a reference.
+pub trait ImageSources: Send + Sync + std::fmt::Debug {
+    /// The source of `reference`; reads nothing yet.
+    fn open(&self, reference: &ImageReference) -> Result<Box<dyn ImageSource>, SourceError>;
 }
 
 /// One place an image can come from.

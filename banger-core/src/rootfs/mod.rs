@@ -6,7 +6,14 @@
 //! error; the same layers and options give the same bytes.
 //! Entry points: [`RootfsBuilder`], [`Ext4RootfsBuilder`], [`format_empty`].
 
+mod acl;
 mod error;
+mod ext4;
+mod layout;
+mod lookup;
+mod merge;
+mod size;
+mod tree;
 
 use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +25,7 @@ use crate::{
 };
 
 pub use error::RootfsError;
+pub use ext4::{Ext4RootfsBuilder, format_empty};
 
 /// What to build.
 #[derive(Clone, Debug, PartialEq, Eq)]

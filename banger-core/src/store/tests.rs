@@ -111,7 +111,10 @@ async fn records_come_back_as_they_went_in() {
     store.insert_image(&image).await.unwrap();
     let vm = vm("one", image.id);
     store.insert_vm(&vm).await.unwrap();
-    assert_eq!(store.kernel(&kernel.name).await.unwrap(), Some(kernel.clone()));
+    assert_eq!(
+        store.kernel(&kernel.name).await.unwrap(),
+        Some(kernel.clone())
+    );
     assert_eq!(store.kernels().await.unwrap(), [kernel]);
     assert_eq!(store.images().await.unwrap(), [image]);
     assert_eq!(store.vms().await.unwrap(), [vm]);

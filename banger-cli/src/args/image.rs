@@ -1,0 +1,89 @@
+//! `banger image …`.
+
+use banger_core::domain::{Bytes, ImageName, KernelName};
+use camino::Utf8PathBuf;
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+
+/// What can be done with images.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Pull an OCI image and make a bootable image of it
+    Pull(PullArgs),
+    /// List images
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show one image
+    #[command(visible_alias = "inspect")]
+    Show(ShowImageArgs),
+    /// Delete images that no VM uses
+    #[command(visible_alias = "rm")]
+    Delete(DeleteImageArgs),
+}
+
+/// Arguments of `image pull`.
+#[derive(Args, Clone, Debug)]
+pub struct PullArgs {
+    /// Where the image is: HOST/PATH[:TAG][@DIGEST] or oci:DIR[:TAG]
+    pub reference: String,
+    /// Keep it under this name instead of one made from the reference
+    #[arg(long, short)]
+    pub name: Option<ImageName>,
+    /// Which kernel it boots with.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Make the disk this large (4G, 512MiB; a bare number is MiB)
+    ///
+    /// By default a quarter more than the content, and at least 1 GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Bytes>,
+}
+
+/// Which kernel an image boots with.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelArgs {
+    /// Boot it with this imported kernel
+    ///
+    /// When no kernel is chosen and exactly one is imported, that one is used.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["kernel_path", "initrd_path", "modules_path"],
+        help_heading = "Kernel"
+    )]
+    pub kernel: Option<KernelName>,
+    /// Boot it with a copy of this kernel file
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub kernel_path: Option<Utf8PathBuf>,
+    /// Give it a copy of this initrd
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "kernel_path",
+        help_heading = "Kernel"
+    )]
+    pub initrd_path: Option<Utf8PathBuf>,
+    /// Give it a copy of this module tree, laid out as /lib/modules/RELEASE
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "kernel_path",
+        help_heading = "Kernel"
+    )]
+    pub modules_path: Option<Utf8PathBuf>,
+}
+
+/// Arguments of `image show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowImageArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+}
+
+/// Arguments of `image delete`.
+#[derive(Args, Clone, Debug)]
+pub struct DeleteImageArgs {
+    /// Names, ids, or parts of ids
+    #[arg(required = true, value_name = "IMAGE", value_parser = NonEmptyStringValueParser::new())]
+    pub images: Vec<String>,
+}

@@ -1,0 +1,67 @@
+//! Forms of single values on the command line.
+
+use banger_core::domain::{BackendKind, Bytes};
+
+/// Longest label key or value, in bytes.
+const MAX_LABEL_LENGTH: usize = 255;
+
+/// A label `KEY=VALUE`: the key has no space, control character or `=`.
+pub(super) fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+    let bad_key = |character: char| character.is_whitespace() || character.is_control();
+    if key.is_empty() || key.contains(bad_key) {
+        return Err("a label's key is not empty and has no space".to_owned());
+    }
+    if value.contains(char::is_control) {
+        return Err("a label's value has no control character".to_owned());
+    }
+    if MAX_LABEL_LENGTH < key.len().max(value.len()) {
+        return Err(format!(
+            "a label has at most {MAX_LABEL_LENGTH} bytes on each side"
+        ));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A variable `KEY=VALUE`; the host's own environment is never passed on.
+pub(super) fn variable(text: &str) -> Result<String, String> {
+    match text.split_once('=') {
+        Some((key, _)) if !key.is_empty() => Ok(text.to_owned()),
+        _ => Err("a variable is KEY=VALUE".to_owned()),
+    }
+}
+
+/// A working directory in the guest.
+pub(super) fn absolute_directory(text: &str) -> Result<String, String> {
+    if text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err("a working directory is an absolute path".to_owned())
+    }
+}
+
+/// Guest memory.
+pub(super) fn memory(text: &str) -> Result<Bytes, String> {
+    at_least(text, Bytes::from_mib(64))
+}
+
+/// A writable disk's size.
+pub(super) fn disk(text: &str) -> Result<Bytes, String> {
+    at_least(text, Bytes::from_mib(16))
+}
+
+fn at_least(text: &str, least: Bytes) -> Result<Bytes, String> {
+    let size: Bytes = text.parse().map_err(|error| format!("{error}"))?;
+    if size < least {
+        return Err(format!("{size} is less than {least}"));
+    }
+    Ok(size)
+}
+
+/// A backend's name.
+pub(super) fn backend(text: &str) -> Result<BackendKind, String> {
+    if text == BackendKind::Qemu.as_str() {
+        return Ok(BackendKind::Qemu);
+    }
+    Err(format!("the backends are: {}", BackendKind::Qemu.as_str()))
+}

@@ -1,0 +1,193 @@
+//! `banger vm …`.
+
+use banger_core::domain::{BackendKind, Bytes, VmName};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser, value_parser};
+
+use super::{KernelArgs, values};
+
+/// What can be done with VMs.
+#[derive(Clone, Debug, Subcommand)]
+pub enum VmCommand {
+    /// Run a command in a new VM
+    ///
+    /// IMAGE is the name or id of an image, or a reference, which is pulled
+    /// when it is not here yet. The command's standard output, standard error
+    /// and exit status are banger's; without a command the image's own is run.
+    /// When it ends, the VM is stopped. The first SIGINT, SIGTERM, SIGHUP or
+    /// SIGQUIT is passed to the command, the second stops the VM.
+    Run(Box<RunArgs>),
+    /// Make a VM without starting it
+    Create(CreateArgs),
+    /// Start a VM
+    Start(StartArgs),
+    /// Stop a VM
+    Stop(StopArgs),
+    /// Run a command in a running VM
+    ///
+    /// The command's standard output, standard error and exit status are
+    /// banger's. The first SIGINT, SIGTERM, SIGHUP or SIGQUIT is passed to the
+    /// command, the second ends it.
+    Exec(ExecArgs),
+    /// List VMs
+    #[command(visible_aliases = ["ls", "ps"])]
+    List,
+    /// Show one VM
+    #[command(visible_alias = "inspect")]
+    Show(ShowVmArgs),
+    /// Print a VM's console log
+    Logs(LogsArgs),
+    /// Delete VMs and their disks
+    #[command(visible_alias = "rm")]
+    Delete(DeleteVmArgs),
+}
+
+/// What a VM is made of.
+#[derive(Args, Clone, Debug)]
+pub struct MachineArgs {
+    /// Name the VM
+    #[arg(long, short, help_heading = "Machine")]
+    pub name: Option<VmName>,
+    /// Number of virtual CPUs
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=64), value_name = "N", help_heading = "Machine")]
+    pub cpus: u32,
+    /// Memory (4G, 512MiB; a bare number is MiB)
+    #[arg(long, short, default_value = "512MiB", value_parser = values::memory, value_name = "SIZE", help_heading = "Machine")]
+    pub memory: Bytes,
+    /// Size of the disk that takes the VM's writes
+    #[arg(long, default_value = "4GiB", value_parser = values::disk, value_name = "SIZE", help_heading = "Machine")]
+    pub disk: Bytes,
+    /// Run it with this backend instead of the best one (qemu)
+    #[arg(long, value_parser = values::backend, value_name = "BACKEND", help_heading = "Machine")]
+    pub backend: Option<BackendKind>,
+    /// Label it KEY=VALUE (can be repeated)
+    #[arg(long = "label", short, value_parser = values::label, value_name = "KEY=VALUE", help_heading = "Machine")]
+    pub labels: Vec<(String, String)>,
+    /// Delete the VM as soon as it stops
+    #[arg(long, help_heading = "Machine")]
+    pub rm: bool,
+}
+
+/// How a command runs in the guest.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessArgs {
+    /// Run it on a terminal; standard input must be one
+    #[arg(long, short)]
+    pub tty: bool,
+    /// Pass standard input on
+    #[arg(long, short)]
+    pub interactive: bool,
+    /// Set a variable KEY=VALUE (can be repeated)
+    #[arg(long = "env", short, value_parser = values::variable, value_name = "KEY=VALUE")]
+    pub env: Vec<String>,
+    /// Run it in this directory of the guest
+    #[arg(long, short, value_parser = values::absolute_directory, value_name = "DIR")]
+    pub workdir: Option<String>,
+    /// Run it as this user of the guest: USER[:GROUP]
+    #[arg(long, short, value_parser = NonEmptyStringValueParser::new())]
+    pub user: Option<String>,
+}
+
+/// Arguments of `vm run`.
+///
+/// The options of the guest command are refused with `--detach`, which runs none.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// Name or id of an image, or a reference: HOST/PATH[:TAG], oci:DIR[:TAG]
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// Leave the VM running, print its name and run no command
+    #[arg(long, short, conflicts_with_all = ["tty", "interactive", "env", "workdir", "user", "command"])]
+    pub detach: bool,
+    /// How the command runs.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// What the VM is made of.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+    /// Which kernel a pulled image boots with.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Make a pulled image's disk this large
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Bytes>,
+    /// The command and its arguments, instead of the image's own
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `vm create`.
+#[derive(Args, Clone, Debug)]
+pub struct CreateArgs {
+    /// Name or id of an image
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// What the VM is made of.
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Arguments of `vm start`.
+#[derive(Args, Clone, Debug)]
+pub struct StartArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+}
+
+/// Arguments of `vm stop`.
+#[derive(Args, Clone, Debug)]
+pub struct StopArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+    /// Force it after this many seconds
+    #[arg(long, default_value_t = 10, value_parser = value_parser!(u64).range(..=86_400), value_name = "SECONDS")]
+    pub grace: u64,
+}
+
+/// Arguments of `vm exec`.
+#[derive(Args, Clone, Debug)]
+pub struct ExecArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+    /// How the command runs.
+    #[command(flatten)]
+    pub process: ProcessArgs,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Arguments of `vm show`.
+#[derive(Args, Clone, Debug)]
+pub struct ShowVmArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+}
+
+/// Arguments of `vm logs`.
+#[derive(Args, Clone, Debug)]
+pub struct LogsArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+    /// Go on until the VM stops
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Print only the last lines
+    #[arg(long, value_name = "N")]
+    pub tail: Option<usize>,
+}
+
+/// Arguments of `vm delete`.
+#[derive(Args, Clone, Debug)]
+pub struct DeleteVmArgs {
+    /// Names, ids, or parts of ids
+    #[arg(required = true, value_name = "VM", value_parser = NonEmptyStringValueParser::new())]
+    pub vms: Vec<String>,
+    /// Stop running ones first
+    #[arg(long, short)]
+    pub force: bool,
+}

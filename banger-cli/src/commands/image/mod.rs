@@ -1,0 +1,11 @@
+//! `banger image …`.
+
+mod delete;
+mod list;
+mod pull;
+mod show;
+
+pub(super) use delete::delete;
+pub(super) use list::list;
+pub(super) use pull::{choose_kernel, pull};
+pub(super) use show::show;

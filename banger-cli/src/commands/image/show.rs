@@ -1,0 +1,16 @@
+//! `banger image show`.
+
+use banger_core::domain::Selector;
+
+use crate::{
+    context::Context,
+    error::CliError,
+    output::{ImageOutput, image_details},
+};
+
+pub(in crate::commands) async fn show(context: &Context, image: &Selector) -> Result<(), CliError> {
+    let image = context.services.images.show(image).await?;
+    context
+        .print(&ImageOutput::from(&image), || image_details(&image))
+        .await
+}

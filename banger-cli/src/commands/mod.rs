@@ -1,0 +1,98 @@
+//! The commands, one file each.
+//!
+//! Purpose: carry out a [`Task`] over the services. Invariants: a command knows
+//! neither clap nor the environment; what it answers is banger's exit status.
+//! Entry points: [`carry_out`].
+
+mod image;
+mod kernel;
+mod vm;
+
+use crate::{
+    console::Console,
+    context::{self, Context, Style},
+    error::CliError,
+    exit,
+    output::VersionOutput,
+    requests::{PlainTask, Task},
+    signals::Signals,
+};
+
+/// Carries a task out and answers the exit status. The first ask to end drops
+/// it, except where a guest's command gets the signal first.
+pub async fn carry_out(
+    context: &Context,
+    signals: &mut Signals,
+    task: Task,
+) -> Result<u8, CliError> {
+    match task {
+        Task::Version => version(&context.console, context.style).await,
+        Task::Run(request) => vm::run(context, signals, *request).await,
+        Task::Exec(vm, request) => vm::exec(context, signals, &vm, request).await,
+        Task::Plain(task) => signals.guard(plain(context, task)).await,
+    }
+}
+
+/// Prints the version, which needs no services.
+pub async fn version(console: &Console, style: Style) -> Result<u8, CliError> {
+    let version = VersionOutput {
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let human = || format!("banger {}\n", version.version);
+    context::print(console, style, &version, human).await?;
+    Ok(exit::SUCCESS)
+}
+
+async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
+    use PlainTask as T;
+    let done = match task {
+        T::DeleteImages(images) => return image::delete(context, &images).await,
+        T::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
+        T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
+        T::PullImage(request) => image::pull(context, request).await,
+        T::ListImages => image::list(context).await,
+        T::ShowImage(image) => image::show(context, &image).await,
+        T::ImportKernel(source, name) => kernel::import(context, &source, name).await,
+        T::ListKernels => kernel::list(context).await,
+        T::ShowKernel(name) => kernel::show(context, &name).await,
+        T::CreateVm(request) => vm::create(context, request).await,
+        T::StartVm(vm) => vm::start(context, &vm).await,
+        T::StopVm(vm, grace) => vm::stop(context, &vm, grace).await,
+        T::ListVms => vm::list(context).await,
+        T::ShowVm(vm) => vm::show(context, &vm).await,
+        T::Logs(vm, request) => vm::logs(context, &vm, request).await,
+    };
+    done.map(|()| exit::SUCCESS)
+}
+
+/// Does the same to each of several things, reports every failure, and answers
+/// what succeeded and the status of the first failure.
+async fn each<S, T>(
+    context: &Context,
+    things: &[S],
+    operation: impl AsyncFn(&S) -> Result<T, CliError>,
+) -> (Vec<T>, u8) {
+    let mut done = Vec::new();
+    let mut status = exit::SUCCESS;
+    for thing in things {
+        match operation(thing).await {
+            Ok(result) => done.push(result),
+            Err(error) => {
+                context.report(&error).await;
+                if status == exit::SUCCESS {
+                    status = exit::of_error(&error, exit::Surface::Own);
+                }
+            }
+        }
+    }
+    (done, status)
+}
+
+/// Names, one a line.
+fn lines<T: ToString>(names: impl IntoIterator<Item = T>) -> String {
+    let line = |name: T| format!("{}\n", name.to_string());
+    names.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests;

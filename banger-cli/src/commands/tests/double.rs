@@ -1,0 +1,449 @@
+//! One strict double of all three services: a call that a command must not
+//! make panics, and every call is written down.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use banger_core::{
+    domain::{
+        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName,
+        KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm, VmId, VmSpec, VmState,
+    },
+    image::{DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest},
+    kernel::{
+        DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
+        KernelSource, ResolveKernelError,
+    },
+    progress::{ProgressEvent, ProgressSink},
+    vm::{
+        CreateVm, CreateVmError, DeleteVmError, ExecControl, ExecError, ExecEvent, ExecRequest,
+        ExecSession, Lifetime, LogStream, LogsError, LogsRequest, StartVmError, StartedVm,
+        StopVmError, VmQueryError, VmSupervisor,
+    },
+};
+use tokio::sync::mpsc;
+
+/// What the next command in a guest does.
+#[derive(Debug)]
+pub(super) enum Script {
+    /// Sends these and is over.
+    Events(Vec<ExecEvent>),
+    /// Cannot be started.
+    Refused(ExecError),
+    /// Runs until it is given up; it is told things here.
+    Endless(mpsc::Sender<ExecControl>),
+}
+
+/// Keeps a session from ending.
+type GuestEnd = (
+    mpsc::Sender<Result<ExecEvent, ExecError>>,
+    Option<mpsc::Receiver<ExecControl>>,
+);
+
+/// What starting a VM does.
+#[derive(Debug, Default)]
+pub(super) enum Boot {
+    /// Works.
+    #[default]
+    Works,
+    /// Fails.
+    Fails,
+    /// Never ends; says when it began.
+    Hangs(mpsc::Sender<()>),
+}
+
+#[derive(Debug, Default)]
+pub(super) struct World {
+    calls: Mutex<Vec<String>>,
+    pub(super) images: Mutex<Vec<Image>>,
+    pub(super) kernels: Mutex<Vec<Kernel>>,
+    pub(super) vms: Mutex<Vec<Vm>>,
+    pub(super) scripts: Mutex<VecDeque<Script>>,
+    pub(super) requests: Mutex<Vec<ExecRequest>>,
+    pub(super) boot: Mutex<Boot>,
+    pub(super) stop_fails: Mutex<bool>,
+    /// Another process pulls the same just before.
+    pub(super) peer_pulls: Mutex<bool>,
+    /// The guest's ends of sessions, which last as long as the world.
+    sessions: Mutex<Vec<GuestEnd>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap()
+}
+
+impl World {
+    fn call(&self, text: impl Into<String>) {
+        lock(&self.calls).push(text.into());
+    }
+
+    /// The calls so far.
+    pub(super) fn calls(&self) -> Vec<String> {
+        lock(&self.calls).clone()
+    }
+
+    pub(super) fn with_image(self, name: &str, reference: &str) -> Self {
+        lock(&self.images).push(image(name, reference));
+        self
+    }
+
+    pub(super) fn with_kernels(self, names: &[&str]) -> Self {
+        lock(&self.kernels).extend(names.iter().map(|name| kernel(name)));
+        self
+    }
+
+    pub(super) fn with_vm(self, name: &str, state: VmState) -> Self {
+        let request = CreateVm {
+            image: "any".into(),
+            name: name.parse().ok(),
+            vcpus: 1,
+            memory: Bytes::from_mib(64),
+            disk_size: Bytes::from_mib(16),
+            backend: None,
+            remove_on_stop: false,
+            labels: std::collections::BTreeMap::new(),
+        };
+        let vm = Vm {
+            state,
+            ..vm(ImageId::generate(), request)
+        };
+        lock(&self.vms).push(vm);
+        self
+    }
+
+    pub(super) fn with_script(self, script: Script) -> Self {
+        lock(&self.scripts).push_back(script);
+        self
+    }
+
+    fn find_vm(&self, selector: &Selector) -> Option<Vm> {
+        let text = selector.as_str();
+        let vms = lock(&self.vms);
+        vms.iter()
+            .find(|vm| vm.name.as_str() == text || vm.id.to_string() == text)
+            .cloned()
+    }
+
+    fn known_vm(&self, selector: &Selector) -> Result<Vm, VmQueryError> {
+        let selector = selector.clone();
+        self.find_vm(&selector)
+            .ok_or(VmQueryError::NotFound { selector })
+    }
+
+    fn set_state(&self, id: VmId, state: VmState) -> Vm {
+        let mut vms = lock(&self.vms);
+        let vm = vms.iter_mut().find(|vm| vm.id == id).unwrap();
+        vm.state = state;
+        vm.clone()
+    }
+
+    fn remove(&self, id: VmId) {
+        lock(&self.vms).retain(|vm| vm.id != id);
+    }
+}
+
+pub(super) fn image(name: &str, reference: &str) -> Image {
+    Image {
+        id: ImageId::generate(),
+        name: name.parse().unwrap(),
+        artifact_directory: Some("/i".into()),
+        rootfs: "/i/rootfs.ext4".into(),
+        boot: BootArtifacts::default(),
+        kernel: "k".parse().ok(),
+        origin: ImageOrigin::Oci {
+            reference: reference.to_owned(),
+            manifest: Digest::of(b"manifest"),
+        },
+        run_config: RunConfig::default(),
+        sizes: ImageSizes {
+            apparent: Bytes::new(Bytes::GIB),
+            on_disk: Bytes::from_mib(1),
+        },
+        package_hash: None,
+        created: SystemTime::UNIX_EPOCH,
+        updated: SystemTime::UNIX_EPOCH,
+    }
+}
+
+fn kernel(name: &str) -> Kernel {
+    Kernel {
+        name: name.parse().unwrap(),
+        distribution: None,
+        architecture: "x86_64".into(),
+        version: "6.1".into(),
+        sha256: Digest::of(b"kernel"),
+        origin: KernelOrigin::File("/k".into()),
+        directory: "/k".into(),
+        boot: BootArtifacts::default(),
+        imported: SystemTime::UNIX_EPOCH,
+    }
+}
+
+fn vm(image: ImageId, request: CreateVm) -> Vm {
+    Vm {
+        id: VmId::generate(),
+        name: request.name.unwrap_or_else(|| "made-up".parse().unwrap()),
+        image,
+        spec: VmSpec {
+            vcpus: request.vcpus,
+            memory: request.memory,
+            root_disk: RootDiskMode::Overlay,
+            disk_size: request.disk_size,
+            backend: request.backend,
+            remove_on_stop: request.remove_on_stop,
+            labels: request.labels,
+        },
+        state: VmState::Created,
+        reason: "created".into(),
+        backend: None,
+        boot_id: None,
+        exit: None,
+        created: SystemTime::UNIX_EPOCH,
+        started: None,
+        stopped: None,
+        generation: 1,
+    }
+}
+
+#[async_trait]
+impl ImageManager for World {
+    async fn pull(
+        &self,
+        request: PullRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        let kernel = request.kernel.name.as_ref().map(ToString::to_string);
+        self.call(format!(
+            "pull {} {}",
+            request.reference,
+            kernel.unwrap_or_default()
+        ));
+        progress.emit(ProgressEvent::StagingKernel);
+        let name = request
+            .name
+            .or_else(|| request.reference.default_name())
+            .unwrap();
+        let pulled = image(name.as_str(), &request.reference.to_string());
+        lock(&self.images).push(pulled.clone());
+        if *lock(&self.peer_pulls) {
+            return Err(PullError::AlreadyExists { name });
+        }
+        Ok(pulled)
+    }
+
+    async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
+        self.call("list images");
+        Ok(lock(&self.images).clone())
+    }
+
+    async fn show(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
+        self.call(format!("show image {selector}"));
+        let images = lock(&self.images);
+        let found = images
+            .iter()
+            .find(|image| image.name.as_str() == selector.as_str());
+        found.cloned().ok_or_else(|| ImageQueryError::NotFound {
+            selector: selector.clone(),
+        })
+    }
+
+    async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError> {
+        self.call(format!("delete image {selector}"));
+        let mut images = lock(&self.images);
+        let found = images
+            .iter()
+            .position(|image| image.name.as_str() == selector.as_str());
+        let missing = ImageQueryError::NotFound {
+            selector: selector.clone(),
+        };
+        Ok(images.remove(found.ok_or(missing)?))
+    }
+}
+
+#[async_trait]
+impl KernelResolver for World {
+    async fn resolve(
+        &self,
+        _selection: &KernelSelection,
+    ) -> Result<ResolvedKernel, ResolveKernelError> {
+        panic!("resolving is the image manager's business")
+    }
+
+    async fn import(
+        &self,
+        source: &KernelSource,
+        name: Option<KernelName>,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Kernel, ImportKernelError> {
+        self.call(format!("import {source:?}"));
+        let name = name.unwrap_or_else(|| "linux-6.1".parse().unwrap());
+        Ok(kernel(name.as_str()))
+    }
+
+    async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {
+        self.call("list kernels");
+        Ok(lock(&self.kernels).clone())
+    }
+
+    async fn show(&self, name: &KernelName) -> Result<Kernel, KernelQueryError> {
+        let kernels = lock(&self.kernels);
+        let found = kernels.iter().find(|kernel| kernel.name == *name);
+        found
+            .cloned()
+            .ok_or_else(|| KernelQueryError::NotFound { name: name.clone() })
+    }
+
+    async fn delete(&self, name: &KernelName) -> Result<Kernel, DeleteKernelError> {
+        let images = vec!["debian".parse().unwrap()];
+        Err(DeleteKernelError::InUse {
+            name: name.clone(),
+            images,
+        })
+    }
+}
+
+#[async_trait]
+impl VmSupervisor for World {
+    async fn create(
+        &self,
+        request: CreateVm,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Vm, CreateVmError> {
+        self.call("create");
+        let text = request.image.as_str();
+        let known = lock(&self.images)
+            .iter()
+            .find(|image| image.id.to_string() == text || image.name.as_str() == text)
+            .map(|image| image.id);
+        let made = vm(known.expect("a VM of an image that is not here"), request);
+        lock(&self.vms).push(made.clone());
+        Ok(made)
+    }
+
+    async fn start(
+        &self,
+        selector: &Selector,
+        lifetime: Lifetime,
+        _progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, StartVmError> {
+        self.call(format!("start {lifetime:?}"));
+        let vm = self.known_vm(selector)?;
+        assert_ne!(vm.state, VmState::Running, "started twice");
+        let boot = std::mem::take(&mut *lock(&self.boot));
+        match boot {
+            Boot::Works => {}
+            Boot::Fails => {
+                self.set_state(vm.id, VmState::Failed);
+                let (stage, cause) = ("kernel".to_owned(), "no answer".to_owned());
+                let console_tail = "panic".to_owned();
+                return Err(StartVmError::BootFailed {
+                    name: vm.name,
+                    stage,
+                    cause,
+                    console_tail,
+                });
+            }
+            Boot::Hangs(begun) => {
+                begun.try_send(()).unwrap();
+                std::future::pending::<()>().await;
+            }
+        }
+        let vm = self.set_state(vm.id, VmState::Running);
+        Ok(StartedVm { vm, lifeline: None })
+    }
+
+    async fn stop(&self, selector: &Selector, grace: Duration) -> Result<Vm, StopVmError> {
+        self.call(format!("stop {grace:?}"));
+        let vm = self.known_vm(selector)?;
+        if *lock(&self.stop_fails) {
+            return Err(StopVmError::TimedOut {
+                name: vm.name,
+                waited: grace,
+            });
+        }
+        let stopped = self.set_state(vm.id, VmState::Stopped);
+        if stopped.spec.remove_on_stop {
+            self.remove(stopped.id);
+        }
+        Ok(stopped)
+    }
+
+    async fn delete(&self, selector: &Selector, force: bool) -> Result<Vm, DeleteVmError> {
+        self.call(format!(
+            "delete {}",
+            if force { "by force" } else { "stopped" }
+        ));
+        let vm = self.known_vm(selector)?;
+        if vm.state == VmState::Running && !force {
+            return Err(DeleteVmError::Running {
+                name: vm.name,
+                state: vm.state,
+            });
+        }
+        self.remove(vm.id);
+        Ok(vm)
+    }
+
+    async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {
+        Ok(lock(&self.vms).clone())
+    }
+
+    async fn show(&self, selector: &Selector) -> Result<Vm, VmQueryError> {
+        self.known_vm(selector)
+    }
+
+    async fn logs(
+        &self,
+        selector: &Selector,
+        request: LogsRequest,
+    ) -> Result<LogStream, LogsError> {
+        self.call(format!("logs {:?} {}", request.tail, request.follow));
+        self.known_vm(selector)?;
+        let (sender, chunks) = mpsc::channel(2);
+        for chunk in [&b"boot\r\n"[..], b"\xff"] {
+            sender.try_send(Ok(chunk.into())).unwrap();
+        }
+        Ok(LogStream { chunks })
+    }
+
+    async fn exec(
+        &self,
+        selector: &Selector,
+        request: ExecRequest,
+    ) -> Result<ExecSession, ExecError> {
+        self.call(format!("exec {}", request.argv.join(" ")));
+        let vm = self.known_vm(selector)?;
+        assert_eq!(
+            vm.state,
+            VmState::Running,
+            "a command in a VM that does not run"
+        );
+        lock(&self.requests).push(request);
+        let (sender, events) = mpsc::channel(16);
+        let script = lock(&self.scripts).pop_front();
+        let control = match script.expect("a command without a script") {
+            Script::Refused(error) => return Err(error),
+            Script::Endless(told) => {
+                lock(&self.sessions).push((sender, None));
+                told
+            }
+            Script::Events(script) => {
+                for event in script {
+                    sender.try_send(Ok(event)).unwrap();
+                }
+                let (control, controlled) = mpsc::channel(16);
+                lock(&self.sessions).push((sender, Some(controlled)));
+                control
+            }
+        };
+        Ok(ExecSession {
+            pid: 1,
+            control,
+            events,
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! The commands that only ask and print.
+
+use banger_core::domain::VmState;
+
+use super::*;
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[tokio::test]
+async fn empty_lists_are_empty_arrays_and_bare_heads() {
+    let world = Arc::new(World::default());
+    for object in ["image", "kernel", "vm"] {
+        let outcome = banger(&world, &format!("banger {object} list --json")).await;
+        assert_eq!(
+            (outcome.status(), outcome.stdout.as_str()),
+            (0, "[]\n"),
+            "{object}"
+        );
+        let outcome = banger(&world, &format!("banger {object} list")).await;
+        assert!(
+            outcome.stdout.starts_with("NAME "),
+            "{object}: {}",
+            outcome.stdout
+        );
+        assert_eq!(outcome.stdout.lines().count(), 1, "{object}");
+    }
+}
+
+#[tokio::test]
+async fn a_pull_takes_the_only_kernel_and_prints_the_name() {
+    let world = Arc::new(World::default().with_kernels(&["only"]));
+    let outcome = banger(
+        &world,
+        "banger image pull docker.io/library/debian:bookworm --name d",
+    )
+    .await;
+    assert_eq!((outcome.status(), outcome.stdout.as_str()), (0, "d\n"));
+    assert_eq!(
+        world.calls(),
+        [
+            "list kernels",
+            "pull docker.io/library/debian:bookworm only"
+        ]
+    );
+    let chosen = banger(
+        &world,
+        "banger image pull docker.io/x/y:1 --kernel z --json",
+    )
+    .await;
+    assert_eq!(json(&chosen.stdout)["name"], "y-1");
+    assert_eq!(
+        world.calls().last().map(String::as_str),
+        Some("pull docker.io/x/y:1 z")
+    );
+}
+
+#[tokio::test]
+async fn a_kernel_is_imported_and_shown() {
+    let world = Arc::new(World::default().with_kernels(&["k"]));
+    let outcome = banger(&world, "banger kernel import apt:linux-image-cloud-amd64").await;
+    assert_eq!(outcome.stdout, "linux-6.1\n");
+    let shown = banger(&world, "banger kernel show k --json").await;
+    assert_eq!(json(&shown.stdout)["version"], "6.1");
+    assert_eq!(banger(&world, "banger kernel show x").await.status(), 3);
+}
+
+#[tokio::test]
+async fn deleting_several_goes_on_after_a_failure() {
+    let world = World::default()
+        .with_vm("a", VmState::Running)
+        .with_vm("b", VmState::Stopped);
+    let world = Arc::new(world);
+    let outcome = banger(&world, "banger vm delete a missing b").await;
+    assert_eq!((outcome.status(), outcome.stdout.as_str()), (4, "b\n"));
+    assert_eq!(
+        outcome.stderr,
+        "banger: VM a is running: stop it first, or force the deletion\n\
+         hint: `banger vm delete --force a`\n\
+         banger: VM missing does not exist\nhint: `banger vm list` shows the VMs\n"
+    );
+    let forced = banger(&world, "banger vm delete --force --json a").await;
+    assert_eq!(forced.status(), 0);
+    assert_eq!(json(&forced.stdout)[0]["name"], "a");
+    let kernel = banger(&world, "banger kernel rm k --json").await;
+    assert_eq!((kernel.status(), kernel.stdout.as_str()), (4, "[]\n"));
+    assert_eq!(json(&kernel.stderr)["error"]["kind"], "conflict");
+}
+
+#[tokio::test]
+async fn a_vm_is_created_started_shown_and_stopped() {
+    let world = Arc::new(World::default().with_image("i", "docker.io/x/i:1"));
+    assert_eq!(
+        banger(&world, "banger vm create --name v i").await.stdout,
+        "v\n"
+    );
+    assert_eq!(banger(&world, "banger vm start v").await.stdout, "v\n");
+    let shown = banger(&world, "banger vm show v --json").await;
+    assert_eq!(json(&shown.stdout)["state"], "running");
+    assert!(
+        banger(&world, "banger vm show v")
+            .await
+            .stdout
+            .contains("image:          i\n")
+    );
+    assert_eq!(
+        banger(&world, "banger vm stop v --grace 3").await.stdout,
+        "v\n"
+    );
+    assert_eq!(world.calls()[..2], ["create", "start Detached"]);
+    assert!(world.calls().contains(&"stop 3s".to_owned()));
+}
+
+#[tokio::test]
+async fn a_console_log_is_passed_byte_by_byte() {
+    let world = Arc::new(World::default().with_vm("v", VmState::Running));
+    let (task, style) = parse("banger vm logs v --tail 5 --follow");
+    let mut stage = Stage::new(&world, null(), style);
+    let status = carry_out(&stage.context, &mut stage.signals, task)
+        .await
+        .unwrap();
+    drop(stage.context);
+    let mut bytes = Vec::new();
+    stage.stdout.read_to_end(&mut bytes).await.unwrap();
+    assert_eq!((status, bytes.as_slice()), (0, &b"boot\r\n\xff"[..]));
+    assert_eq!(world.calls(), ["logs Some(5) true"]);
+}
+
+#[tokio::test]
+async fn a_reader_that_went_away_is_a_broken_pipe() {
+    let world = Arc::new(World::default());
+    let (task, style) = parse("banger image list");
+    let mut stage = Stage::new(&world, null(), style);
+    drop(stage.stdout);
+    let error = carry_out(&stage.context, &mut stage.signals, task)
+        .await
+        .unwrap_err();
+    assert!(error.is_broken_pipe(), "{error:?}");
+}

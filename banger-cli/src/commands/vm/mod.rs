@@ -1,0 +1,33 @@
+//! `banger vm …`.
+
+mod create;
+mod delete;
+mod exec;
+mod find_image;
+mod list;
+mod logs;
+mod run;
+mod show;
+mod start;
+mod stop;
+
+pub(super) use create::create;
+pub(super) use delete::delete;
+pub(super) use exec::exec;
+pub(super) use list::list;
+pub(super) use logs::logs;
+pub(super) use run::run;
+pub(super) use show::show;
+pub(super) use start::start;
+pub(super) use stop::stop;
+
+use banger_core::domain::Vm;
+
+use crate::{commands::lines, context::Context, error::CliError, output::VmOutput};
+
+/// Prints one VM: its name, or its record as JSON.
+async fn print(context: &Context, vm: &Vm) -> Result<(), CliError> {
+    context
+        .print(&VmOutput::from(vm), || lines([&vm.name]))
+        .await
+}

@@ -1,0 +1,154 @@
+//! The configuration file, `banger/config.toml`.
+//!
+//! Purpose: what a user sets once. Invariants: an unknown key is an error that
+//! names it; parsing is apart from reading. Relative paths in it start at the
+//! file's own directory. Entry points: [`Config::parse`], [`Config::read`].
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+
+/// Everything that can be configured. All of it is optional.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Config {
+    /// Directory for the database, images, kernels and VMs.
+    pub state_dir: Option<Utf8PathBuf>,
+    /// Directory for downloaded blobs.
+    pub cache_dir: Option<Utf8PathBuf>,
+    /// Short directory for the sockets of running VMs.
+    pub runtime_dir: Option<Utf8PathBuf>,
+    /// The guest program.
+    pub guest_program: Option<Utf8PathBuf>,
+    /// The QEMU system emulator.
+    pub qemu: Option<Utf8PathBuf>,
+    /// Registries.
+    pub registries: RegistriesConfig,
+}
+
+/// What is special about which registries.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct RegistriesConfig {
+    /// `host[:port]` of registries that are spoken to without TLS.
+    pub plain_http: Vec<String>,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("failed to read configuration {path}")]
+    Read {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
+    /// The file is not a valid configuration.
+    #[error("configuration {path}, line {line}: {problem}")]
+    Invalid {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl Config {
+    /// Parses the text of the file at `path`.
+    pub fn parse(path: &Utf8Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.as_bytes().iter().take(start);
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: 1 + before.filter(|byte| **byte == b'\n').count(),
+                problem: error.message().lines().collect::<Vec<_>>().join("; "),
+            }
+        })?;
+        Ok(config.relative_to(path.parent().unwrap_or_else(|| Utf8Path::new("/"))))
+    }
+
+    /// Reads the file at `path`; a missing file is an empty configuration
+    /// unless the user named it.
+    pub fn read(path: &Utf8Path, named: bool) -> Result<Self, ConfigError> {
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error) if !named && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            Err(source) => Err(ConfigError::Read {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
+    fn relative_to(self, directory: &Utf8Path) -> Self {
+        let absolute = |path: Option<Utf8PathBuf>| path.map(|path| directory.join(path));
+        Self {
+            state_dir: absolute(self.state_dir),
+            cache_dir: absolute(self.cache_dir),
+            runtime_dir: absolute(self.runtime_dir),
+            guest_program: absolute(self.guest_program),
+            qemu: absolute(self.qemu),
+            registries: self.registries,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        Config::parse(Utf8Path::new("/etc/b/config.toml"), text)
+            .unwrap_err()
+            .to_string()
+    }
+
+    #[test]
+    fn every_key_is_read_and_paths_become_absolute() {
+        let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
+            guest-program = \"../g\"\nqemu = \"/q\"\n[registries]\nplain-http = [\"localhost:5000\"]\n";
+        let config = Config::parse(Utf8Path::new("/etc/b/config.toml"), text).unwrap();
+        let expected = Config {
+            state_dir: Some("/etc/b/s".into()),
+            cache_dir: Some("/c".into()),
+            runtime_dir: Some("/r".into()),
+            guest_program: Some("/etc/b/../g".into()),
+            qemu: Some("/q".into()),
+            registries: RegistriesConfig {
+                plain_http: vec!["localhost:5000".into()],
+            },
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_their_line() {
+        let error = problem("qemu = \"/q\"\nstate = \"/s\"\n");
+        assert!(
+            error.starts_with("configuration /etc/b/config.toml, line 2: unknown field `state`"),
+            "{error}"
+        );
+        assert!(problem("[registries]\nhttp = []\n").contains("unknown field `http`"));
+        assert!(!problem("[[[").contains('\n'));
+    }
+
+    #[test]
+    fn only_a_named_file_must_exist() {
+        let scratch = tempfile::tempdir().unwrap();
+        let missing = Utf8Path::from_path(scratch.path())
+            .unwrap()
+            .join("config.toml");
+        assert_eq!(Config::read(&missing, false).unwrap(), Config::default());
+        assert!(matches!(
+            Config::read(&missing, true),
+            Err(ConfigError::Read { .. })
+        ));
+    }
+}

@@ -1,0 +1,244 @@
+//! What a user can do about a failure, from the failure's own fields.
+
+use banger_core::{
+    image::{DeleteImageError, ImageQueryError, PullError},
+    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
+    oci::SourceError,
+    rootfs::RootfsError,
+    vm::{
+        CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+    },
+    vmm::BackendError,
+};
+
+use super::{CliError, list};
+
+const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`";
+const LIST_KERNELS: &str = "`banger kernel list` shows the imported kernels; \
+    import one: `banger kernel import apt:linux-image-cloud-amd64`";
+
+/// What would help, in one line without a full stop.
+pub(super) fn of(error: &CliError) -> Option<String> {
+    let text = match error {
+        CliError::Usage { hint, .. } => return hint.clone(),
+        CliError::NotATerminal => "leave out --tty, or use --interactive alone to pass input on",
+        CliError::GuestProgramMissing { .. } => {
+            "name it with --guest-program, BANGER_GUEST_PROGRAM or guest-program in the configuration"
+        }
+        CliError::NoKernel => IMPORT,
+        CliError::SeveralKernels { .. } => "choose one with --kernel",
+        CliError::ImageDiffers { name, .. } => {
+            return Some(format!(
+                "run the image as it is: `banger vm run {name}`; or pull under another name: \
+                 `banger image pull REFERENCE --name NAME`"
+            ));
+        }
+        _ => return of_operation(error),
+    };
+    Some(text.to_owned())
+}
+
+fn of_operation(error: &CliError) -> Option<String> {
+    match error {
+        CliError::Pull(error) => pull(error),
+        CliError::ImageQuery(error) => image_query(error),
+        CliError::DeleteImage(error) => delete_image(error),
+        CliError::ImportKernel(error) => import_kernel(error),
+        CliError::KernelQuery(error) => kernel_query(error),
+        CliError::DeleteKernel(error) => delete_kernel(error),
+        CliError::CreateVm(error) => create(error),
+        CliError::StartVm(error) => start(error),
+        CliError::StopVm(error) => stop(error),
+        CliError::DeleteVm(error) => delete(error),
+        CliError::VmQuery(error) => vm_query(error),
+        CliError::Logs(error) => logs(error),
+        CliError::Exec(error) => exec(error),
+        _ => None,
+    }
+}
+
+fn spaced<T: ToString>(things: &[T]) -> String {
+    list(things).replace(", ", " ")
+}
+
+fn pull(error: &PullError) -> Option<String> {
+    match error {
+        PullError::NoDefaultName { .. } => Some("name it with --name".to_owned()),
+        PullError::AlreadyExists { name } => Some(format!(
+            "use another name with --name, or delete it: `banger image delete {name}`"
+        )),
+        PullError::Kernel { source, .. } => resolve_kernel(source),
+        PullError::Source { source, .. } => source_error(source),
+        PullError::Rootfs { source, .. } => rootfs(source),
+        _ => None,
+    }
+}
+
+fn resolve_kernel(error: &ResolveKernelError) -> Option<String> {
+    match error {
+        ResolveKernelError::NotFound { .. } => Some(LIST_KERNELS.to_owned()),
+        ResolveKernelError::Nothing => Some("choose one with --kernel or --kernel-path".to_owned()),
+        _ => None,
+    }
+}
+
+fn source_error(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::NotFound { .. } => Some("check the spelling and the tag".to_owned()),
+        SourceError::NoPlatform { .. } => {
+            Some("pull a tag that has an image for this host's architecture".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn rootfs(error: &RootfsError) -> Option<String> {
+    match error {
+        RootfsError::TooSmall { needed, .. } => Some(format!(
+            "leave out --size, or give at least {}MiB",
+            needed.to_mib_ceiling()
+        )),
+        _ => None,
+    }
+}
+
+fn image_query(error: &ImageQueryError) -> Option<String> {
+    match error {
+        ImageQueryError::NotFound { .. } => Some(
+            "`banger image list` shows the images; an image that is not here yet needs its full \
+             reference, as docker.io/library/debian:bookworm"
+                .to_owned(),
+        ),
+        ImageQueryError::Ambiguous { .. } => Some("`banger image list` shows the ids".to_owned()),
+        _ => None,
+    }
+}
+
+fn import_kernel(error: &ImportKernelError) -> Option<String> {
+    match error {
+        ImportKernelError::AlreadyExists { name } => Some(format!(
+            "use another name with --name, or delete it: `banger kernel delete {name}`"
+        )),
+        ImportKernelError::NoDefaultName { .. } => Some("name it with --name".to_owned()),
+        ImportKernelError::Fetch { .. } => {
+            Some("apt must work on this host; `apt-get update` may help".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn create(error: &CreateVmError) -> Option<String> {
+    match error {
+        CreateVmError::AlreadyExists { name } => Some(format!(
+            "use another name with --name, or delete it: `banger vm delete {name}`"
+        )),
+        CreateVmError::Image(error) => image_query(error),
+        CreateVmError::Backend(error) => backend(error),
+        _ => None,
+    }
+}
+
+fn backend(error: &BackendError) -> Option<String> {
+    match error {
+        BackendError::NoBackend { .. } => Some(format!(
+            "install QEMU (Debian and Ubuntu: {}; Fedora: qemu-kvm) or name its program with --qemu",
+            debian_qemu_package()
+        )),
+        _ => None,
+    }
+}
+
+/// Debian's package with QEMU's system emulator for the host's architecture.
+const fn debian_qemu_package() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "qemu-system-x86"
+    } else {
+        "qemu-system-arm"
+    }
+}
+
+fn start(error: &StartVmError) -> Option<String> {
+    match error {
+        StartVmError::Query(error) => vm_query(error),
+        StartVmError::Backend(error) => backend(error),
+        StartVmError::BootFailed { name, .. } => Some(format!(
+            "`banger vm logs {name}` shows its console, if the VM was kept"
+        )),
+        StartVmError::WrongState { name, .. } => Some(format!("`banger vm show {name}` says why")),
+        _ => None,
+    }
+}
+
+fn vm_query(error: &VmQueryError) -> Option<String> {
+    match error {
+        VmQueryError::NotFound { .. } | VmQueryError::Ambiguous { .. } => {
+            Some("`banger vm list` shows the VMs".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn delete(error: &DeleteVmError) -> Option<String> {
+    match error {
+        DeleteVmError::Query(error) => vm_query(error),
+        DeleteVmError::Stop(error) => stop(error),
+        DeleteVmError::Running { name, .. } => Some(format!("`banger vm delete --force {name}`")),
+        _ => None,
+    }
+}
+
+fn exec(error: &ExecError) -> Option<String> {
+    match error {
+        ExecError::Query(error) => vm_query(error),
+        ExecError::NotRunning { name, .. } => Some(format!("start it: `banger vm start {name}`")),
+        ExecError::NoCommand => Some("give one after `--`".to_owned()),
+        ExecError::Image(error) => image_query(error),
+        _ => None,
+    }
+}
+
+fn delete_image(error: &DeleteImageError) -> Option<String> {
+    match error {
+        DeleteImageError::Query(error) => image_query(error),
+        DeleteImageError::InUse { vms, .. } => Some(format!(
+            "delete what uses it: `banger vm delete {}`",
+            spaced(vms)
+        )),
+        _ => None,
+    }
+}
+
+fn kernel_query(error: &KernelQueryError) -> Option<String> {
+    match error {
+        KernelQueryError::NotFound { .. } => Some(LIST_KERNELS.to_owned()),
+        _ => None,
+    }
+}
+
+fn delete_kernel(error: &DeleteKernelError) -> Option<String> {
+    match error {
+        DeleteKernelError::NotFound { .. } => Some(LIST_KERNELS.to_owned()),
+        DeleteKernelError::InUse { images, .. } => Some(format!(
+            "delete what uses it: `banger image delete {}`",
+            spaced(images)
+        )),
+        _ => None,
+    }
+}
+
+fn stop(error: &StopVmError) -> Option<String> {
+    match error {
+        StopVmError::Query(error) => vm_query(error),
+        StopVmError::TimedOut { name, .. } => {
+            Some(format!("try again with `banger vm stop --grace 0 {name}`"))
+        }
+        _ => None,
+    }
+}
+
+fn logs(error: &LogsError) -> Option<String> {
+    match error {
+        LogsError::Query(error) => vm_query(error),
+        _ => None,
+    }
+}

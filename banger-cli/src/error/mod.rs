@@ -1,0 +1,253 @@
+//! What can go wrong for a user of the command.
+//!
+//! Purpose: one type for every failure a command can end with; [`report`] says
+//! how it is shown, [`hint`] what would help, [`crate::exit`] what status it
+//! has. Invariants: errors of the library keep their own words and causes.
+//! Entry points: [`CliError`], [`Report`].
+
+mod hint;
+mod report;
+
+use std::io;
+
+use banger_core::{
+    ErrorKind,
+    domain::{ImageName, KernelName},
+    image::{DeleteImageError, ImageQueryError, PullError},
+    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
+    local::OpenError,
+    oci::ReferenceParseError,
+    vm::{
+        CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+    },
+};
+use camino::Utf8PathBuf;
+
+use crate::{
+    config::ConfigError, environment::EnvironmentError, settings::SettingsError,
+    signals::HostSignal,
+};
+
+pub use report::Report;
+pub(crate) use report::one_line;
+
+/// A command failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CliError {
+    /// The command line is wrong.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What would help.
+        hint: Option<String>,
+    },
+    /// A terminal was asked for and there is none.
+    #[error("--tty needs a terminal on standard input")]
+    NotATerminal,
+    /// The environment cannot be used.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The settings cannot be resolved.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The image reference is malformed.
+    #[error(transparent)]
+    Reference(#[from] ReferenceParseError),
+    /// The async runtime or the signal handlers could not be set up.
+    #[error("failed to set up {what}")]
+    Setup {
+        /// Which of them.
+        what: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The guest program is in none of the places where it may lie.
+    #[error("the guest program was not found: looked for {}", list(places))]
+    GuestProgramMissing {
+        /// The places.
+        places: Vec<Utf8PathBuf>,
+    },
+    /// No kernel was chosen and none is imported.
+    #[error("no kernel was chosen and none is imported")]
+    NoKernel,
+    /// No kernel was chosen and several are imported.
+    #[error("no kernel was chosen and several are imported: {}", list(names))]
+    SeveralKernels {
+        /// Their names.
+        names: Vec<KernelName>,
+    },
+    /// The image exists and is not what was asked for.
+    #[error("image {name} exists already and {difference}")]
+    ImageDiffers {
+        /// The image.
+        name: ImageName,
+        /// What differs.
+        difference: String,
+    },
+    /// The services could not be opened.
+    #[error(transparent)]
+    Open(Box<OpenError>),
+    /// A pull failed.
+    #[error(transparent)]
+    Pull(Box<PullError>),
+    /// Images could not be looked up.
+    #[error(transparent)]
+    ImageQuery(Box<ImageQueryError>),
+    /// An image could not be deleted.
+    #[error(transparent)]
+    DeleteImage(Box<DeleteImageError>),
+    /// A kernel could not be imported.
+    #[error(transparent)]
+    ImportKernel(Box<ImportKernelError>),
+    /// Kernels could not be looked up.
+    #[error(transparent)]
+    KernelQuery(Box<KernelQueryError>),
+    /// A kernel could not be deleted.
+    #[error(transparent)]
+    DeleteKernel(Box<DeleteKernelError>),
+    /// A VM could not be created.
+    #[error(transparent)]
+    CreateVm(Box<CreateVmError>),
+    /// A VM could not be started.
+    #[error(transparent)]
+    StartVm(Box<StartVmError>),
+    /// A VM could not be stopped.
+    #[error(transparent)]
+    StopVm(Box<StopVmError>),
+    /// A VM could not be deleted.
+    #[error(transparent)]
+    DeleteVm(Box<DeleteVmError>),
+    /// VMs could not be looked up.
+    #[error(transparent)]
+    VmQuery(Box<VmQueryError>),
+    /// A console log could not be read.
+    #[error(transparent)]
+    Logs(Box<LogsError>),
+    /// A command could not be run.
+    #[error(transparent)]
+    Exec(Box<ExecError>),
+    /// A session ended without saying how.
+    #[error("the command's session ended without an exit status")]
+    SessionLost,
+    /// The terminal could not be used.
+    #[error("failed to {action} the terminal")]
+    Terminal {
+        /// What was being done.
+        action: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// A result could not be turned into JSON.
+    #[error("failed to write the result as JSON")]
+    Json(#[source] serde_json::Error),
+    /// The result could not be written.
+    #[error("failed to write to {stream}")]
+    Output {
+        /// Which stream.
+        stream: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+    /// The user gave the command up.
+    #[error("interrupted by {}", .0.name())]
+    Interrupted(HostSignal),
+}
+
+/// Errors of the library are boxed: they are large, and failing is rare.
+macro_rules! boxed {
+    ($($variant:ident($error:ty)),+ $(,)?) => {
+        $(impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::$variant(Box::new(error))
+            }
+        })+
+    };
+}
+
+boxed!(
+    Open(OpenError),
+    Pull(PullError),
+    ImageQuery(ImageQueryError),
+    DeleteImage(DeleteImageError),
+    ImportKernel(ImportKernelError),
+    KernelQuery(KernelQueryError),
+    DeleteKernel(DeleteKernelError),
+    CreateVm(CreateVmError),
+    StartVm(StartVmError),
+    StopVm(StopVmError),
+    DeleteVm(DeleteVmError),
+    VmQuery(VmQueryError),
+    Logs(LogsError),
+    Exec(ExecError),
+);
+
+impl CliError {
+    /// A wrong command line, with nothing more to say.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Usage { .. }
+            | Self::NotATerminal
+            | Self::Environment(EnvironmentError::NotUtf8 { .. })
+            | Self::Config(_)
+            | Self::Settings(_)
+            | Self::Reference(_)
+            | Self::SeveralKernels { .. } => ErrorKind::InvalidInput,
+            Self::GuestProgramMissing { .. } => ErrorKind::Unsupported,
+            Self::NoKernel => ErrorKind::NotFound,
+            Self::ImageDiffers { .. } => ErrorKind::AlreadyExists,
+            Self::SessionLost | Self::Json(_) => ErrorKind::Internal,
+            Self::Environment(EnvironmentError::Unknown { source, .. })
+            | Self::Setup { source, .. }
+            | Self::Terminal { source, .. }
+            | Self::Output { source, .. } => ErrorKind::of_io(source),
+            Self::Interrupted(_) => ErrorKind::Cancelled,
+            operation => operation.kind_of_operation(),
+        }
+    }
+
+    fn kind_of_operation(&self) -> ErrorKind {
+        match self {
+            Self::Open(error) => error.kind(),
+            Self::Pull(error) => error.kind(),
+            Self::ImageQuery(error) => error.kind(),
+            Self::DeleteImage(error) => error.kind(),
+            Self::ImportKernel(error) => error.kind(),
+            Self::KernelQuery(error) => error.kind(),
+            Self::DeleteKernel(error) => error.kind(),
+            Self::CreateVm(error) => error.kind(),
+            Self::StartVm(error) => error.kind(),
+            Self::StopVm(error) => error.kind(),
+            Self::DeleteVm(error) => error.kind(),
+            Self::VmQuery(error) => error.kind(),
+            Self::Logs(error) => error.kind(),
+            Self::Exec(error) => error.kind(),
+            _ => ErrorKind::Internal,
+        }
+    }
+
+    /// Whether the reader of our output went away, which is no failure.
+    #[must_use]
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The texts of several things, with commas between.
+pub(crate) fn list<T: ToString>(things: &[T]) -> String {
+    let texts: Vec<String> = things.iter().map(ToString::to_string).collect();
+    texts.join(", ")
+}

@@ -1,0 +1,25 @@
+//! `banger __monitor …`: this program as a VM's monitor.
+//!
+//! The verb is the library's own and no part of the command line: it is
+//! recognised before anything else, because a monitor runs on the process's
+//! main thread, in a runtime of its own.
+
+use std::{ffi::OsString, process::ExitCode};
+
+/// The hidden verb.
+pub(crate) const VERB: &str = "__monitor";
+
+/// The monitor's arguments, when this process is to be one.
+#[must_use]
+pub(crate) fn arguments(arguments: &[OsString]) -> Option<&[OsString]> {
+    match arguments {
+        [_program, verb, rest @ ..] if verb == VERB => Some(rest),
+        _ => None,
+    }
+}
+
+/// Is a monitor until its VM has ended.
+#[must_use]
+pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
+    banger_core::vm::monitor::main_with(arguments)
+}

@@ -1,0 +1,238 @@
+//! The JSON that scripts rely on, and the texts beside it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use banger_core::domain::{
+    BackendChoice, BackendKind, Bytes, Digest, Image, ImageOrigin, ImageSizes, Kernel,
+    KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
+};
+
+use super::*;
+
+const IMAGE_ID: &str = "01980000-0000-7000-8000-000000000001";
+const VM_ID: &str = "01980000-0000-7000-8000-000000000002";
+
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + seconds)
+}
+
+fn image() -> Image {
+    Image {
+        id: IMAGE_ID.parse().unwrap(),
+        name: "debian".parse().unwrap(),
+        artifact_directory: Some("/s/images/x".into()),
+        rootfs: "/s/images/x/rootfs.ext4".into(),
+        boot: BootArtifacts {
+            kernel: "/s/images/x/vmlinux".into(),
+            initrd: None,
+            modules: Some("/s/images/x/modules".into()),
+        },
+        kernel: "linux-6".parse().ok(),
+        origin: ImageOrigin::Oci {
+            reference: "docker.io/library/debian:bookworm".into(),
+            manifest: Digest::from_bytes([0xab; 32]),
+        },
+        run_config: RunConfig {
+            cmd: vec!["bash".into()],
+            env: vec!["A=\u{1b}[1m".into()],
+            ..RunConfig::default()
+        },
+        sizes: ImageSizes {
+            apparent: Bytes::new(Bytes::GIB),
+            on_disk: Bytes::from_mib(100),
+        },
+        package_hash: None,
+        created: at(0),
+        updated: at(1),
+    }
+}
+
+fn kernel() -> Kernel {
+    Kernel {
+        name: "linux-6".parse().unwrap(),
+        distribution: Some("debian".into()),
+        architecture: "x86_64".into(),
+        version: "6.1.0".into(),
+        sha256: Digest::from_bytes([1; 32]),
+        origin: KernelOrigin::AptPackage("linux-image-cloud-amd64".into()),
+        directory: "/s/kernels/linux-6".into(),
+        boot: BootArtifacts {
+            kernel: "/s/kernels/linux-6/vmlinux".into(),
+            ..BootArtifacts::default()
+        },
+        imported: at(0),
+    }
+}
+
+fn vm() -> Vm {
+    Vm {
+        id: VM_ID.parse().unwrap(),
+        name: "web".parse().unwrap(),
+        image: IMAGE_ID.parse().unwrap(),
+        spec: VmSpec {
+            vcpus: 2,
+            memory: Bytes::from_mib(512),
+            root_disk: RootDiskMode::Overlay,
+            disk_size: Bytes::new(Bytes::GIB),
+            backend: None,
+            remove_on_stop: false,
+            labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        },
+        state: VmState::Failed,
+        reason: "the VMM died".into(),
+        backend: Some(BackendChoice {
+            kind: BackendKind::Qemu,
+            reason: "it is there".into(),
+        }),
+        boot_id: None,
+        exit: Some(VmExit::VmmDied("signal 9".into())),
+        created: at(0),
+        started: Some(at(1)),
+        stopped: None,
+        generation: 7,
+    }
+}
+
+fn json<T: Serialize>(value: &T) -> String {
+    serde_json::to_string_pretty(value).unwrap()
+}
+
+#[test]
+fn an_image_as_json() {
+    let digest = "ab".repeat(32);
+    let expected = format!(
+        r#"{{
+  "id": "{IMAGE_ID}",
+  "name": "debian",
+  "managed": true,
+  "artifact_directory": "/s/images/x",
+  "rootfs": "/s/images/x/rootfs.ext4",
+  "boot": {{
+    "kernel": "/s/images/x/vmlinux",
+    "initrd": null,
+    "modules": "/s/images/x/modules"
+  }},
+  "kernel_name": "linux-6",
+  "origin": {{
+    "kind": "oci",
+    "reference": "docker.io/library/debian:bookworm",
+    "manifest": "sha256:{digest}"
+  }},
+  "run_config": {{
+    "entrypoint": [],
+    "cmd": [
+      "bash"
+    ],
+    "env": [
+      "A=\u001b[1m"
+    ],
+    "user": "",
+    "working_directory": ""
+  }},
+  "apparent_bytes": 1073741824,
+  "on_disk_bytes": 104857600,
+  "package_hash": null,
+  "created": "2023-11-14T22:13:20Z",
+  "updated": "2023-11-14T22:13:21Z"
+}}"#
+    );
+    assert_eq!(json(&ImageOutput::from(&image())), expected);
+}
+
+#[test]
+fn a_kernel_as_json() {
+    let digest = "01".repeat(32);
+    let expected = format!(
+        r#"{{
+  "name": "linux-6",
+  "distribution": "debian",
+  "architecture": "x86_64",
+  "version": "6.1.0",
+  "sha256": "{digest}",
+  "origin": {{
+    "kind": "apt",
+    "location": "linux-image-cloud-amd64"
+  }},
+  "directory": "/s/kernels/linux-6",
+  "boot": {{
+    "kernel": "/s/kernels/linux-6/vmlinux",
+    "initrd": null,
+    "modules": null
+  }},
+  "imported": "2023-11-14T22:13:20Z"
+}}"#
+    );
+    assert_eq!(json(&KernelOutput::from(&kernel())), expected);
+}
+
+#[test]
+fn a_vm_as_json() {
+    let expected = format!(
+        r#"{{
+  "id": "{VM_ID}",
+  "name": "web",
+  "image_id": "{IMAGE_ID}",
+  "state": "failed",
+  "reason": "the VMM died",
+  "cpus": 2,
+  "memory_bytes": 536870912,
+  "root_disk": "overlay",
+  "disk_bytes": 1073741824,
+  "wanted_backend": null,
+  "backend": {{
+    "name": "qemu",
+    "reason": "it is there"
+  }},
+  "remove_on_stop": false,
+  "labels": {{
+    "a": "b"
+  }},
+  "boot_id": null,
+  "exit": {{
+    "kind": "vmm_died",
+    "detail": "signal 9"
+  }},
+  "created": "2023-11-14T22:13:20Z",
+  "started": "2023-11-14T22:13:21Z",
+  "stopped": null,
+  "generation": 7
+}}"#
+    );
+    assert_eq!(json(&VmOutput::from(&vm())), expected);
+}
+
+#[test]
+fn lists_for_people() {
+    assert_eq!(
+        image_table(&[image()]),
+        "NAME    ID            KERNEL   SIZE     ON DISK    CREATED               ORIGIN\n\
+         debian  000000000001  linux-6  1.0 GiB  100.0 MiB  2023-11-14 22:13:20Z  \
+         docker.io/library/debian:bookworm\n"
+    );
+    assert_eq!(
+        kernel_table(&[kernel()]),
+        "NAME     VERSION  ARCH    IMPORTED              ORIGIN\n\
+         linux-6  6.1.0    x86_64  2023-11-14 22:13:20Z  apt:linux-image-cloud-amd64\n"
+    );
+    let images = BTreeMap::from([(image().id, image().name)]);
+    assert_eq!(
+        vm_table(&[vm()], &images),
+        "NAME  ID            IMAGE   STATE   CPUS  MEMORY     CREATED\n\
+         web   000000000002  debian  failed  2     512.0 MiB  2023-11-14 22:13:20Z\n"
+    );
+}
+
+#[test]
+fn details_for_people_are_safe_lines() {
+    let images = BTreeMap::new();
+    for text in [
+        image_details(&image()),
+        kernel_details(&kernel()),
+        vm_details(&vm(), &images),
+    ] {
+        assert!(text.lines().count() > 8, "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+    assert!(vm_details(&vm(), &images).contains("exit:           the VMM died: signal 9\n"));
+    assert!(vm_details(&vm(), &images).contains("image:          000000000001\n"));
+}

@@ -1,0 +1,80 @@
+//! Requests about images.
+
+use banger_core::{
+    domain::{Bytes, ImageName, Selector},
+    image::PullRequest,
+    kernel::{KernelPaths, KernelSelection},
+    oci::ImageReference,
+};
+use camino::Utf8Path;
+
+use crate::{
+    args::{KernelArgs, PullArgs},
+    error::CliError,
+};
+
+/// Which image `vm run` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One that must be here.
+    Existing(Selector),
+    /// One that is pulled when it is not here.
+    Reference(ImageReference),
+}
+
+/// How `vm run` pulls an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PullOptions {
+    /// The kernel it boots with.
+    pub kernel: KernelSelection,
+    /// The disk's size.
+    pub size: Option<Bytes>,
+}
+
+pub(super) fn pull(args: PullArgs, directory: &Utf8Path) -> Result<PullRequest, CliError> {
+    let reference = reference(&args.reference, directory)?;
+    if args.name.is_none() && reference.default_name().is_none() {
+        return Err(CliError::Usage {
+            message: format!("no image name can be made from {reference}"),
+            hint: Some("name it with --name".to_owned()),
+        });
+    }
+    Ok(PullRequest {
+        reference,
+        name: args.name,
+        kernel: kernel(args.kernel, directory),
+        size: args.size,
+    })
+}
+
+/// A text in the form of a name (or an id, which has the same letters) is a
+/// name; no reference has that form.
+pub(super) fn target(text: &str, directory: &Utf8Path) -> Result<Target, CliError> {
+    if text.parse::<ImageName>().is_ok() {
+        return Ok(Target::Existing(Selector::from(text)));
+    }
+    reference(text, directory).map(Target::Reference)
+}
+
+pub(super) fn kernel(args: KernelArgs, directory: &Utf8Path) -> KernelSelection {
+    let absolute = |path: Option<camino::Utf8PathBuf>| path.map(|path| directory.join(path));
+    KernelSelection {
+        name: args.kernel,
+        paths: KernelPaths {
+            kernel: absolute(args.kernel_path),
+            initrd: absolute(args.initrd_path),
+            modules: absolute(args.modules_path),
+        },
+    }
+}
+
+/// A relative layout directory is made absolute, so that the record says the
+/// same from wherever it is read.
+fn reference(text: &str, directory: &Utf8Path) -> Result<ImageReference, CliError> {
+    let layout = text.strip_prefix("oci:").filter(|rest| !rest.is_empty());
+    let absolute = layout.map(|rest| {
+        let rest = rest.strip_prefix("./").unwrap_or(rest);
+        format!("oci:{}", directory.join(rest))
+    });
+    Ok(absolute.as_deref().unwrap_or(text).parse()?)
+}

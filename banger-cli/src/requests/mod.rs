@@ -1,0 +1,188 @@
+//! From the command line to what the library takes.
+//!
+//! Purpose: everything that can be refused without looking at the host's state
+//! is refused here, before any work. Invariants: pure; every path that comes
+//! out is absolute. Entry points: [`Task::prepare`].
+
+mod image;
+mod vm;
+
+use std::time::Duration;
+
+use banger_core::{
+    domain::{KernelName, Selector},
+    image::PullRequest,
+    kernel::{KernelSelection, KernelSource},
+    vm::{CreateVm, LogsRequest},
+};
+use camino::Utf8Path;
+
+use crate::{
+    args::{Command, ImageCommand, KernelCommand, VmCommand},
+    error::CliError,
+    exit::Surface,
+};
+
+pub use image::{PullOptions, Target};
+pub use vm::{ProcessRequest, RunRequest};
+
+/// A command that is ready to be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// `version`.
+    Version,
+    /// `vm run`.
+    Run(Box<RunRequest>),
+    /// `vm exec`.
+    Exec(Selector, ProcessRequest),
+    /// A command that a signal simply ends.
+    Plain(PlainTask),
+}
+
+/// A command that runs nothing in a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlainTask {
+    /// `image pull`.
+    PullImage(PullRequest),
+    /// `image list`.
+    ListImages,
+    /// `image show`.
+    ShowImage(Selector),
+    /// `image delete`.
+    DeleteImages(Vec<Selector>),
+    /// `kernel import`.
+    ImportKernel(KernelSource, Option<KernelName>),
+    /// `kernel list`.
+    ListKernels,
+    /// `kernel show`.
+    ShowKernel(KernelName),
+    /// `kernel delete`.
+    DeleteKernels(Vec<KernelName>),
+    /// `vm create`.
+    CreateVm(CreateVm),
+    /// `vm start`.
+    StartVm(Selector),
+    /// `vm stop`, with the grace period.
+    StopVm(Selector, Duration),
+    /// `vm list`.
+    ListVms,
+    /// `vm show`.
+    ShowVm(Selector),
+    /// `vm logs`.
+    Logs(Selector, LogsRequest),
+    /// `vm delete`, and whether by force.
+    DeleteVms(Vec<Selector>, bool),
+}
+
+impl Task {
+    /// Makes a task of a command line; relative paths start at `directory`.
+    pub fn prepare(command: Command, directory: &Utf8Path) -> Result<Self, CliError> {
+        match command {
+            Command::Version => Ok(Self::Version),
+            Command::Image(command) => prepare_image(command, directory).map(Self::Plain),
+            Command::Kernel(command) => Ok(Self::Plain(prepare_kernel(command, directory))),
+            Command::Vm(command) => prepare_vm(command, directory),
+        }
+    }
+
+    /// Whose exit status the task answers.
+    #[must_use]
+    pub const fn surface(&self) -> Surface {
+        match self {
+            Self::Run(_) | Self::Exec(..) => Surface::Guest,
+            Self::Version | Self::Plain(_) => Surface::Own,
+        }
+    }
+
+    /// Whether the task boots a VM.
+    #[must_use]
+    pub const fn boots(&self) -> bool {
+        matches!(self, Self::Run(_) | Self::Plain(PlainTask::StartVm(_)))
+    }
+
+    /// Whether the task needs a terminal.
+    #[must_use]
+    pub fn needs_terminal(&self) -> bool {
+        match self {
+            Self::Run(run) => run
+                .process
+                .as_ref()
+                .is_some_and(|process| process.attachment.terminal),
+            Self::Exec(_, process) => process.attachment.terminal,
+            Self::Version | Self::Plain(_) => false,
+        }
+    }
+}
+
+fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
+    Ok(match command {
+        ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
+        ImageCommand::List => PlainTask::ListImages,
+        ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
+        ImageCommand::Delete(args) => PlainTask::DeleteImages(selectors(&args.images)),
+    })
+}
+
+fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> PlainTask {
+    match command {
+        KernelCommand::Import(args) => {
+            PlainTask::ImportKernel(absolute_source(args.source, directory), args.name)
+        }
+        KernelCommand::List => PlainTask::ListKernels,
+        KernelCommand::Show(args) => PlainTask::ShowKernel(args.kernel),
+        KernelCommand::Delete(args) => PlainTask::DeleteKernels(args.kernels),
+    }
+}
+
+fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError> {
+    Ok(Task::Plain(match command {
+        VmCommand::Run(args) => return Ok(Task::Run(Box::new(vm::run(*args, directory)?))),
+        VmCommand::Exec(args) => {
+            let process = vm::process(args.process, args.command);
+            return Ok(Task::Exec(selector(&args.vm), process));
+        }
+        VmCommand::Create(args) => {
+            PlainTask::CreateVm(vm::create(selector(&args.image), args.machine))
+        }
+        VmCommand::Start(args) => PlainTask::StartVm(selector(&args.vm)),
+        VmCommand::Stop(args) => {
+            PlainTask::StopVm(selector(&args.vm), Duration::from_secs(args.grace))
+        }
+        VmCommand::List => PlainTask::ListVms,
+        VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
+        VmCommand::Logs(args) => {
+            let request = LogsRequest {
+                tail: args.tail,
+                follow: args.follow,
+            };
+            PlainTask::Logs(selector(&args.vm), request)
+        }
+        VmCommand::Delete(args) => PlainTask::DeleteVms(selectors(&args.vms), args.force),
+    }))
+}
+
+fn selector(text: &str) -> Selector {
+    Selector::from(text)
+}
+
+fn selectors(texts: &[String]) -> Vec<Selector> {
+    texts.iter().map(|text| selector(text)).collect()
+}
+
+fn absolute_source(source: KernelSource, directory: &Utf8Path) -> KernelSource {
+    match source {
+        KernelSource::Directory(path) => KernelSource::Directory(directory.join(path)),
+        KernelSource::DebFile(path) => KernelSource::DebFile(directory.join(path)),
+        KernelSource::File(path) => KernelSource::File(directory.join(path)),
+        other => other,
+    }
+}
+
+/// Whether a kernel was chosen.
+#[must_use]
+pub fn is_chosen(selection: &KernelSelection) -> bool {
+    selection.name.is_some() || !selection.paths.is_empty()
+}
+
+#[cfg(test)]
+mod tests;

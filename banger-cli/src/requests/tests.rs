@@ -1,0 +1,145 @@
+//! Tasks from command lines.
+
+use std::ffi::OsString;
+
+use banger_core::{domain::Bytes, kernel::KernelPaths};
+
+use super::*;
+use crate::args::{self, Parsed};
+
+fn prepare(line: &str) -> Result<Task, CliError> {
+    let words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+    match args::parse(&words).unwrap() {
+        Parsed::Run(cli) => Task::prepare(cli.command, Utf8Path::new("/here")),
+        Parsed::Text(text) => panic!("{text}"),
+    }
+}
+
+fn run(line: &str) -> RunRequest {
+    match prepare(line).unwrap() {
+        Task::Run(run) => *run,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn paths_become_absolute() {
+    let Task::Plain(PlainTask::PullImage(pull)) = prepare(
+        "banger image pull oci:./dir:tag --kernel-path k --initrd-path ../i --modules-path /m",
+    )
+    .unwrap() else {
+        panic!("not a pull");
+    };
+    let expected = KernelPaths {
+        kernel: Some("/here/k".into()),
+        initrd: Some("/here/../i".into()),
+        modules: Some("/m".into()),
+    };
+    assert_eq!(pull.kernel.paths, expected);
+    assert_eq!(pull.reference.to_string(), "oci:/here/dir:tag");
+    let import = |source: &str| prepare(&format!("banger kernel import {source}")).unwrap();
+    assert_eq!(
+        import("dir:k"),
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::Directory("/here/k".into()),
+            None
+        ))
+    );
+    assert_eq!(
+        import("deb:/k"),
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::DebFile("/k".into()),
+            None
+        ))
+    );
+    assert_eq!(
+        import("vmlinux"),
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::File("/here/vmlinux".into()),
+            None
+        ))
+    );
+    assert_eq!(
+        import("apt:linux"),
+        Task::Plain(PlainTask::ImportKernel(
+            KernelSource::AptPackage("linux".into()),
+            None
+        ))
+    );
+}
+
+#[test]
+fn names_ids_and_references_are_told_apart() {
+    for text in [
+        "debian-bookworm",
+        "6f9d",
+        "0192f0c1-2345-7abc-8def-0123456789ab",
+    ] {
+        assert_eq!(
+            run(&format!("banger vm run {text}")).target,
+            Target::Existing(Selector::from(text))
+        );
+    }
+    for text in [
+        "docker.io/library/debian:bookworm",
+        "localhost:5000/x",
+        "oci:dir",
+    ] {
+        assert!(
+            matches!(
+                run(&format!("banger vm run {text}")).target,
+                Target::Reference(_)
+            ),
+            "{text}"
+        );
+    }
+    for text in ["UPPER", "a//b", "docker.io/x:bad:tag", "oci:"] {
+        let error = prepare(&format!("banger vm run {text}")).unwrap_err();
+        assert!(matches!(error, CliError::Reference(_)), "{text}: {error:?}");
+    }
+}
+
+#[test]
+fn a_run_is_made_of_its_options() {
+    let run = run(
+        "banger vm run --rm --name v --cpus 2 --memory 1G --disk 20M --label a=b --size 2G \
+        --user u:g --workdir /w -i img -- a b",
+    );
+    assert_eq!(run.create.name.unwrap().as_str(), "v");
+    assert_eq!(
+        (run.create.vcpus, run.create.memory),
+        (2, Bytes::new(Bytes::GIB))
+    );
+    assert_eq!(run.create.disk_size, Bytes::from_mib(20));
+    assert_eq!(run.create.labels.get("a").map(String::as_str), Some("b"));
+    assert!(run.create.remove_on_stop);
+    assert_eq!(run.pull.size, Some(Bytes::new(2 * Bytes::GIB)));
+    let process = run.process.unwrap();
+    assert_eq!(process.exec.argv, ["a", "b"]);
+    assert_eq!(process.exec.user.as_deref(), Some("u:g"));
+    assert_eq!(process.exec.working_directory.as_deref(), Some("/w"));
+    assert!(process.attachment.interactive && !process.attachment.terminal);
+}
+
+#[test]
+fn tasks_say_what_they_need() {
+    let cases = [
+        ("banger vm run i", Surface::Guest, true, false),
+        ("banger vm run -d i", Surface::Guest, true, false),
+        ("banger vm run -t i", Surface::Guest, true, true),
+        ("banger vm exec -t v -- c", Surface::Guest, false, true),
+        ("banger vm start v", Surface::Own, true, false),
+        ("banger vm list", Surface::Own, false, false),
+    ];
+    for (line, surface, boots, terminal) in cases {
+        let task = prepare(line).unwrap();
+        assert_eq!(task.surface(), surface, "{line}");
+        assert_eq!(task.boots(), boots, "{line}");
+        assert_eq!(task.needs_terminal(), terminal, "{line}");
+    }
+    assert!(super::is_chosen(&KernelSelection {
+        name: "k".parse().ok(),
+        ..KernelSelection::default()
+    }));
+    assert!(!super::is_chosen(&KernelSelection::default()));
+}

@@ -1,0 +1,207 @@
+//! The image manager of one host: a store, a directory, locks.
+//!
+//! Locks: `image-<name>` is held for the whole of a pull, so that a second
+//! pull of the name waits instead of working in vain; `images` is held for
+//! moments, by whoever makes or sweeps staging directories, publishes or
+//! deletes.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+use tokio_util::task::TaskTracker;
+
+use super::{DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, reconcile};
+use crate::{
+    clock::Clock,
+    directories::Directories,
+    domain::{Image, ImageName, Selector},
+    host_fs::{FileLock, LockError, PathError, lock_deadline, remove_tree_if_present},
+    kernel::KernelResolver,
+    oci::{ImageSources, Platform},
+    progress::ProgressSink,
+    rootfs::RootfsBuilder,
+    store::{Found, Store, StoreError},
+};
+
+/// What a [`LocalImageManager`] works with.
+#[derive(Clone, Debug)]
+pub struct LocalImageOptions {
+    /// The records.
+    pub store: Store,
+    /// Where files lie.
+    pub directories: Directories,
+    /// Resolves kernels.
+    pub kernels: Arc<dyn KernelResolver>,
+    /// Opens references.
+    pub sources: Arc<dyn ImageSources>,
+    /// Builds root disks.
+    pub rootfs: Arc<dyn RootfsBuilder>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The platform to pull.
+    pub platform: Platform,
+}
+
+/// Keeps images below one state directory.
+#[derive(Debug)]
+pub struct LocalImageManager {
+    pub(super) options: LocalImageOptions,
+    /// Publications that must not stop half-way when their caller is dropped.
+    pub(super) publications: TaskTracker,
+}
+
+impl LocalImageManager {
+    /// A manager; nothing is touched yet.
+    #[must_use]
+    pub fn new(options: LocalImageOptions) -> Self {
+        Self {
+            options,
+            publications: TaskTracker::new(),
+        }
+    }
+
+    /// Removes what crashes left: staging directories whose maker is gone and
+    /// image directories without a record. Answers what was removed.
+    pub async fn reconcile(&self) -> Result<Vec<Utf8PathBuf>, ReconcileImagesError> {
+        let _lock = publish_lock(&self.options.directories).await?;
+        reconcile::sweep(&self.options.store, &self.options.directories).await
+    }
+
+    pub(super) async fn find(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
+        let found = self
+            .options
+            .store
+            .find_image(selector)
+            .await
+            .map_err(ImageQueryError::Store)?;
+        match found {
+            Found::One(image) => Ok(image),
+            Found::None => Err(ImageQueryError::NotFound {
+                selector: selector.clone(),
+            }),
+            Found::Several => Err(ImageQueryError::Ambiguous {
+                selector: selector.clone(),
+            }),
+        }
+    }
+}
+
+/// What a crash left could not be repaired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileImagesError {
+    /// A file cannot be inspected or removed.
+    #[error("failed to remove what an interrupted image operation left")]
+    Io(#[from] PathError),
+    /// The lock could not be taken.
+    #[error("failed to look for interrupted image operations")]
+    Lock(#[from] LockError),
+    /// The store failed.
+    #[error("failed to look for interrupted image operations")]
+    Store(#[from] StoreError),
+}
+
+impl ReconcileImagesError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> crate::ErrorKind {
+        match self {
+            Self::Io(error) => error.kind(),
+            Self::Lock(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// The lock of making, sweeping, publishing and deleting; held for moments.
+pub(super) async fn publish_lock(directories: &Directories) -> Result<FileLock, LockError> {
+    FileLock::acquire(&directories.locks().join("images.lock"), lock_deadline()).await
+}
+
+#[async_trait]
+impl ImageManager for LocalImageManager {
+    async fn pull(
+        &self,
+        request: PullRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        super::pull::pull(self, request, progress).await
+    }
+
+    async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
+        self.options
+            .store
+            .images()
+            .await
+            .map_err(ImageQueryError::Store)
+    }
+
+    async fn show(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
+        self.find(selector).await
+    }
+
+    async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError> {
+        let image = self.find(selector).await?;
+        let name = &image.name;
+        let lock = publish_lock(&self.options.directories).await;
+        let _lock = lock.map_err(|source| DeleteImageError::Lock {
+            name: name.clone(),
+            source,
+        })?;
+        self.delete_record(&image).await?;
+        // from here on a crash leaves a directory without a record, which reconcile removes
+        self.remove_artifacts(&image)
+            .map_err(|source| DeleteImageError::Io {
+                name: name.clone(),
+                source,
+            })?;
+        Ok(image)
+    }
+}
+
+impl LocalImageManager {
+    async fn delete_record(&self, image: &Image) -> Result<(), DeleteImageError> {
+        let store = &self.options.store;
+        let failed = |source| DeleteImageError::Store {
+            name: image.name.clone(),
+            source,
+        };
+        let vms = store.vms_of_image(image.id).await.map_err(failed)?;
+        if !vms.is_empty() {
+            return Err(DeleteImageError::InUse {
+                name: image.name.clone(),
+                vms,
+            });
+        }
+        if store.delete_image(image.id).await.map_err(failed)? {
+            return Ok(());
+        }
+        Err(ImageQueryError::NotFound {
+            selector: Selector::from(image.name.as_str()),
+        }
+        .into())
+    }
+
+    /// Removes a managed image's own directory and nothing a record points at
+    /// elsewhere.
+    fn remove_artifacts(&self, image: &Image) -> Result<(), PathError> {
+        let own = self.options.directories.image(image.id);
+        if image.artifact_directory.as_ref() == Some(&own) {
+            remove_tree_if_present(&own)?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn name_is_free(&self, name: &ImageName) -> Result<(), PullError> {
+        let failed = |source| PullError::Store {
+            name: name.clone(),
+            source,
+        };
+        let images = self.options.store.images().await.map_err(failed)?;
+        if images.iter().any(|image| image.name == *name) {
+            return Err(PullError::AlreadyExists { name: name.clone() });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! Pulling an OCI image, step by step (the numbers are those of the contract).
+//!
+//! Invariants: nothing is published before it is whole; whoever works on the
+//! staging directory owns it, so it is removed only after the work on it
+//! ended; publication runs to its end even when the caller is gone.
+
+use std::{sync::Arc, time::Duration};
+
+use camino::Utf8PathBuf;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    LocalImageManager, PullError, PullRequest, artifacts::staged_boot_artifacts,
+    local::publish_lock, stage_boot_artifacts,
+};
+use crate::{
+    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
+    oci::{ImageSource, LayerBlob, ResolvedImage},
+    progress::{ProgressEvent, ProgressSink},
+    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
+    store::InsertError,
+};
+
+/// How long a pull waits for another pull of the same name to end.
+const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
+
+const ROOTFS_FILE: &str = "rootfs.ext4";
+
+pub(super) async fn pull(
+    manager: &LocalImageManager,
+    request: PullRequest,
+    progress: &dyn ProgressSink,
+) -> Result<Image, PullError> {
+    let name = image_name(&request)?; // 2
+    manager.name_is_free(&name).await?; // 3
+    let kernel = resolve_kernel(manager, &request, &name).await?; // 4
+    let pull = Pull {
+        manager,
+        name: &name,
+        progress,
+    };
+    let source = pull.open(&request)?;
+    let _name_lock = pull.lock_name().await?;
+    manager.name_is_free(&name).await?;
+    let (image, layers) = pull.fetch(source.as_ref()).await?; // 6
+    let id = ImageId::generate();
+    let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
+    let rootfs = rootfs_request(&request, &image, layers);
+    let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
+    let record = pull.record(id, &request, &image, kernel, &built.report);
+    pull.publish(built.staging, record).await // 10, 11
+}
+
+fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
+    let default = || request.reference.default_name();
+    let no_name = || PullError::NoDefaultName {
+        reference: request.reference.to_string(),
+    };
+    request.name.clone().or_else(default).ok_or_else(no_name)
+}
+
+async fn resolve_kernel(
+    manager: &LocalImageManager,
+    request: &PullRequest,
+    name: &ImageName,
+) -> Result<ResolvedKernel, PullError> {
+    let resolved = manager.options.kernels.resolve(&request.kernel).await;
+    resolved.map_err(|source| PullError::Kernel {
+        name: name.clone(),
+        source,
+    })
+}
+
+fn rootfs_request(
+    request: &PullRequest,
+    image: &ResolvedImage,
+    layers: Vec<LayerBlob>,
+) -> RootfsRequest {
+    RootfsRequest {
+        layers,
+        size: request.size,
+        identity: image.manifest,
+        created_unix: image.created_unix.unwrap_or(0),
+        limits: RootfsLimits::default(),
+    }
+}
+
+/// One pull on its way.
+struct Pull<'a> {
+    manager: &'a LocalImageManager,
+    name: &'a ImageName,
+    progress: &'a dyn ProgressSink,
+}
+
+/// A staging directory with everything in it.
+struct Built {
+    staging: Staging,
+    report: RootfsReport,
+}
+
+impl Pull<'_> {
+    fn open(&self, request: &PullRequest) -> Result<Box<dyn ImageSource>, PullError> {
+        let opened = self.manager.options.sources.open(&request.reference);
+        opened.map_err(|source| PullError::Source {
+            name: self.name.clone(),
+            source,
+        })
+    }
+
+    async fn lock_name(&self) -> Result<FileLock, PullError> {
+        let locks = self.manager.options.directories.locks();
+        let path = locks.join(format!("image-{}.lock", self.name));
+        let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
+        lock.map_err(|source| PullError::Lock {
+            name: self.name.clone(),
+            source,
+        })
+    }
+
+    async fn fetch(
+        &self,
+        source: &dyn ImageSource,
+    ) -> Result<(ResolvedImage, Vec<LayerBlob>), PullError> {
+        let failed = |source| PullError::Source {
+            name: self.name.clone(),
+            source,
+        };
+        let image = source
+            .resolve(&self.manager.options.platform)
+            .await
+            .map_err(failed)?;
+        let layers = source
+            .fetch_layers(&image.layers, self.progress)
+            .await
+            .map_err(failed)?;
+        Ok((image, layers))
+    }
+
+    async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
+        let directories = &self.manager.options.directories;
+        let lock = publish_lock(directories).await;
+        let _lock = lock.map_err(|source| PullError::Lock {
+            name: self.name.clone(),
+            source,
+        })?;
+        Staging::create(&directories.image(id)).map_err(|source| self.io(source))
+    }
+
+    /// Fills the staging directory on a thread of its own, which owns the
+    /// directory meanwhile; dropping the future cancels the thread's work.
+    async fn build(
+        &self,
+        staging: Staging,
+        request: RootfsRequest,
+        boot: BootArtifacts,
+    ) -> Result<Built, PullError> {
+        let cancel = CancellationToken::new();
+        let _cancel_on_drop = cancel.clone().drop_guard();
+        let (sender, mut events) = mpsc::channel(64);
+        let builder = Arc::clone(&self.manager.options.rootfs);
+        let work = move || {
+            fill(
+                staging,
+                &request,
+                &boot,
+                builder.as_ref(),
+                &ChannelProgress(sender),
+                &cancel,
+            )
+        };
+        let filled = tokio::task::spawn_blocking(work);
+        while let Some(event) = events.recv().await {
+            self.progress.emit(event);
+        }
+        let filled = filled
+            .await
+            .unwrap_or(Err(FillError::Rootfs(RootfsError::Cancelled)));
+        filled.map_err(|error| match error {
+            FillError::Rootfs(source) => PullError::Rootfs {
+                name: self.name.clone(),
+                source,
+            },
+            FillError::Io(source) => self.io(source),
+        })
+    }
+
+    fn record(
+        &self,
+        id: ImageId,
+        request: &PullRequest,
+        image: &ResolvedImage,
+        kernel: ResolvedKernel,
+        report: &RootfsReport,
+    ) -> Image {
+        let directory = self.manager.options.directories.image(id);
+        let now = self.manager.options.clock.now();
+        Image {
+            id,
+            name: self.name.clone(),
+            rootfs: directory.join(ROOTFS_FILE),
+            boot: staged_boot_artifacts(&kernel.boot, &directory),
+            artifact_directory: Some(directory),
+            kernel: kernel.name,
+            origin: ImageOrigin::Oci {
+                reference: request.reference.to_string(),
+                manifest: image.manifest,
+            },
+            run_config: image.run_config.clone(),
+            sizes: report.sizes,
+            package_hash: None,
+            created: now,
+            updated: now,
+        }
+    }
+
+    async fn publish(&self, staging: Staging, record: Image) -> Result<Image, PullError> {
+        let options = self.manager.options.clone();
+        let name = self.name.clone();
+        let publication = self.manager.publications.spawn(async move {
+            let lock = publish_lock(&options.directories).await;
+            let _lock = lock.map_err(|source| PullError::Lock {
+                name: name.clone(),
+                source,
+            })?;
+            let directory = staging.target().to_owned();
+            staging.publish().map_err(|source| PullError::Io {
+                name: name.clone(),
+                source,
+            })?;
+            match options.store.insert_image(&record).await {
+                Ok(()) => Ok(record),
+                Err(error) => Err(withdraw(directory, name, error)),
+            }
+        });
+        // the task only ends early when the whole runtime does
+        publication
+            .await
+            .unwrap_or_else(|_| Err(self.rootfs_cancelled()))
+    }
+
+    fn rootfs_cancelled(&self) -> PullError {
+        PullError::Rootfs {
+            name: self.name.clone(),
+            source: RootfsError::Cancelled,
+        }
+    }
+
+    fn io(&self, source: PathError) -> PullError {
+        PullError::Io {
+            name: self.name.clone(),
+            source,
+        }
+    }
+}
+
+/// Takes a published directory back whose record could not be made.
+fn withdraw(directory: Utf8PathBuf, name: ImageName, error: InsertError) -> PullError {
+    if let Err(error) = remove_tree_if_present(&directory) {
+        tracing::warn!(%error, "an image directory without a record is left for the next reconcile");
+    }
+    match error {
+        InsertError::Taken => PullError::AlreadyExists { name },
+        InsertError::Store(source) => PullError::Store { name, source },
+    }
+}
+
+/// Why a staging directory could not be filled.
+enum FillError {
+    Rootfs(RootfsError),
+    Io(PathError),
+}
+
+fn fill(
+    staging: Staging,
+    request: &RootfsRequest,
+    boot: &BootArtifacts,
+    builder: &dyn RootfsBuilder,
+    progress: &dyn ProgressSink,
+    cancel: &CancellationToken,
+) -> Result<Built, FillError> {
+    let disk = staging.path().join(ROOTFS_FILE);
+    let report = builder
+        .build(request, &disk, progress, cancel)
+        .map_err(FillError::Rootfs)?;
+    progress.emit(ProgressEvent::StagingKernel);
+    stage_boot_artifacts(boot, staging.path()).map_err(FillError::Io)?;
+    sync_directory(staging.path()).map_err(FillError::Io)?;
+    if cancel.is_cancelled() {
+        return Err(FillError::Rootfs(RootfsError::Cancelled));
+    }
+    Ok(Built { staging, report })
+}
+
+/// Hands events from a blocking thread to the future that waits for it.
+#[derive(Debug)]
+struct ChannelProgress(mpsc::Sender<ProgressEvent>);
+
+impl ProgressSink for ChannelProgress {
+    fn emit(&self, event: ProgressEvent) {
+        // nobody listens any more once the pull was cancelled
+        drop(self.0.blocking_send(event));
+    }
+}

@@ -1,0 +1,355 @@
+//! The tar stream of a layer as entries (POSIX pax, GNU and old sparse forms).
+
+use std::io::Read as _;
+
+use tar_core::{
+    EntryType, PaxExtensions,
+    parse::{Limits, ParseError, ParseEvent, ParsedEntry, Parser},
+};
+
+use super::{
+    Content, Entry, EntryKind, LayerPath, LayerReader, Metadata, PathError, Stopped, Timestamp,
+    sparse::checked_runs, xattr,
+};
+use crate::rootfs::RootfsLimits;
+
+/// Longest symbolic link target (kernel, `PATH_MAX` without its NUL).
+const MAX_LINK_TARGET: usize = 4095;
+const BLOCK: u64 = 512;
+
+/// A layer cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The stream is damaged or not a tar stream.
+    #[error("{0}")]
+    Corrupt(String),
+    /// A limit was exceeded.
+    #[error("{0}")]
+    Limit(String),
+    /// One entry cannot be used.
+    #[error("{path}: {problem}")]
+    Entry {
+        /// Its path, escaped.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The caller gave the work up.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl From<std::io::Error> for ArchiveError {
+    fn from(error: std::io::Error) -> Self {
+        let stopped = error
+            .get_ref()
+            .and_then(|inner| inner.downcast_ref::<Stopped>());
+        match stopped {
+            Some(Stopped::Limit(limit)) => Self::Limit(limit.clone()),
+            Some(Stopped::Cancelled) => Self::Cancelled,
+            None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Self::Corrupt("the stream ends early".to_owned())
+            }
+            None => Self::Corrupt(error.to_string()),
+        }
+    }
+}
+
+/// Reads entries one after the other.
+#[derive(Debug)]
+pub struct Archive {
+    reader: LayerReader,
+    parser: Parser,
+    limits: RootfsLimits,
+    /// Bytes read but not consumed; a whole entry's headers at most.
+    buffer: Vec<u8>,
+    /// Where the next header starts in the inflated stream.
+    position: u64,
+}
+
+impl Archive {
+    /// Reads the entries of `reader`, which stands at its start.
+    #[must_use]
+    pub fn new(reader: LayerReader, limits: &RootfsLimits) -> Self {
+        let mut parser = Parser::new(Limits {
+            max_metadata_size: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
+            max_path_len: None,
+            ..Limits::default()
+        });
+        // times before 1970 are no error; numbers that matter are checked here again
+        parser.set_ignore_pax_errors(true);
+        Self {
+            reader,
+            parser,
+            limits: *limits,
+            buffer: Vec::new(),
+            position: 0,
+        }
+    }
+
+    /// The next entry, or none after the last.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
+        loop {
+            match self.step()? {
+                Step::Entry(entry, content) => {
+                    self.skip_content(content)?;
+                    return Ok(Some(entry));
+                }
+                Step::Nothing => {}
+                Step::More(bytes) => self.fill(bytes)?,
+                Step::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads the stream to its end, past the last entry, and answers the
+    /// reader for its digest.
+    #[must_use]
+    pub fn into_reader(self) -> LayerReader {
+        self.reader
+    }
+
+    fn step(&mut self) -> Result<Step, ArchiveError> {
+        let event = self.parser.parse(&self.buffer).map_err(parse_error)?;
+        let (step, consumed) = match event {
+            ParseEvent::NeedData { min_bytes } => (Step::More(min_bytes), 0),
+            ParseEvent::Entry { consumed, entry } => {
+                let start = self.position + consumed as u64;
+                let content = Content {
+                    offset: start,
+                    stored: entry.size,
+                    size: entry.size,
+                    runs: None,
+                };
+                (convert(&entry, content, &self.limits)?, consumed)
+            }
+            ParseEvent::SparseEntry {
+                consumed,
+                entry,
+                sparse_map,
+                real_size,
+            } => {
+                let start = self.position + consumed as u64;
+                let runs = checked_runs(
+                    sparse_map.iter().map(|run| (run.offset, run.length)),
+                    real_size,
+                );
+                let stored = runs.iter().flatten().map(|run| run.length).sum::<u64>();
+                if runs.is_none() || stored != entry.size {
+                    return Err(unusable(
+                        &entry.path,
+                        "its sparse map does not fit its size",
+                    ));
+                }
+                let content = Content {
+                    offset: start,
+                    stored,
+                    size: real_size,
+                    runs,
+                };
+                (convert(&entry, content, &self.limits)?, consumed)
+            }
+            ParseEvent::GlobalExtensions { consumed, .. } => (Step::Nothing, consumed),
+            ParseEvent::End { consumed } => (Step::End, consumed),
+        };
+        self.buffer.drain(..consumed);
+        self.position += consumed as u64;
+        Ok(step)
+    }
+
+    /// Reads on until at least `bytes` are there.
+    fn fill(&mut self, bytes: usize) -> Result<(), ArchiveError> {
+        let ceiling = self.limits.header_bytes.saturating_mul(2) + (1 << 20);
+        if ceiling < bytes {
+            return Err(ArchiveError::Limit(format!(
+                "header bytes ({})",
+                self.limits.header_bytes
+            )));
+        }
+        let missing = bytes.saturating_sub(self.buffer.len()).max(1) as u64;
+        let read = self
+            .reader
+            .by_ref()
+            .take(missing)
+            .read_to_end(&mut self.buffer)?;
+        if (read as u64) < missing {
+            return Err(ArchiveError::Corrupt("the stream ends early".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Passes over an entry's content and its padding.
+    fn skip_content(&mut self, bytes: u64) -> Result<(), ArchiveError> {
+        let padded = bytes.checked_next_multiple_of(BLOCK);
+        let padded =
+            padded.ok_or_else(|| ArchiveError::Corrupt("an entry claims 2^64 bytes".to_owned()))?;
+        let buffered = usize::try_from(padded)
+            .unwrap_or(usize::MAX)
+            .min(self.buffer.len());
+        self.buffer.drain(..buffered);
+        self.reader.skip(padded - buffered as u64)?;
+        self.position += padded;
+        Ok(())
+    }
+}
+
+/// What the parser made of the buffer.
+enum Step {
+    /// An entry, and how many bytes of content follow.
+    Entry(Entry, u64),
+    Nothing,
+    More(usize),
+    End,
+}
+
+fn parse_error(error: ParseError) -> ArchiveError {
+    match error {
+        ParseError::MetadataTooLarge { .. }
+        | ParseError::PathTooLong { .. }
+        | ParseError::TooManyPendingEntries { .. }
+        | ParseError::TooManySparseEntries { .. } => ArchiveError::Limit(error.to_string()),
+        other => ArchiveError::Corrupt(other.to_string()),
+    }
+}
+
+fn unusable(path: &[u8], problem: &str) -> ArchiveError {
+    ArchiveError::Entry {
+        path: path.escape_ascii().to_string(),
+        problem: problem.to_owned(),
+    }
+}
+
+fn convert(
+    parsed: &ParsedEntry<'_>,
+    content: Content,
+    limits: &RootfsLimits,
+) -> Result<Step, ArchiveError> {
+    let follows = content.stored;
+    let pax = Pax::read(parsed)?;
+    let entry = Entry {
+        path: layer_path(&parsed.path, &parsed.path, limits)?,
+        kind: kind(parsed, content, limits)?,
+        metadata: metadata(parsed, pax.mtime)?,
+        xattrs: pax.xattrs,
+    };
+    Ok(Step::Entry(entry, follows))
+}
+
+fn layer_path(
+    bytes: &[u8],
+    entry: &[u8],
+    limits: &RootfsLimits,
+) -> Result<LayerPath, ArchiveError> {
+    LayerPath::parse(bytes, limits).map_err(|error| match error {
+        PathError::Limit(limit) => ArchiveError::Limit(limit),
+        other => unusable(entry, &other.to_string()),
+    })
+}
+
+fn kind(
+    parsed: &ParsedEntry<'_>,
+    content: Content,
+    limits: &RootfsLimits,
+) -> Result<EntryKind, ArchiveError> {
+    let target = || parsed.link_target.as_deref().unwrap_or_default();
+    let device = || (parsed.dev_major.unwrap_or(0), parsed.dev_minor.unwrap_or(0));
+    Ok(match parsed.entry_type {
+        // before POSIX, a directory was a file whose name ends in a slash
+        EntryType::Regular if parsed.path.ends_with(b"/") && content.size == 0 => {
+            EntryKind::Directory
+        }
+        EntryType::Regular | EntryType::Continuous | EntryType::GnuSparse => {
+            EntryKind::File(content)
+        }
+        EntryType::Directory => EntryKind::Directory,
+        EntryType::Symlink => EntryKind::Symlink(symlink_target(parsed, target())?),
+        EntryType::Link => EntryKind::HardLink(layer_path(target(), &parsed.path, limits)?),
+        EntryType::Char => EntryKind::CharDevice {
+            major: device().0,
+            minor: device().1,
+        },
+        EntryType::Block => EntryKind::BlockDevice {
+            major: device().0,
+            minor: device().1,
+        },
+        EntryType::Fifo => EntryKind::Fifo,
+        other => {
+            return Err(unusable(
+                &parsed.path,
+                &format!("entries of type {other:?} are unknown"),
+            ));
+        }
+    })
+}
+
+fn symlink_target(parsed: &ParsedEntry<'_>, target: &[u8]) -> Result<Vec<u8>, ArchiveError> {
+    if target.is_empty() || MAX_LINK_TARGET < target.len() || target.contains(&0) {
+        return Err(unusable(
+            &parsed.path,
+            "its link target is empty, too long or holds a NUL byte",
+        ));
+    }
+    Ok(target.to_vec())
+}
+
+fn metadata(parsed: &ParsedEntry<'_>, mtime: Option<Timestamp>) -> Result<Metadata, ArchiveError> {
+    let id = |id: u64| {
+        u32::try_from(id).map_err(|_| unusable(&parsed.path, "its owner has more than 32 bits"))
+    };
+    let header_mtime = i64::try_from(parsed.mtime)
+        .map_err(|_| unusable(&parsed.path, "its time is out of range"))?;
+    Ok(Metadata {
+        mode: u16::try_from(parsed.mode & 0o7777).unwrap_or_default(),
+        uid: id(parsed.uid)?,
+        gid: id(parsed.gid)?,
+        mtime: mtime.unwrap_or(Timestamp {
+            seconds: header_mtime,
+            nanoseconds: 0,
+        }),
+    })
+}
+
+/// What the pax records of an entry add.
+#[derive(Default)]
+struct Pax {
+    mtime: Option<Timestamp>,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Pax {
+    fn read(parsed: &ParsedEntry<'_>) -> Result<Self, ArchiveError> {
+        let mut pax = Self::default();
+        for record in PaxExtensions::new(parsed.pax.unwrap_or_default()) {
+            let record = record.map_err(|_| unusable(&parsed.path, "a pax record is malformed"))?;
+            let value = record.value_bytes();
+            match record.key_bytes() {
+                b"mtime" => pax.mtime = Some(pax_time(parsed, value)?),
+                b"uid" | b"gid" | b"size" => check_number(parsed, value)?,
+                key => pax.add_xattr(key, value),
+            }
+        }
+        Ok(pax)
+    }
+
+    fn add_xattr(&mut self, key: &[u8], value: &[u8]) {
+        let Some((name, value)) = xattr::from_pax(key, value) else {
+            return;
+        };
+        self.xattrs.retain(|(other, _)| other != name);
+        self.xattrs.push((name.to_vec(), value.to_vec()));
+    }
+}
+
+fn pax_time(parsed: &ParsedEntry<'_>, value: &[u8]) -> Result<Timestamp, ArchiveError> {
+    Timestamp::parse_pax(value).ok_or_else(|| unusable(&parsed.path, "its pax time is malformed"))
+}
+
+fn check_number(parsed: &ParsedEntry<'_>, value: &[u8]) -> Result<(), ArchiveError> {
+    let number = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.parse::<u64>().ok());
+    number
+        .map(drop)
+        .ok_or_else(|| unusable(&parsed.path, "a pax number is malformed"))
+}

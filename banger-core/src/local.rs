@@ -1,0 +1,125 @@
+//! banger on one host: the three services over one state directory.
+//!
+//! Purpose: what an embedder or a front end opens. Invariants: opening repairs
+//! what crashes left, so that the records are true afterwards.
+//! Entry points: [`Local::open`].
+
+use std::sync::Arc;
+
+use camino::Utf8PathBuf;
+
+use crate::{
+    ErrorKind,
+    clock::{Clock, SystemClock},
+    directories::Directories,
+    image::{ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError},
+    kernel::{KernelResolver, LocalKernelResolver, ReconcileKernelsError},
+    oci::{Platform, SourceOptions},
+    rootfs::Ext4RootfsBuilder,
+    store::{Store, StoreError},
+    vm::{LocalVmOptions, LocalVmSupervisor, MonitorProgram, ReconcileVmsError, VmSupervisor},
+    vmm::VmmPrograms,
+};
+
+/// Everything the services need to know about their host.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Where files lie.
+    pub directories: Directories,
+    /// The static program that becomes the guest's init.
+    pub guest_program: Utf8PathBuf,
+    /// The program that becomes a VM's monitor.
+    pub monitor: MonitorProgram,
+    /// The programs that run virtual machines.
+    pub vmm: VmmPrograms,
+    /// How registries are spoken to.
+    pub sources: SourceOptions,
+}
+
+/// The services, ready.
+#[derive(Clone, Debug)]
+pub struct Local {
+    /// Images.
+    pub images: Arc<dyn ImageManager>,
+    /// Kernels.
+    pub kernels: Arc<dyn KernelResolver>,
+    /// Virtual machines.
+    pub vms: Arc<dyn VmSupervisor>,
+}
+
+/// The services could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Interrupted image operations could not be repaired.
+    #[error(transparent)]
+    Images(#[from] ReconcileImagesError),
+    /// Interrupted kernel imports could not be repaired.
+    #[error(transparent)]
+    Kernels(#[from] ReconcileKernelsError),
+    /// Interrupted VM operations could not be repaired.
+    #[error(transparent)]
+    Vms(#[from] ReconcileVmsError),
+}
+
+impl OpenError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Images(error) => error.kind(),
+            Self::Kernels(error) => error.kind(),
+            Self::Vms(error) => error.kind(),
+        }
+    }
+}
+
+impl Local {
+    /// Opens the database and repairs what crashes left. Cancelling leaves the
+    /// rest of the repair to the next opening.
+    pub async fn open(options: LocalOptions) -> Result<Self, OpenError> {
+        let store = Store::open(&options.directories).await?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let kernels =
+            LocalKernelResolver::new(store.clone(), options.directories.clone(), Arc::clone(&clock));
+        kernels.reconcile().await?;
+        let vms = vm_supervisor(&store, &clock, &options);
+        vms.reconcile().await?;
+        let kernels = Arc::new(kernels);
+        let images = image_manager(store, clock, Arc::clone(&kernels) as _, options);
+        images.reconcile().await?;
+        Ok(Self { images: Arc::new(images), kernels, vms: Arc::new(vms) })
+    }
+}
+
+fn vm_supervisor(store: &Store, clock: &Arc<dyn Clock>, options: &LocalOptions) -> LocalVmSupervisor {
+    LocalVmSupervisor::new(LocalVmOptions {
+        store: store.clone(),
+        directories: options.directories.clone(),
+        clock: Arc::clone(clock),
+        guest_program: options.guest_program.clone(),
+        monitor: options.monitor.clone(),
+        vmm: options.vmm.clone(),
+    })
+}
+
+fn image_manager(
+    store: Store,
+    clock: Arc<dyn Clock>,
+    kernels: Arc<dyn KernelResolver>,
+    options: LocalOptions,
+) -> LocalImageManager {
+    LocalImageManager::new(LocalImageOptions {
+        store,
+        directories: options.directories,
+        kernels,
+        sources: Arc::new(options.sources),
+        rootfs: Arc::new(Ext4RootfsBuilder),
+        clock,
+        platform: Platform::host(),
+    })
+}

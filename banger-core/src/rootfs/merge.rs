@@ -1,0 +1,189 @@
+//! Joining layers by the rules of OCI image-spec, `layer.md`.
+//!
+//! A layer is applied in two steps. First its whiteouts and opaque markers act
+//! on the tree of the lower layers, wherever they stand in the layer: they
+//! never hide anything of their own layer. Then its entries are added in
+//! order, the last of a name winning.
+
+use super::{
+    lookup::{LookupError, find_directory, make_directory},
+    tree::{Node, NodeId, NodeKind, ROOT, Tree},
+};
+use crate::layer::{Entry, EntryKind, LayerPath};
+
+/// Prefix of a whiteout's name (`layer.md`, "Whiteouts").
+const WHITEOUT: &[u8] = b".wh.";
+/// Name of an opaque marker (`layer.md`, "Opaque Whiteout").
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Prefix of names that builders keep for themselves; they describe nothing.
+const RESERVED: &[u8] = b".wh..wh.";
+
+/// An entry that cannot be merged.
+#[derive(Debug)]
+pub(super) struct MergeError {
+    pub(super) path: LayerPath,
+    pub(super) problem: String,
+}
+
+/// Applies the entries of one layer, lowest layer first.
+pub(super) fn apply_layer(
+    tree: &mut Tree,
+    layer: usize,
+    entries: Vec<Entry>,
+    created_unix: i64,
+) -> Result<(), MergeError> {
+    let (whiteouts, additions): (Vec<Entry>, Vec<Entry>) =
+        entries.into_iter().partition(is_whiteout);
+    // a link may name a file that this very layer hides
+    let lower_targets = additions
+        .iter()
+        .map(|entry| lower_target(tree, entry))
+        .collect::<Vec<_>>();
+    for entry in &whiteouts {
+        whiteout(tree, &entry.path).map_err(|error| failed(&entry.path, &error))?;
+    }
+    let mut layer = Layer {
+        tree,
+        number: layer,
+        created_unix,
+    };
+    for (entry, lower_target) in additions.into_iter().zip(lower_targets) {
+        layer.add(entry, lower_target)?;
+    }
+    Ok(())
+}
+
+fn failed(path: &LayerPath, problem: &impl ToString) -> MergeError {
+    MergeError {
+        path: path.clone(),
+        problem: problem.to_string(),
+    }
+}
+
+fn is_whiteout(entry: &Entry) -> bool {
+    entry
+        .path
+        .split()
+        .is_some_and(|(_, name)| name.starts_with(WHITEOUT))
+}
+
+/// Hides what a whiteout names; something that is not there is fine.
+fn whiteout(tree: &mut Tree, path: &LayerPath) -> Result<(), LookupError> {
+    let Some((parents, name)) = path.split() else {
+        return Ok(());
+    };
+    let Some(directory) = find_directory(tree, parents)? else {
+        return Ok(());
+    };
+    if name == OPAQUE {
+        tree.clear(directory);
+    } else if !name.starts_with(RESERVED) {
+        tree.unbind(directory, &name[WHITEOUT.len()..]);
+    }
+    Ok(())
+}
+
+/// The inode of the lower layers that a hard link names, if it names one.
+fn lower_target(tree: &Tree, entry: &Entry) -> Option<NodeId> {
+    match &entry.kind {
+        EntryKind::HardLink(target) => find(tree, target),
+        _ => None,
+    }
+}
+
+/// The inode at a path; its last component is not followed.
+fn find(tree: &Tree, path: &LayerPath) -> Option<NodeId> {
+    let (parents, name) = path.split()?;
+    let directory = find_directory(tree, parents).ok()??;
+    tree.child(directory, name)
+}
+
+/// A layer being added.
+struct Layer<'a> {
+    tree: &'a mut Tree,
+    number: usize,
+    created_unix: i64,
+}
+
+impl Layer<'_> {
+    fn add(&mut self, entry: Entry, lower_target: Option<NodeId>) -> Result<(), MergeError> {
+        let path = entry.path.clone();
+        let Some((parents, name)) = path.split() else {
+            return self.describe_root(entry);
+        };
+        let directory = make_directory(self.tree, parents, self.created_unix);
+        let directory = directory.map_err(|error| failed(&path, &error))?;
+        if let EntryKind::HardLink(target) = &entry.kind {
+            let inode = find(self.tree, target).or(lower_target);
+            return self
+                .link(directory, name, inode)
+                .map_err(|problem| failed(&path, &problem));
+        }
+        match self.tree.child(directory, name) {
+            Some(existing) if self.is_directory_again(existing, &entry) => {
+                self.describe(existing, entry)
+            }
+            _ => {
+                let node = node(entry, self.number);
+                let id = self.tree.add(node);
+                self.tree.bind(directory, name, id);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_directory_again(&self, existing: NodeId, entry: &Entry) -> bool {
+        self.tree.node(existing).kind.is_directory() && entry.kind == EntryKind::Directory
+    }
+
+    /// Gives a directory new metadata and keeps what is in it.
+    fn describe(&mut self, directory: NodeId, entry: Entry) {
+        let node = self.tree.node_mut(directory);
+        node.metadata = entry.metadata;
+        node.xattrs = entry.xattrs;
+    }
+
+    fn describe_root(&mut self, entry: Entry) -> Result<(), MergeError> {
+        if entry.kind != EntryKind::Directory {
+            return Err(failed(&entry.path, &"the root is a directory"));
+        }
+        self.describe(ROOT, entry);
+        Ok(())
+    }
+
+    fn link(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        inode: Option<NodeId>,
+    ) -> Result<(), &'static str> {
+        let inode = inode.ok_or("the file it is a hard link to does not exist")?;
+        if self.tree.node(inode).kind.is_directory() {
+            return Err("it is a hard link to a directory");
+        }
+        self.tree.bind(directory, name, inode);
+        Ok(())
+    }
+}
+
+fn node(entry: Entry, layer: usize) -> Node {
+    let kind = match entry.kind {
+        // hard links were taken care of before
+        EntryKind::Directory | EntryKind::HardLink(_) => {
+            NodeKind::Directory(std::collections::BTreeMap::new())
+        }
+        EntryKind::File(content) => NodeKind::File { layer, content },
+        EntryKind::Symlink(target) => NodeKind::Symlink(target),
+        EntryKind::CharDevice { major, minor } => NodeKind::CharDevice { major, minor },
+        EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice { major, minor },
+        EntryKind::Fifo => NodeKind::Fifo,
+    };
+    Node {
+        kind,
+        metadata: entry.metadata,
+        xattrs: entry.xattrs,
+    }
+}
+
+#[cfg(test)]
+mod tests;

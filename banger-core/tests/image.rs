@@ -1,0 +1,8 @@
+//! The image manager over doubles that fail, hang and vanish on demand.
+
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+mod image {
+    pub(crate) mod doubles;
+    mod pull;
+}

@@ -1,0 +1,280 @@
+//! Strict doubles of what the image manager works with.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use banger_core::{
+    clock::{Clock as _, SystemClock},
+    directories::Directories,
+    domain::{
+        BootArtifacts, Bytes, Digest, ImageId, ImageSizes, Kernel, KernelName, ResolvedKernel,
+        RootDiskMode, RunConfig, Vm, VmId, VmSpec, VmState,
+    },
+    host_fs::{IoContext as _, PathError},
+    image::{LocalImageManager, LocalImageOptions},
+    kernel::{
+        DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
+        KernelSource, ResolveKernelError,
+    },
+    oci::{
+        ImageReference, ImageSource, ImageSources, LayerBlob, LayerDescriptor, Platform,
+        ResolvedImage, SourceError,
+    },
+    progress::ProgressSink,
+    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest},
+    store::Store,
+};
+use camino::{Utf8Path, Utf8PathBuf};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// What the doubles do wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fault {
+    #[default]
+    None,
+    Kernel,
+    Resolve,
+    Fetch,
+    Rootfs,
+    /// The kernel file vanishes before it is staged.
+    VanishedKernel,
+    /// The root disk is built until the build is cancelled.
+    EndlessRootfs,
+}
+
+/// A state directory and a manager over doubles.
+pub(crate) struct World {
+    _scratch: TempDir,
+    pub(crate) directories: Directories,
+    pub(crate) store: Store,
+    pub(crate) manager: LocalImageManager,
+    pub(crate) fetches: Arc<AtomicUsize>,
+    /// Gets a permit for each root disk whose building began.
+    pub(crate) building: Arc<Semaphore>,
+}
+
+impl World {
+    pub(crate) async fn new(fault: Fault) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap();
+        let directories = Directories {
+            state: root.join("state"),
+            cache: root.join("cache"),
+            runtime: root.join("run"),
+        };
+        let store = Store::open(&directories).await.unwrap();
+        fs::write(root.join("vmlinux"), "kernel").unwrap();
+        let fetches = Arc::new(AtomicUsize::new(0));
+        let building = Arc::new(Semaphore::new(0));
+        let manager = LocalImageManager::new(LocalImageOptions {
+            store: store.clone(),
+            directories: directories.clone(),
+            kernels: Arc::new(OneKernel {
+                path: root.join("vmlinux"),
+                fault,
+            }),
+            sources: Arc::new(OneImage {
+                fault,
+                fetches: Arc::clone(&fetches),
+            }),
+            rootfs: Arc::new(TinyRootfs {
+                fault,
+                kernel: root.join("vmlinux"),
+                building: Arc::clone(&building),
+            }),
+            clock: Arc::new(SystemClock),
+            platform: Platform::host(),
+        });
+        Self {
+            _scratch: scratch,
+            directories,
+            store,
+            manager,
+            fetches,
+            building,
+        }
+    }
+
+    /// The names of everything below the image directory.
+    pub(crate) fn image_entries(&self) -> Vec<String> {
+        let Ok(entries) = self.directories.images().read_dir_utf8() else {
+            return Vec::new();
+        };
+        entries
+            .map(|entry| entry.unwrap().file_name().to_owned())
+            .collect()
+    }
+}
+
+#[derive(Debug)]
+struct OneKernel {
+    path: Utf8PathBuf,
+    fault: Fault,
+}
+
+#[async_trait]
+impl KernelResolver for OneKernel {
+    async fn resolve(&self, _: &KernelSelection) -> Result<ResolvedKernel, ResolveKernelError> {
+        if self.fault == Fault::Kernel {
+            return Err(ResolveKernelError::Nothing);
+        }
+        let boot = BootArtifacts {
+            kernel: self.path.clone(),
+            initrd: None,
+            modules: None,
+        };
+        Ok(ResolvedKernel { boot, name: None })
+    }
+
+    async fn import(
+        &self,
+        _: &KernelSource,
+        _: Option<KernelName>,
+        _: &dyn ProgressSink,
+    ) -> Result<Kernel, ImportKernelError> {
+        panic!("an image manager imports no kernels")
+    }
+
+    async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {
+        panic!("an image manager lists no kernels")
+    }
+
+    async fn show(&self, _: &KernelName) -> Result<Kernel, KernelQueryError> {
+        panic!("an image manager shows no kernels")
+    }
+
+    async fn delete(&self, _: &KernelName) -> Result<Kernel, DeleteKernelError> {
+        panic!("an image manager deletes no kernels")
+    }
+}
+
+#[derive(Clone, Debug)]
+struct OneImage {
+    fault: Fault,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl ImageSources for OneImage {
+    fn open(&self, _: &ImageReference) -> Result<Box<dyn ImageSource>, SourceError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl ImageSource for OneImage {
+    async fn resolve(&self, _: &Platform) -> Result<ResolvedImage, SourceError> {
+        if self.fault == Fault::Resolve {
+            return Err(SourceError::NotFound {
+                reference: "the image".into(),
+            });
+        }
+        Ok(ResolvedImage {
+            manifest: Digest::of(b"manifest"),
+            layers: Vec::new(),
+            run_config: RunConfig {
+                cmd: vec!["sh".into()],
+                ..RunConfig::default()
+            },
+            created_unix: None,
+        })
+    }
+
+    async fn fetch_layers(
+        &self,
+        layers: &[LayerDescriptor],
+        _: &dyn ProgressSink,
+    ) -> Result<Vec<LayerBlob>, SourceError> {
+        assert!(layers.is_empty(), "the image has no layers");
+        self.fetches.fetch_add(1, Ordering::SeqCst);
+        if self.fault == Fault::Fetch {
+            let reason = "connection reset".to_owned();
+            return Err(SourceError::Unavailable {
+                reference: "the image".into(),
+                reason,
+            });
+        }
+        Ok(Vec::new())
+    }
+}
+
+#[derive(Debug)]
+struct TinyRootfs {
+    fault: Fault,
+    kernel: Utf8PathBuf,
+    building: Arc<Semaphore>,
+}
+
+impl RootfsBuilder for TinyRootfs {
+    fn build(
+        &self,
+        request: &RootfsRequest,
+        output: &Utf8Path,
+        _: &dyn ProgressSink,
+        cancel: &CancellationToken,
+    ) -> Result<RootfsReport, RootfsError> {
+        self.building.add_permits(1);
+        write_new(output).map_err(RootfsError::Io)?;
+        match self.fault {
+            Fault::Rootfs => {
+                let size = request.size.unwrap_or_default();
+                return Err(RootfsError::TooSmall {
+                    size,
+                    needed: Bytes::from_mib(1),
+                });
+            }
+            Fault::EndlessRootfs => {
+                while !cancel.is_cancelled() {
+                    std::thread::yield_now();
+                }
+                return Err(RootfsError::Cancelled);
+            }
+            Fault::VanishedKernel => fs::remove_file(&self.kernel).unwrap(),
+            Fault::None | Fault::Kernel | Fault::Resolve | Fault::Fetch => {}
+        }
+        Ok(RootfsReport {
+            content: Bytes::new(4),
+            entries: 1,
+            sizes: ImageSizes::default(),
+        })
+    }
+}
+
+/// A VM's record that uses an image.
+pub(crate) fn vm(image: ImageId) -> Vm {
+    Vm {
+        id: VmId::generate(),
+        name: "user-of-the-image".parse().unwrap(),
+        image,
+        spec: VmSpec {
+            vcpus: 1,
+            memory: Bytes::from_mib(64),
+            root_disk: RootDiskMode::Overlay,
+            disk_size: Bytes::from_mib(64),
+            backend: None,
+            remove_on_stop: false,
+            labels: BTreeMap::new(),
+        },
+        state: VmState::Created,
+        reason: String::new(),
+        backend: None,
+        boot_id: None,
+        exit: None,
+        created: SystemClock.now(),
+        started: None,
+        stopped: None,
+        generation: 1,
+    }
+}
+
+fn write_new(output: &Utf8Path) -> Result<(), PathError> {
+    fs::File::create_new(output).map(drop).at("create", output)
+}

@@ -1,0 +1,204 @@
+//! Layers that lie, break off, or want too much.
+
+use std::fs;
+
+use banger_core::{
+    ErrorKind,
+    domain::{Bytes, Digest},
+    oci::Compression,
+    progress::NoProgress,
+    rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsLimits, RootfsRequest},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::fixture::{Bench, Layer, compress};
+
+fn limited(bench: &Bench, tar: &[u8], limits: RootfsLimits) -> RootfsError {
+    let blob = bench.blob(tar, Compression::Gzip);
+    bench
+        .build(&RootfsRequest {
+            limits,
+            ..Bench::request(vec![blob])
+        })
+        .unwrap_err()
+}
+
+#[test]
+fn paths_out_of_the_root_and_foreign_entries_are_refused() {
+    let cases = [
+        Layer::new().file("../escape", b"x").finish(),
+        Layer::new().file("a/../../escape", b"x").finish(),
+        Layer::new().hard_link("a", "../../etc/passwd").finish(),
+        Layer::new().symlink("l", "l").file("l/x", b"").finish(),
+        Layer::new().file("f", b"").file("f/x", b"").finish(),
+        Layer::new()
+            .device("odd", tar::EntryType::new(b'Z'), 0, 0)
+            .finish(),
+    ];
+    for (number, tar) in cases.iter().enumerate() {
+        let bench = Bench::new();
+        let error = bench.build_layers(std::slice::from_ref(tar)).unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Unsupported,
+            "case {number}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_link_that_leaves_the_root_stays_inside_the_image() {
+    let bench = Bench::new();
+    let outside = bench.path("outside");
+    fs::create_dir(&outside).unwrap();
+    let lower = Layer::new().symlink("door", outside.as_str()).finish();
+    let upper = Layer::new().file("door/planted", b"x").finish();
+    bench.build_layers(&[lower, upper]).unwrap();
+    assert_eq!(fs::read_dir(outside).unwrap().count(), 0);
+}
+
+#[test]
+fn limits_are_named() {
+    let bench = Bench::new();
+    let defaults = RootfsLimits::default();
+    let zeros = Layer::new().file("z", &vec![0; 70 << 20]).finish();
+    let deep = Layer::new().file("a/b/c/d", b"").finish();
+    let record = vec![b'x'; 1 << 16];
+    let header = Layer::header(tar::EntryType::Regular, 0o644);
+    let pax = Layer::new()
+        .entry("p", header, &[("comment", &record)], b"")
+        .finish();
+    let cases = [
+        (
+            limited(
+                &bench,
+                &zeros,
+                RootfsLimits {
+                    layer_bytes: Bytes::from_mib(1),
+                    ..defaults
+                },
+            ),
+            "inflated bytes",
+        ),
+        (
+            limited(
+                &bench,
+                &zeros,
+                RootfsLimits {
+                    ratio: 10,
+                    ..defaults
+                },
+            ),
+            "for each compressed byte",
+        ),
+        (
+            limited(
+                &bench,
+                &deep,
+                RootfsLimits {
+                    path_depth: 3,
+                    ..defaults
+                },
+            ),
+            "path depth",
+        ),
+        (
+            limited(
+                &bench,
+                &deep,
+                RootfsLimits {
+                    path_bytes: 3,
+                    ..defaults
+                },
+            ),
+            "path bytes",
+        ),
+        (
+            limited(
+                &bench,
+                &deep,
+                RootfsLimits {
+                    entries: 0,
+                    ..defaults
+                },
+            ),
+            "entries",
+        ),
+        (
+            limited(
+                &bench,
+                &pax,
+                RootfsLimits {
+                    header_bytes: 4096,
+                    ..defaults
+                },
+            ),
+            "4096",
+        ),
+    ];
+    for (error, limit) in cases {
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        assert!(error.to_string().contains(limit), "{error}");
+    }
+}
+
+#[test]
+fn a_header_that_claims_a_gibibyte_is_refused_unread() {
+    let bench = Bench::new();
+    let mut header = Layer::header(tar::EntryType::XHeader, 0o644);
+    header.set_size(1 << 30);
+    header.set_cksum();
+    let mut tar = header.as_bytes().to_vec();
+    tar.extend(vec![0; 4096]);
+    let error = bench.build_layers(&[tar]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+}
+
+#[test]
+fn broken_streams_are_corrupt() {
+    let bench = Bench::new();
+    let tar = Layer::new().file("a", &vec![b'a'; 100_000]).finish();
+    let gzip = compress(&tar, Compression::Gzip);
+    let cut = &gzip[..gzip.len() / 2];
+    let short = &tar[..2000];
+    let cases: [(&[u8], Compression, Digest); 4] = [
+        (cut, Compression::Gzip, Digest::of(&tar)),
+        (short, Compression::None, Digest::of(short)),
+        (
+            b"this is no archive of any kind",
+            Compression::Gzip,
+            Digest::of(b""),
+        ),
+        (&[0xff; 2048], Compression::None, Digest::of(&[0xff; 2048])),
+    ];
+    for (bytes, compression, diff_id) in cases {
+        let mut blob = bench.blob(&tar, compression);
+        fs::write(&blob.path, bytes).unwrap();
+        blob.descriptor.diff_id = diff_id;
+        let error = bench.build(&Bench::request(vec![blob])).unwrap_err();
+        assert!(matches!(error, RootfsError::CorruptLayer { .. }), "{error}");
+    }
+}
+
+#[test]
+fn another_stream_than_the_image_names_is_refused() {
+    let bench = Bench::new();
+    let mut blob = bench.blob(&Layer::new().file("a", b"x").finish(), Compression::Gzip);
+    blob.descriptor.diff_id = Digest::of(b"another");
+    let error = bench.build(&Bench::request(vec![blob])).unwrap_err();
+    assert!(matches!(error, RootfsError::WrongDiffId { .. }), "{error}");
+}
+
+#[test]
+fn a_cancelled_build_leaves_nothing() {
+    let bench = Bench::new();
+    let blob = bench.blob(&Layer::new().file("a", b"x").finish(), Compression::Gzip);
+    let cancel = CancellationToken::new();
+    cancel.cancel();
+    let disk = bench.path("disk");
+    let error = Ext4RootfsBuilder
+        .build(&Bench::request(vec![blob]), &disk, &NoProgress, &cancel)
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Cancelled);
+    assert!(!disk.exists());
+}

@@ -1,0 +1,37 @@
+//! Words and paths that have no place in the repository.
+
+use super::Tracked;
+
+/// Pieces of text, split here so that this file does not hold them itself.
+const FORBIDDEN: [(&[&str], &str); 9] = [
+    (&["TO", "DO"], "unfinished work"),
+    (&["FIX", "ME"], "unfinished work"),
+    (&["to", "do!("], "unfinished work"),
+    (&["unimplem", "ented!("], "unfinished work"),
+    (&["#[ig", "nore"], "a hidden test"),
+    (&["/wo", "rk/"], "a path of a build machine"),
+    (&["/fa", "rm/"], "a path of a build machine"),
+    (&["deb.deb", "ian.org"], "the host of a package registry"),
+    (&["crates", ".io/"], "the host of a package registry"),
+];
+
+/// Files that others wrote.
+const EXEMPT: [&str; 2] = ["Cargo.lock", "LICENSE-APACHE"];
+
+pub(super) fn problems(files: &[Tracked]) -> Vec<String> {
+    let ours = files
+        .iter()
+        .filter(|file| !EXEMPT.contains(&file.path.as_str()));
+    ours.flat_map(file_problems).collect()
+}
+
+fn file_problems(file: &Tracked) -> Vec<String> {
+    let lines = file.text.lines().enumerate();
+    let found = |(index, line): (usize, &str)| {
+        let (_, what) = FORBIDDEN
+            .iter()
+            .find(|(pieces, _)| line.contains(&pieces.concat()))?;
+        Some(format!("{}:{}: {what}", file.path, index + 1))
+    };
+    lines.filter_map(found).collect()
+}
