@@ -1,0 +1,96 @@
+//! The methods of `AgentService`.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use banger_proto::{
+    GUEST_GENERATION,
+    guest::v1::{
+        ExecRequest, HelloRequest, HelloResponse, PowerOffRequest, PowerOffResponse,
+        agent_service_server::AgentService,
+    },
+};
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{HostTime, clock, exec};
+use crate::{console, files};
+
+/// Where the kernel tells this boot's id.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The service's state.
+#[derive(Debug)]
+pub(super) struct Agent {
+    tasks: TaskTracker,
+    host_time: HostTime,
+    ready_after: Duration,
+    power_off: Arc<Notify>,
+}
+
+impl Agent {
+    /// An agent that is ready now. Processes become tasks of `tasks`.
+    pub(super) fn new(tasks: TaskTracker, host_time: HostTime) -> Self {
+        Self {
+            tasks,
+            host_time,
+            ready_after: clock::since_boot(),
+            power_off: Arc::default(),
+        }
+    }
+
+    /// Is notified when the host asks for power-off.
+    pub(super) fn power_off(&self) -> Arc<Notify> {
+        Arc::clone(&self.power_off)
+    }
+
+    fn take_time(&self, host: Duration) {
+        if self.host_time == HostTime::Ignore {
+            return;
+        }
+        if let Err(error) = clock::adopt(host) {
+            console::line(format_args!("cannot set the clock: {error}"));
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl AgentService for Agent {
+    type ExecStream = exec::Responses;
+
+    async fn hello(
+        &self,
+        request: Request<HelloRequest>,
+    ) -> Result<Response<HelloResponse>, Status> {
+        let host = request.into_inner();
+        if host.generation == 0 {
+            return Err(Status::failed_precondition(
+                "the host names no protocol generation",
+            ));
+        }
+        self.take_time(Duration::from_nanos(host.unix_time_nanos));
+        let boot_id = files::read(Path::new(BOOT_ID)).unwrap_or_default();
+        Ok(Response::new(HelloResponse {
+            generation: GUEST_GENERATION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            boot_id: String::from_utf8_lossy(boot_id.trim_ascii()).into_owned(),
+            ready_after_nanos: u64::try_from(self.ready_after.as_nanos()).unwrap_or(u64::MAX),
+        }))
+    }
+
+    async fn exec(
+        &self,
+        request: Request<Streaming<ExecRequest>>,
+    ) -> Result<Response<Self::ExecStream>, Status> {
+        let responses = exec::begin(request.into_inner(), &self.tasks).await?;
+        Ok(Response::new(responses))
+    }
+
+    async fn power_off(
+        &self,
+        _: Request<PowerOffRequest>,
+    ) -> Result<Response<PowerOffResponse>, Status> {
+        self.power_off.notify_one();
+        Ok(Response::new(PowerOffResponse {}))
+    }
+}

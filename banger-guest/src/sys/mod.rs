@@ -1,0 +1,76 @@
+//! The calls that need `unsafe`.
+//!
+//! Purpose: fork, exec, signals and two ioctls, each behind a safe function.
+//! Invariants: this is the crate's only unsafe code and every block says why it
+//! is sound; between fork and exec only async-signal-safe calls are made and
+//! nothing is allocated, since other threads may hold locks.
+//! Entry points: [`child::start`], [`signals`], [`fork`], [`raise_loopback`],
+//! [`watch`], [`freeze`].
+#![expect(unsafe_code, reason = "the one module with unsafe code")]
+
+pub(crate) mod child;
+pub(crate) mod signals;
+
+use std::{
+    io,
+    os::fd::{AsFd, AsRawFd as _, OwnedFd},
+};
+
+use rustix::{
+    net::{AddressFamily, SocketType},
+    process::Pid,
+};
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// `_IOWR('X', 119, int)` of linux/fs.h.
+const FIFREEZE: libc::c_ulong = 0xC004_5877;
+
+/// Splits the process in two: the child gets none, the parent the child's id.
+/// To be called while the process has one thread.
+pub(crate) fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the caller's process has one thread, so the child may do anything.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        child => Ok(Pid::from_raw(child)),
+    }
+}
+
+/// Sets the flag `IFF_UP` of the interface `lo` (netdevice(7)).
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None)?;
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, byte) in request.ifr_name.iter_mut().zip(c"lo".to_bytes()) {
+        *place = byte.cast_signed();
+    }
+    let requests = [libc::SIOCGIFFLAGS, libc::SIOCSIFFLAGS];
+    for (index, operation) in requests.into_iter().enumerate() {
+        if index == 1 {
+            let up = i16::try_from(libc::IFF_UP).unwrap_or(1);
+            // SAFETY: the call before filled in the flags.
+            unsafe { request.ifr_ifru.ifru_flags |= up };
+        }
+        // SAFETY: the descriptor is open and the request points to a whole ifreq.
+        if unsafe { libc::ioctl(socket.as_raw_fd(), operation, &raw mut request) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}
+
+/// Gives a descriptor to the runtime.
+pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is owned by the result and nothing else can close
+    // or replace it before it is taken from the runtime.
+    Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
+}
+
+/// Writes a file system's journal to its place and stops all further writes.
+pub(crate) fn freeze(directory: impl AsFd) -> io::Result<()> {
+    let descriptor = directory.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open; the argument is not used.
+    if unsafe { libc::ioctl(descriptor, FIFREEZE, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
