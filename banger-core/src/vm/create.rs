@@ -138,7 +138,11 @@ fn make_directory(host: &Host, id: VmId) -> Result<FileLock, PathError> {
 
 /// Adds the record; a made-up name that is taken is replaced by another one.
 async fn insert(host: &Host, mut vm: Vm, request: &CreateVm) -> Result<Vm, CreateVmError> {
-    let tries = if request.name.is_some() { 1 } else { NAME_TRIES };
+    let tries = if request.name.is_some() {
+        1
+    } else {
+        NAME_TRIES
+    };
     for _ in 0..tries {
         match host.store().insert_vm(&vm).await {
             Ok(()) => return Ok(vm),
@@ -216,7 +220,11 @@ fn validate(request: &CreateVm) -> Result<(), CreateVmError> {
         ("disk size", request.disk_size, MIN_DISK),
     ] {
         if value < least {
-            return Err(invalid(field, value, &format!("at least {least} is needed")));
+            return Err(invalid(
+                field,
+                value,
+                &format!("at least {least} is needed"),
+            ));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    DeleteVmError, ReconcileError, VmQueryError,
+    DeleteVmError, ReconcileVmsError, VmQueryError,
     lock::{Taken, take},
     reconcile::remove,
     stop::{is_up, stop},
@@ -45,10 +45,10 @@ pub(super) async fn delete(
     }
     let removed = remove(host, vm.clone()).await;
     removed.map_err(|error| match error {
-        ReconcileError::Io(source) => io_error(&vm, source),
-        ReconcileError::Store(error) => DeleteVmError::Store(error),
-        ReconcileError::Lock(LockError::Io(source)) => io_error(&vm, source),
-        ReconcileError::Lock(LockError::TimedOut { .. }) => DeleteVmError::Busy {
+        ReconcileVmsError::Io(source) => io_error(&vm, source),
+        ReconcileVmsError::Store(error) => DeleteVmError::Store(error),
+        ReconcileVmsError::Lock(LockError::Io(source)) => io_error(&vm, source),
+        ReconcileVmsError::Lock(LockError::TimedOut { .. }) => DeleteVmError::Busy {
             name: vm.name.clone(),
         },
     })?;

@@ -49,7 +49,7 @@ impl VmQueryError {
 /// What a crash left could not be repaired.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum ReconcileError {
+pub enum ReconcileVmsError {
     /// A file or directory of a VM could not be looked at or removed.
     #[error("failed to clear up after a VM")]
     Io(#[from] PathError),
@@ -61,7 +61,7 @@ pub enum ReconcileError {
     Store(#[source] StoreError),
 }
 
-impl ReconcileError {
+impl ReconcileVmsError {
     /// The classification of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -53,8 +53,9 @@ pub(super) async fn exec(
     let client = reach(&host.files(vm.id).socket(), &host.tasks).await;
     let client = client.map_err(|error| vm_lost(&vm.name, in_words(&error)))?;
     let call = Call {
-        program: String::from_utf8_lossy(start.argv.first().map_or(b"", Vec::as_slice))
-            .into_owned(),
+        program: start.argv.first().map_or_else(String::new, |program| {
+            String::from_utf8_lossy(program).into_owned()
+        }),
         name: vm.name.clone(),
     };
     let starting = call.start(client, start);
@@ -99,7 +100,11 @@ type Started = (
 
 impl Call {
     /// Makes the call and waits until the process runs.
-    async fn start(&self, client: Http2Client, start: wire::ExecStart) -> Result<Started, ExecError> {
+    async fn start(
+        &self,
+        client: Http2Client,
+        start: wire::ExecStart,
+    ) -> Result<Started, ExecError> {
         let (requests, outgoing) = mpsc::channel(QUEUE);
         // the queue is empty and its reader in our hands: this never waits
         drop(requests.send(message(Request::Start(start))).await);
@@ -125,7 +130,10 @@ impl Call {
         loop {
             let event = match responses.message().await {
                 Ok(Some(response)) => self.event(response),
-                Ok(None) => Err(vm_lost(&self.name, "its output ended without an exit".to_owned())),
+                Ok(None) => Err(vm_lost(
+                    &self.name,
+                    "its output ended without an exit".to_owned(),
+                )),
                 Err(status) => Err(self.error(&status)),
             };
             let last = !matches!(event, Ok(ExecEvent::Stdout(_) | ExecEvent::Stderr(_)));
@@ -137,14 +145,12 @@ impl Call {
 
     fn event(&self, response: wire::ExecResponse) -> Result<ExecEvent, ExecError> {
         match response.response {
-            Some(Response::Stdout(bytes)) => Ok(ExecEvent::Stdout(bytes.into())),
-            Some(Response::Stderr(bytes)) => Ok(ExecEvent::Stderr(bytes.into())),
+            Some(Response::Stdout(bytes)) => Ok(ExecEvent::Stdout(bytes)),
+            Some(Response::Stderr(bytes)) => Ok(ExecEvent::Stderr(bytes)),
             Some(Response::Exit(exit)) => exit_of(&exit)
                 .map(ExecEvent::Exit)
                 .ok_or_else(|| self.broken("its exit is none that Linux knows")),
-            Some(Response::Started(_)) | None => {
-                Err(self.broken("it sent a message out of order"))
-            }
+            Some(Response::Started(_)) | None => Err(self.broken("it sent a message out of order")),
         }
     }
 
@@ -205,7 +211,10 @@ fn exit_of(exit: &wire::ExecExit) -> Option<ExecExit> {
 
 /// Passes the caller's orders on. When the caller gives its end up, standard
 /// input ends, and the call goes on: this future never ends by itself.
-async fn feed(mut controls: mpsc::Receiver<ExecControl>, requests: mpsc::Sender<wire::ExecRequest>) {
+async fn feed(
+    mut controls: mpsc::Receiver<ExecControl>,
+    requests: mpsc::Sender<wire::ExecRequest>,
+) {
     let mut open = true;
     while let Some(control) = controls.recv().await {
         open &= control != ExecControl::CloseStdin;
@@ -215,7 +224,11 @@ async fn feed(mut controls: mpsc::Receiver<ExecControl>, requests: mpsc::Sender<
         }
     }
     if open {
-        drop(requests.send(message(Request::CloseStdin(wire::CloseStdin {}))).await);
+        drop(
+            requests
+                .send(message(Request::CloseStdin(wire::CloseStdin {})))
+                .await,
+        );
     }
     std::future::pending().await
 }
@@ -231,7 +244,9 @@ fn requests_of(control: ExecControl) -> Vec<Request> {
 
 fn chunks(bytes: &Bytes) -> Vec<Request> {
     let chunks = bytes.chunks(MAX_EXEC_CHUNK);
-    chunks.map(|chunk| Request::Stdin(chunk.to_vec())).collect()
+    chunks
+        .map(|chunk| Request::Stdin(bytes.slice_ref(chunk)))
+        .collect()
 }
 
 pub(super) fn wire_size(size: TerminalSize) -> wire::TerminalSize {

@@ -25,9 +25,9 @@ pub(super) fn exec_start(image: &RunConfig, request: ExecRequest) -> Result<Exec
         .working_directory
         .unwrap_or_else(|| image.working_directory.clone());
     Ok(ExecStart {
-        argv: argv.into_iter().map(String::into_bytes).collect(),
-        env: env.into_iter().map(String::into_bytes).collect(),
-        working_directory: working_directory.into_bytes(),
+        argv: argv.into_iter().map(Into::into).collect(),
+        env: env.into_iter().map(Into::into).collect(),
+        working_directory: working_directory.into(),
         user: request.user.unwrap_or_else(|| image.user.clone()),
         terminal: request.terminal.map(wire_size),
     })
@@ -74,8 +74,11 @@ mod tests {
     #[test]
     fn the_image_answers_what_the_request_leaves_open() {
         let start = exec_start(&image(), ExecRequest::default()).unwrap();
-        assert_eq!(start.argv, [b"/entry".to_vec(), b"one".into(), b"two".into()]);
-        assert_eq!((start.user.as_str(), start.working_directory), ("app", b"/srv".to_vec()));
+        assert_eq!(start.argv, ["/entry", "one", "two"]);
+        assert_eq!(
+            (start.user.as_str(), start.working_directory),
+            ("app", "/srv".into())
+        );
         assert_eq!(start.env[0], DEFAULT_PATH.as_bytes());
         assert_eq!(start.terminal, None);
     }
@@ -87,18 +90,30 @@ mod tests {
             env: strings(&["B=mine", "PATH=/bin", "C=", "B=last=one"]),
             working_directory: Some(String::new()),
             user: Some("0:0".to_owned()),
-            terminal: Some(TerminalSize { rows: 24, columns: 80 }),
+            terminal: Some(TerminalSize {
+                rows: 24,
+                columns: 80,
+            }),
         };
         let start = exec_start(&image(), request).unwrap();
         let env: Vec<String> = start
             .env
             .iter()
-            .map(|entry| String::from_utf8(entry.clone()).unwrap())
+            .map(|entry| String::from_utf8(entry.to_vec()).unwrap())
             .collect();
-        assert_eq!(env, ["PATH=/bin", "TERM=xterm", "A=image", "B=last=one", "C="]);
-        assert_eq!(start.argv, [b"sh".to_vec()]);
-        assert_eq!((start.user.as_str(), start.working_directory.len()), ("0:0", 0));
-        assert_eq!(start.terminal.map(|size| (size.rows, size.columns)), Some((24, 80)));
+        assert_eq!(
+            env,
+            ["PATH=/bin", "TERM=xterm", "A=image", "B=last=one", "C="]
+        );
+        assert_eq!(start.argv, ["sh"]);
+        assert_eq!(
+            (start.user.as_str(), start.working_directory.len()),
+            ("0:0", 0)
+        );
+        assert_eq!(
+            start.terminal.map(|size| (size.rows, size.columns)),
+            Some((24, 80))
+        );
     }
 
     #[test]

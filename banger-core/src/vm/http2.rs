@@ -6,7 +6,6 @@
 //! Entry points: [`connect`], [`TrackedExecutor`].
 
 use std::{
-    future::Future,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -50,7 +49,7 @@ pub(super) struct Http2Client {
 }
 
 /// The origin of every request; nothing looks at it, but HTTP/2 wants one.
-pub(super) const fn origin() -> Uri {
+pub(super) fn origin() -> Uri {
     Uri::from_static("http://localhost")
 }
 

@@ -78,9 +78,9 @@ struct Format {
 struct LaunchFile {
     format: u32,
     vm: String,
-    state_directory: Utf8PathBuf,
-    cache_directory: Utf8PathBuf,
-    runtime_directory: Utf8PathBuf,
+    state_directory: String,
+    cache_directory: String,
+    runtime_directory: String,
     machine: MachineFile,
     backend: BackendFile,
     boot_deadline_millis: u64,
@@ -92,8 +92,8 @@ struct LaunchFile {
 struct MachineFile {
     vcpus: u32,
     memory_bytes: u64,
-    kernel: Utf8PathBuf,
-    initrd: Utf8PathBuf,
+    kernel: String,
+    initrd: String,
     disks: Vec<DiskFile>,
     channel_port: String,
 }
@@ -101,7 +101,7 @@ struct MachineFile {
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DiskFile {
-    path: Utf8PathBuf,
+    path: String,
     serial: String,
     read_only: bool,
 }
@@ -111,7 +111,7 @@ struct DiskFile {
 struct BackendFile {
     kind: String,
     reason: String,
-    program: Utf8PathBuf,
+    program: String,
     acceleration: AccelerationName,
 }
 
@@ -127,9 +127,9 @@ impl From<&Launch> for LaunchFile {
         Self {
             format: FORMAT,
             vm: launch.vm.to_string(),
-            state_directory: launch.directories.state.clone(),
-            cache_directory: launch.directories.cache.clone(),
-            runtime_directory: launch.directories.runtime.clone(),
+            state_directory: launch.directories.state.to_string(),
+            cache_directory: launch.directories.cache.to_string(),
+            runtime_directory: launch.directories.runtime.to_string(),
             machine: (&launch.machine).into(),
             backend: (&launch.backend).into(),
             boot_deadline_millis: u64::try_from(launch.boot_deadline.as_millis())
@@ -146,9 +146,9 @@ impl TryFrom<LaunchFile> for Launch {
         Ok(Self {
             vm: file.vm.parse().map_err(|error| format!("{error}"))?,
             directories: Directories {
-                state: file.state_directory,
-                cache: file.cache_directory,
-                runtime: file.runtime_directory,
+                state: file.state_directory.into(),
+                cache: file.cache_directory.into(),
+                runtime: file.runtime_directory.into(),
             },
             machine: file.machine.into(),
             backend: file.backend.try_into()?,
@@ -161,15 +161,15 @@ impl TryFrom<LaunchFile> for Launch {
 impl From<&Machine> for MachineFile {
     fn from(machine: &Machine) -> Self {
         let disk = |disk: &Disk| DiskFile {
-            path: disk.path.clone(),
+            path: disk.path.to_string(),
             serial: disk.serial.clone(),
             read_only: disk.read_only,
         };
         Self {
             vcpus: machine.vcpus,
             memory_bytes: machine.memory.get(),
-            kernel: machine.kernel.clone(),
-            initrd: machine.initrd.clone(),
+            kernel: machine.kernel.to_string(),
+            initrd: machine.initrd.to_string(),
             disks: machine.disks.iter().map(disk).collect(),
             channel_port: machine.channel_port.clone(),
         }
@@ -179,15 +179,15 @@ impl From<&Machine> for MachineFile {
 impl From<MachineFile> for Machine {
     fn from(file: MachineFile) -> Self {
         let disk = |disk: DiskFile| Disk {
-            path: disk.path,
+            path: disk.path.into(),
             serial: disk.serial,
             read_only: disk.read_only,
         };
         Self {
             vcpus: file.vcpus,
             memory: Bytes::new(file.memory_bytes),
-            kernel: file.kernel,
-            initrd: file.initrd,
+            kernel: file.kernel.into(),
+            initrd: file.initrd.into(),
             disks: file.disks.into_iter().map(disk).collect(),
             channel_port: file.channel_port,
         }
@@ -199,7 +199,7 @@ impl From<&ChosenBackend> for BackendFile {
         Self {
             kind: backend.choice.kind.as_str().to_owned(),
             reason: backend.choice.reason.clone(),
-            program: backend.program.clone(),
+            program: backend.program.to_string(),
             acceleration: match backend.acceleration {
                 Acceleration::Kvm => AccelerationName::Kvm,
                 Acceleration::Software => AccelerationName::Software,
@@ -220,7 +220,7 @@ impl TryFrom<BackendFile> for ChosenBackend {
                 kind: known.ok_or_else(|| format!("backend {:?} is unknown", file.kind))?,
                 reason: file.reason,
             },
-            program: file.program,
+            program: file.program.into(),
             acceleration: match file.acceleration {
                 AccelerationName::Kvm => Acceleration::Kvm,
                 AccelerationName::Software => Acceleration::Software,

@@ -60,7 +60,11 @@ async fn send(
         (log, tail) = (reader, None);
         let content = content?;
         for chunk in content.chunks(CHUNK) {
-            if chunks.send(Ok(Bytes::copy_from_slice(chunk))).await.is_err() {
+            if chunks
+                .send(Ok(Bytes::copy_from_slice(chunk)))
+                .await
+                .is_err()
+            {
                 return Ok(());
             }
         }
@@ -168,7 +172,11 @@ fn last_lines(content: &[u8], lines: usize) -> &[u8] {
     if lines == 0 {
         return &[];
     }
-    let mut ends = body.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n');
+    let mut ends = body
+        .iter()
+        .enumerate()
+        .rev()
+        .filter(|(_, byte)| **byte == b'\n');
     match ends.nth(lines - 1) {
         Some((end, _)) => &content[end + 1..],
         None => content,

@@ -39,16 +39,14 @@ use crate::{
 };
 
 pub use error::{
-    CreateVmError, DeleteVmError, ExecError, LogsError, ReconcileError, StartVmError, StopVmError,
-    VmQueryError,
+    CreateVmError, DeleteVmError, ExecError, LogsError, ReconcileVmsError, StartVmError,
+    StopVmError, VmQueryError,
 };
 pub use exec::{
     ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, SpawnFailure, TerminalSize,
 };
 
-pub use supervisor::{
-    DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram,
-};
+pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
 
 /// What to make a VM of.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    ReconcileError, VmQueryError, in_words,
+    ReconcileVmsError, VmQueryError, in_words,
     lifecycle::{VmEvent, step},
     lock::{Taken, is_held, try_take},
     supervisor::Host,
@@ -25,7 +25,7 @@ use crate::{
 const SHORT_ID_LENGTH: usize = 12;
 
 /// Repairs everything that crashes left.
-pub(super) async fn reconcile(host: &Host) -> Result<(), ReconcileError> {
+pub(super) async fn reconcile(host: &Host) -> Result<(), ReconcileVmsError> {
     // listed before the records are read: a VM made meanwhile is not missed
     let runtimes = children(&host.options.directories.runtime)?;
     for vm in host.store().vms().await? {
@@ -47,7 +47,7 @@ pub(super) async fn observe(host: &Host, vm: Vm) -> Result<Option<Vm>, VmQueryEr
     };
     match repaired {
         Ok(()) => {}
-        Err(ReconcileError::Store(error)) => return Err(VmQueryError::Store(error)),
+        Err(ReconcileVmsError::Store(error)) => return Err(VmQueryError::Store(error)),
         Err(error) => {
             let error = in_words(&error);
             tracing::warn!(error, vm = %vm.name, "a VM could not be repaired");
@@ -80,7 +80,7 @@ const fn remedy(vm: &Vm) -> Option<Remedy> {
 }
 
 /// Repairs one VM, unless somebody works on it.
-pub(super) async fn repair(host: &Host, id: VmId) -> Result<(), ReconcileError> {
+pub(super) async fn repair(host: &Host, id: VmId) -> Result<(), ReconcileVmsError> {
     let files = host.files(id);
     // held to the end; a VM without a directory has no lock and no monitor
     let _lock = match try_take(&files.directory)? {
@@ -112,7 +112,7 @@ fn lost(mut vm: Vm, host: &Host) -> Vm {
 }
 
 /// Removes a VM whose lock the caller holds: its files, then its record.
-pub(super) async fn remove(host: &Host, mut vm: Vm) -> Result<(), ReconcileError> {
+pub(super) async fn remove(host: &Host, mut vm: Vm) -> Result<(), ReconcileVmsError> {
     if let Ok(state) = step(vm.state, &VmEvent::DeleteRequested)
         && state != vm.state
     {
@@ -132,7 +132,7 @@ pub(super) async fn lock_directories(host: &Host) -> Result<FileLock, crate::hos
 }
 
 /// Removes directories of VMs that have no record.
-async fn sweep_directories(host: &Host) -> Result<(), ReconcileError> {
+async fn sweep_directories(host: &Host) -> Result<(), ReconcileVmsError> {
     let directories = children(&host.options.directories.vms())?;
     let known: HashSet<VmId> = host.store().vms().await?.iter().map(|vm| vm.id).collect();
     let named = directories.iter().filter_map(|path| id_of(path));
@@ -147,7 +147,7 @@ async fn sweep_directories(host: &Host) -> Result<(), ReconcileError> {
     Ok(())
 }
 
-async fn sweep_directory(host: &Host, id: VmId) -> Result<(), ReconcileError> {
+async fn sweep_directory(host: &Host, id: VmId) -> Result<(), ReconcileVmsError> {
     let path = host.files(id).directory;
     let Taken::Ours(_lock) = try_take(&path)? else {
         return Ok(());
@@ -160,7 +160,7 @@ async fn sweep_directory(host: &Host, id: VmId) -> Result<(), ReconcileError> {
 }
 
 /// Removes runtime directories of VMs that do not run.
-async fn sweep_runtimes(host: &Host, runtimes: Vec<Utf8PathBuf>) -> Result<(), ReconcileError> {
+async fn sweep_runtimes(host: &Host, runtimes: Vec<Utf8PathBuf>) -> Result<(), ReconcileVmsError> {
     let runtimes: Vec<_> = runtimes.into_iter().filter(is_runtime).collect();
     if runtimes.is_empty() {
         return Ok(());
@@ -203,7 +203,7 @@ fn children(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
         .collect()
 }
 
-impl From<StoreError> for ReconcileError {
+impl From<StoreError> for ReconcileVmsError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }

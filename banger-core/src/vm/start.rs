@@ -169,7 +169,7 @@ fn launch(
             channel_port: CHANNEL_PORT.to_owned(),
         },
         backend,
-        boot_deadline: host.options.boot_deadline,
+        boot_deadline: host.boot_deadline,
         bound_to_caller: lifetime == Lifetime::BoundToCaller,
     }
 }
@@ -276,9 +276,11 @@ async fn wait_until_ready(
     vm: &Vm,
     mut monitor: Child,
 ) -> Result<(), StartVmError> {
-    let deadline = host.options.boot_deadline + MONITOR_OVERHEAD;
+    let deadline = host.boot_deadline + MONITOR_OVERHEAD;
     let Ok(readiness) = timeout(deadline, readiness(&mut monitor)).await else {
-        return Err(monitor_error(vm)(format!("it told nothing within {deadline:?}")));
+        return Err(monitor_error(vm)(format!(
+            "it told nothing within {deadline:?}"
+        )));
     };
     if readiness == Some(Readiness::Ready) {
         return Ok(());

@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     CreateVm, CreateVmError, DeleteVmError, ExecError, ExecRequest, ExecSession, Lifetime,
-    LogStream, LogsError, LogsRequest, ReconcileError, StartVmError, StartedVm, StopVmError,
+    LogStream, LogsError, LogsRequest, ReconcileVmsError, StartVmError, StartedVm, StopVmError,
     VmQueryError, VmSupervisor, create, delete, exec_call, files::VmFiles, logs, reconcile, start,
     stop,
 };
@@ -41,8 +41,6 @@ pub struct LocalVmOptions {
     pub monitor: MonitorProgram,
     /// The backends' programs.
     pub vmm: VmmPrograms,
-    /// How long an agent may take to answer; [`DEFAULT_BOOT_DEADLINE`] is usual.
-    pub boot_deadline: Duration,
 }
 
 /// A program that runs [`super::monitor::run`].
@@ -64,6 +62,8 @@ pub struct LocalVmSupervisor {
 #[derive(Debug)]
 pub(super) struct Host {
     pub(super) options: LocalVmOptions,
+    /// How long an agent may take to answer.
+    pub(super) boot_deadline: Duration,
     /// Owns what outlives a call: connections, sessions, log readers.
     pub(super) tasks: TaskTracker,
 }
@@ -72,9 +72,16 @@ impl LocalVmSupervisor {
     /// A supervisor of the VMs in the given store and directories.
     #[must_use]
     pub fn new(options: LocalVmOptions) -> Self {
+        Self::with_boot_deadline(options, DEFAULT_BOOT_DEADLINE)
+    }
+
+    /// The same, with another limit on how long an agent may take to answer.
+    #[must_use]
+    pub fn with_boot_deadline(options: LocalVmOptions, boot_deadline: Duration) -> Self {
         Self {
             host: Arc::new(Host {
                 options,
+                boot_deadline,
                 tasks: TaskTracker::new(),
             }),
         }
@@ -83,7 +90,7 @@ impl LocalVmSupervisor {
     /// Repairs what crashes left: VMs whose monitor is gone, VMs half made or
     /// half removed, directories without a record. Harmless at any time, and
     /// cheap when nothing is wrong. Cancelling leaves the rest for the next call.
-    pub async fn reconcile(&self) -> Result<(), ReconcileError> {
+    pub async fn reconcile(&self) -> Result<(), ReconcileVmsError> {
         reconcile::reconcile(&self.host).await
     }
 }

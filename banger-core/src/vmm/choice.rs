@@ -45,9 +45,7 @@ pub fn choose_backend(
 
 fn qemu(programs: &VmmPrograms, facts: &HostFacts) -> Result<ChosenBackend, BackendError> {
     let program = programs.qemu.clone().ok_or_else(|| {
-        no_backend(
-            "qemu-system-x86_64 was not found (Debian package qemu-system-x86)".to_owned(),
-        )
+        no_backend("qemu-system-x86_64 was not found (Debian package qemu-system-x86)".to_owned())
     })?;
     if !facts.qemu_is_executable {
         return Err(no_backend(format!("{program} is not an executable file")));

@@ -103,7 +103,12 @@ fn init_fault(line: &str) -> Option<Fault> {
     let cause = cause.trim_start_matches(':').trim();
     Some(Fault {
         stage: stage.to_owned(),
-        cause: if cause.is_empty() { "no cause was given" } else { cause }.to_owned(),
+        cause: if cause.is_empty() {
+            "no cause was given"
+        } else {
+            cause
+        }
+        .to_owned(),
     })
 }
 

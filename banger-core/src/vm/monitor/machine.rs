@@ -113,7 +113,11 @@ impl RunningMachine {
             _ = self.vmm.wait() => {}
         }
         // its last lines may be the fault that ended it
-        let untold = if self.fault_told { None } else { self.fault_at_end().await };
+        let untold = if self.fault_told {
+            None
+        } else {
+            self.fault_at_end().await
+        };
         match untold {
             Some(fault) => {
                 self.fault_told = true;

@@ -47,7 +47,10 @@ impl Signals {
     pub(super) fn install() -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
-            _ignored: [signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?],
+            _ignored: [
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            ],
         })
     }
 
@@ -90,7 +93,7 @@ pub(super) fn watch_lifeline(
             why: "the process it was bound to is gone",
         };
         // a closed queue means that the VM has ended
-        drop(orders.send(order).await);
+        orders.send(order).await.ok();
     };
     drop(tracker.spawn(async move { closing.run_until_cancelled(watching).await }));
     Ok(())

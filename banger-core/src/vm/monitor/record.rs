@@ -60,8 +60,10 @@ impl Record {
     /// The agent answered.
     pub(super) async fn running(&mut self, boot_id: String) -> Result<(), RecordError> {
         let reason = "its agent answers".to_owned();
-        self.apply(&VmEvent::AgentReady, reason, |vm| vm.boot_id = Some(boot_id))
-            .await
+        self.apply(&VmEvent::AgentReady, reason, |vm| {
+            vm.boot_id = Some(boot_id)
+        })
+        .await
     }
 
     /// The machine is asked to end.
@@ -124,7 +126,11 @@ impl Record {
         vm.state = step(vm.state, event)?;
         vm.reason = reason;
         change(&mut vm);
-        self.vm = self.store.update_vm(&vm).await.map_err(RecordError::Store)?;
+        self.vm = self
+            .store
+            .update_vm(&vm)
+            .await
+            .map_err(RecordError::Store)?;
         Ok(())
     }
 }

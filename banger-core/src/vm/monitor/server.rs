@@ -87,10 +87,11 @@ impl Server {
 
     async fn connection(self, stream: UnixStream) {
         let closing = self.closing.clone();
-        let service = service_fn(|request| async {
-            Ok::<_, Infallible>(self.answer(request).await)
-        });
         let mut builder = Builder::new(TrackedExecutor(self.tracker.clone()));
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
         builder
             .initial_stream_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
@@ -148,7 +149,7 @@ impl MonitorService for Server {
             why: "it was asked to stop",
         };
         // a closed queue means that it has ended
-        drop(self.orders.send(order).await);
+        self.orders.send(order).await.ok();
         let mut outcome = self.outcome.clone();
         let known = outcome.wait_for(Option::is_some).await.map(|known| *known);
         match known {
