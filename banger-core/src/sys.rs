@@ -1,14 +1,14 @@
-//! What Rust cannot check about child processes: the moment between fork and
-//! exec, and descriptors that arrive by number.
+//! What Rust cannot check: the moment between fork and exec, descriptors that
+//! arrive by number, and the CPU's own counter.
 //!
 //! Purpose: the crate's one place for unsafe code. Invariants: code that runs
 //! between fork and exec makes system calls only; a descriptor is inherited
 //! by the one child it is meant for and by no other.
 //! Entry points: [`start_session`], [`die_with_parent`], [`inherit`],
-//! [`adopt`].
+//! [`adopt`], [`time_stamp`].
 #![expect(
     unsafe_code,
-    reason = "pre_exec and descriptors by number have no safe form"
+    reason = "pre_exec, descriptors by number and the counter have no safe form"
 )]
 
 use std::{
@@ -77,6 +77,15 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// The CPU's time stamp counter; none on architectures without one.
+pub(crate) fn time_stamp() -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 CPU has the instruction; it reads a counter.
+    return Some(unsafe { std::arch::x86_64::_rdtsc() });
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
+}
+
 #[cfg(test)]
 mod tests {
     use std::{io::Read as _, time::Duration};
@@ -93,7 +102,7 @@ mod tests {
             start_session(&mut chosen);
             chosen.args([
                 "-c",
-                &format!("echo from the child >&{number}; ps -o sid= -p $$; echo $$"),
+                &format!("echo from the child > /proc/self/fd/{number}; cut -d' ' -f6 /proc/$$/stat; echo $$"),
             ]);
             let output = run(chosen, Duration::from_secs(30)).await.unwrap();
             let output = String::from_utf8(output).unwrap();

@@ -95,6 +95,7 @@ struct MachineFile {
     kernel: String,
     initrd: String,
     disks: Vec<DiskFile>,
+    time_stamp_khz: Option<u64>,
     channel_port: String,
 }
 
@@ -171,6 +172,7 @@ impl From<&Machine> for MachineFile {
             kernel: machine.kernel.to_string(),
             initrd: machine.initrd.to_string(),
             disks: machine.disks.iter().map(disk).collect(),
+            time_stamp_khz: machine.time_stamp_khz,
             channel_port: machine.channel_port.clone(),
         }
     }
@@ -189,6 +191,7 @@ impl From<MachineFile> for Machine {
             kernel: file.kernel.into(),
             initrd: file.initrd.into(),
             disks: file.disks.into_iter().map(disk).collect(),
+            time_stamp_khz: file.time_stamp_khz,
             channel_port: file.channel_port,
         }
     }
@@ -251,6 +254,7 @@ mod tests {
                     serial: "base".to_owned(),
                     read_only: true,
                 }],
+                time_stamp_khz: Some(1_000_000),
                 channel_port: "port".to_owned(),
             },
             backend: ChosenBackend {

@@ -45,7 +45,7 @@ use crate::{
     process::command,
     progress::{ProgressEvent, ProgressSink},
     sys,
-    vmm::{ChosenBackend, Disk, Machine},
+    vmm::{Acceleration, ChosenBackend, Disk, Machine, time_stamp_khz},
 };
 
 /// What a monitor may need beside the boot itself: opening the store before,
@@ -166,6 +166,7 @@ fn launch(
                 disk(image.rootfs.clone(), BASE_SERIAL, true),
                 disk(files.writable_disk(), WRITABLE_SERIAL, false),
             ],
+            time_stamp_khz: None,
             channel_port: CHANNEL_PORT.to_owned(),
         },
         backend,
@@ -180,7 +181,7 @@ async fn prepare(
     host: &Host,
     vm: &Vm,
     boot: BootArtifacts,
-    launch: Launch,
+    mut launch: Launch,
     lock: FileLock,
 ) -> Result<FileLock, StartVmError> {
     let files = host.files(vm.id);
@@ -193,6 +194,9 @@ async fn prepare(
             wanted: &WANTED_MODULES,
         };
         let archive = initrd(&request, hostname)?;
+        if launch.backend.acceleration == Acceleration::Software {
+            launch.machine.time_stamp_khz = time_stamp_khz();
+        }
         let path = files.initrd();
         let written = std::fs::write(&path, archive).at("write", &path);
         let saved = written.and_then(|()| launch.save(&files.launch()));

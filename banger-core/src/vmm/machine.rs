@@ -18,6 +18,9 @@ pub struct Machine {
     pub initrd: Utf8PathBuf,
     /// The disks, in order.
     pub disks: Vec<Disk>,
+    /// Speed of the time stamp counter that an emulated guest reads, in kHz;
+    /// none lets the guest find out.
+    pub time_stamp_khz: Option<u64>,
     /// Name of the virtio-serial port.
     pub channel_port: String,
 }

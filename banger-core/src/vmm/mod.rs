@@ -10,6 +10,7 @@
 mod choice;
 mod error;
 mod facts;
+mod frequency;
 mod machine;
 mod process;
 mod qemu;
@@ -17,5 +18,6 @@ mod qemu;
 pub use choice::{Acceleration, ChosenBackend, VmmPrograms, choose_backend};
 pub use error::BackendError;
 pub use facts::{HostFacts, KvmFacts};
+pub(crate) use frequency::time_stamp_khz;
 pub use machine::{Disk, Machine};
 pub(crate) use process::{VmmOutput, VmmProcess};

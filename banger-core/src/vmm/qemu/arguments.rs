@@ -53,7 +53,6 @@ impl Arguments {
             self.flag(flag);
         }
         self.option("-sandbox", SANDBOX);
-        // the timer (pit) stays: without it an emulated clock is never calibrated
         let platform = format!("microvm,accel={accelerator},acpi=on,rtc=on,pic=off");
         self.option("-M", platform);
         self.option("-cpu", cpu);
@@ -61,7 +60,7 @@ impl Arguments {
         self.option("-m", format!("{}M", machine.memory.to_mib_ceiling()));
         self.option("-kernel", machine.kernel.as_str());
         self.option("-initrd", machine.initrd.as_str());
-        self.option("-append", KERNEL_COMMAND_LINE);
+        self.option("-append", kernel_command_line(machine));
         self.option("-chardev", "stdio,id=console,signal=off");
         self.option("-serial", "chardev:console");
     }
@@ -89,6 +88,15 @@ impl Arguments {
         // port 0 is kept for consoles
         let device = format!("virtserialport,chardev=channel,name={port},nr=1");
         self.option("-device", device);
+    }
+}
+
+/// `tsc_early_khz` (Linux Documentation/admin-guide/kernel-parameters.txt)
+/// spares an emulated guest a measurement that fails on a busy host.
+fn kernel_command_line(machine: &Machine) -> String {
+    match machine.time_stamp_khz {
+        Some(khz) => format!("{KERNEL_COMMAND_LINE} tsc_early_khz={khz}"),
+        None => KERNEL_COMMAND_LINE.to_owned(),
     }
 }
 
@@ -120,6 +128,7 @@ mod tests {
                     read_only: false,
                 },
             ],
+            time_stamp_khz: Some(2_600_000),
             channel_port: "banger.agent".to_owned(),
         }
     }
@@ -135,7 +144,11 @@ mod tests {
     #[test]
     fn the_machine_becomes_arguments() {
         let arguments = arguments(&machine(), Acceleration::Software, 7);
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 10] = [
+            (
+                "-append",
+                &["console=ttyS0 reboot=t panic=-1 quiet tsc_early_khz=2600000"],
+            ),
             ("-M", &["microvm,accel=tcg,acpi=on,rtc=on,pic=off"]),
             ("-cpu", &["max"]),
             ("-smp", &["2"]),
