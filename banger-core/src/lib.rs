@@ -20,6 +20,7 @@ pub mod process;
 pub mod progress;
 pub mod rootfs;
 pub mod store;
+mod sys;
 pub mod vm;
 pub mod vmm;
 

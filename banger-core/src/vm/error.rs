@@ -46,6 +46,33 @@ impl VmQueryError {
     }
 }
 
+/// What a crash left could not be repaired.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReconcileVmsError {
+    /// A file or directory of a VM could not be looked at or removed.
+    #[error("failed to clear up after a VM")]
+    Io(#[from] PathError),
+    /// Another process makes VMs for too long.
+    #[error("failed to lock the directory of VMs")]
+    Lock(#[from] LockError),
+    /// The store failed.
+    #[error("failed to repair the records of VMs")]
+    Store(#[source] StoreError),
+}
+
+impl ReconcileVmsError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io(error) => error.kind(),
+            Self::Lock(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
 /// A VM could not be created.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +123,10 @@ pub enum CreateVmError {
         /// The cause.
         source: LockError,
     },
+    /// The work ended before its end; what it made is removed by the next
+    /// reconcile.
+    #[error("failed to create the VM")]
+    Unfinished(#[source] PathError),
     /// The store failed.
     #[error("failed to record the VM")]
     Store(#[source] StoreError),
@@ -113,6 +144,7 @@ impl CreateVmError {
             Self::Disk { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
+            Self::Unfinished(error) => error.kind(),
             Self::Store(error) => error.kind(),
         }
     }

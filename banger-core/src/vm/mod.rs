@@ -7,9 +7,26 @@
 //! [`lifecycle`] function; a resource is in a known place before it is made.
 //! Entry points: [`VmSupervisor`], [`LocalVmSupervisor`], [`monitor`].
 
+mod create;
+mod delete;
 mod error;
 mod exec;
+mod exec_call;
+mod exec_command;
+mod files;
+mod http2;
+mod launch;
 pub mod lifecycle;
+mod lock;
+mod logs;
+pub mod monitor;
+mod monitor_call;
+mod off_thread;
+mod readiness;
+mod reconcile;
+mod start;
+mod stop;
+mod supervisor;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -22,11 +39,14 @@ use crate::{
 };
 
 pub use error::{
-    CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+    CreateVmError, DeleteVmError, ExecError, LogsError, ReconcileVmsError, StartVmError,
+    StopVmError, VmQueryError,
 };
 pub use exec::{
     ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, SpawnFailure, TerminalSize,
 };
+
+pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
 
 /// What to make a VM of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,4 +155,16 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// process that cannot be started is an [`ExecError::Spawn`]. Dropping the
     /// session kills the process.
     async fn exec(&self, vm: &Selector, request: ExecRequest) -> Result<ExecSession, ExecError>;
+}
+
+/// An error and its causes on one line.
+fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
 }

@@ -1,0 +1,293 @@
+//! Making a VM: its record and its disks.
+//!
+//! Order: everything that can be refused, then directory + lock + record
+//! (state creating), then the disks, then the record says created. Whatever
+//! goes wrong after the record was made removes it and the files again.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use super::{
+    CreateVm, CreateVmError, in_words,
+    lifecycle::{VmEvent, step},
+    lock::{Taken, try_take},
+    off_thread::off_thread,
+    reconcile::{lock_directories, remove},
+    supervisor::Host,
+};
+use crate::{
+    domain::{BackendKind, Bytes, ImageId, RootDiskMode, Vm, VmId, VmName, VmSpec, VmState},
+    host_fs::{FileLock, PathError, create_private_directory},
+    progress::{ProgressEvent, ProgressSink},
+    rootfs::format_empty,
+    store::InsertError,
+    vmm::{BackendError, ChosenBackend, HostFacts, choose_backend},
+};
+
+/// Most virtual CPUs.
+const MAX_VCPUS: u32 = 64;
+/// Least guest memory: a kernel with the modules of a boot needs this much.
+const MIN_MEMORY: Bytes = Bytes::from_mib(64);
+/// Least size of a writable disk that still has room beside its metadata.
+const MIN_DISK: Bytes = Bytes::from_mib(16);
+/// Tries at making up a name that nobody has.
+const NAME_TRIES: usize = 32;
+
+/// Makes a VM.
+pub(super) async fn create(
+    host: &Arc<Host>,
+    request: CreateVm,
+    progress: &dyn ProgressSink,
+) -> Result<Vm, CreateVmError> {
+    validate(&request)?;
+    let image = host.find_image(&request.image).await?;
+    let backend = backend(host, request.backend).await?;
+    progress.emit(ProgressEvent::BackendChosen {
+        backend: backend.choice.kind.as_str(),
+        reason: backend.choice.reason,
+    });
+    progress.emit(ProgressEvent::PreparingDisks);
+    // on a task of its own: it undoes its work when nobody waits any more
+    let (answer, answered) = oneshot::channel();
+    let making = make_for(host.clone(), image.id, request, answer);
+    drop(host.tasks.spawn(making));
+    answered.await.unwrap_or_else(|_| Err(broken_off(host)))
+}
+
+/// The backend that will run a VM on this host.
+pub(super) async fn backend(
+    host: &Host,
+    wanted: Option<BackendKind>,
+) -> Result<ChosenBackend, BackendError> {
+    let programs = host.options.vmm.clone();
+    off_thread(move || choose_backend(&programs, wanted, &HostFacts::gather(&programs))).await
+}
+
+async fn make_for(
+    host: Arc<Host>,
+    image: ImageId,
+    request: CreateVm,
+    answer: oneshot::Sender<Result<Vm, CreateVmError>>,
+) {
+    let made = make(&host, image, request).await;
+    if let Err(Ok(vm)) = answer.send(made) {
+        let taken = try_take(&host.files(vm.id).directory);
+        if let Ok(Taken::Ours(_lock)) = taken {
+            undo(&host, vm).await;
+        }
+    }
+}
+
+async fn make(host: &Host, image: ImageId, request: CreateVm) -> Result<Vm, CreateVmError> {
+    let (vm, _lock) = reserve(host, image, request).await?;
+    match fill(host, &vm).await {
+        Ok(created) => Ok(created),
+        Err(error) => {
+            undo(host, vm).await;
+            Err(error)
+        }
+    }
+}
+
+async fn undo(host: &Host, vm: Vm) {
+    if let Err(error) = remove(host, vm).await {
+        let error = in_words(&error);
+        tracing::warn!(error, "a VM half made is left for the next reconcile");
+    }
+}
+
+/// Makes the directory, locks it, and adds the record.
+async fn reserve(
+    host: &Host,
+    image: ImageId,
+    request: CreateVm,
+) -> Result<(Vm, FileLock), CreateVmError> {
+    let name = first_name(&request)?;
+    let locking = lock_directories(host).await;
+    let _making = locking.map_err(|source| CreateVmError::Lock {
+        name: name.clone(),
+        source,
+    })?;
+    let id = VmId::generate();
+    let lock = make_directory(host, id).map_err(|source| CreateVmError::Io {
+        name: name.clone(),
+        source,
+    })?;
+    match insert(host, record(host, id, image, &request, name), &request).await {
+        Ok(vm) => Ok((vm, lock)),
+        Err(error) => {
+            // it is the error that matters; a leftover is swept later
+            drop(host.files(id).remove());
+            Err(error)
+        }
+    }
+}
+
+fn make_directory(host: &Host, id: VmId) -> Result<FileLock, PathError> {
+    let directory = host.files(id).directory;
+    create_private_directory(&directory)?;
+    match try_take(&directory)? {
+        Taken::Ours(lock) => Ok(lock),
+        Taken::Held | Taken::NoDirectory => {
+            let refusal = rustix::io::Errno::WOULDBLOCK;
+            Err(PathError::new("lock", &directory, refusal))
+        }
+    }
+}
+
+/// Adds the record; a made-up name that is taken is replaced by another one.
+async fn insert(host: &Host, mut vm: Vm, request: &CreateVm) -> Result<Vm, CreateVmError> {
+    let tries = if request.name.is_some() {
+        1
+    } else {
+        NAME_TRIES
+    };
+    for _ in 0..tries {
+        match host.store().insert_vm(&vm).await {
+            Ok(()) => return Ok(vm),
+            Err(InsertError::Taken) => vm.name = first_name(request)?,
+            Err(InsertError::Store(error)) => return Err(CreateVmError::Store(error)),
+        }
+    }
+    Err(CreateVmError::AlreadyExists { name: vm.name })
+}
+
+fn first_name(request: &CreateVm) -> Result<VmName, CreateVmError> {
+    let name = request.name.clone().or_else(made_up_name);
+    name.ok_or_else(|| invalid("name", "(none)", "none could be made up: give one"))
+}
+
+/// Two English words.
+fn made_up_name() -> Option<VmName> {
+    petname::petname(2, "-")?.parse().ok()
+}
+
+fn record(host: &Host, id: VmId, image: ImageId, request: &CreateVm, name: VmName) -> Vm {
+    Vm {
+        id,
+        name,
+        image,
+        spec: VmSpec {
+            vcpus: request.vcpus,
+            memory: request.memory,
+            root_disk: RootDiskMode::Overlay,
+            disk_size: request.disk_size,
+            backend: request.backend,
+            remove_on_stop: request.remove_on_stop,
+            labels: request.labels.clone(),
+        },
+        state: VmState::Creating,
+        reason: "its disks are being made".to_owned(),
+        backend: None,
+        boot_id: None,
+        exit: None,
+        created: host.options.clock.now(),
+        started: None,
+        stopped: None,
+        generation: 1,
+    }
+}
+
+/// Makes the disks and marks the VM as created.
+async fn fill(host: &Host, vm: &Vm) -> Result<Vm, CreateVmError> {
+    make_disks(host, vm).await?;
+    let mut created = vm.clone();
+    created.state = step(vm.state, &VmEvent::DisksMade)
+        .map_err(|error| invalid("state", vm.state.as_str(), &error.to_string()))?;
+    "it was never started".clone_into(&mut created.reason);
+    let stored = host.store().update_vm(&created).await;
+    stored.map_err(CreateVmError::Store)
+}
+
+async fn make_disks(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
+    let (path, size) = (host.files(vm.id).writable_disk(), vm.spec.disk_size);
+    let uuid = uuid::Uuid::now_v7().into_bytes();
+    let made = off_thread(move || format_empty(&path, size, uuid)).await;
+    made.map_err(|source| CreateVmError::Disk {
+        name: vm.name.clone(),
+        source,
+    })
+}
+
+fn validate(request: &CreateVm) -> Result<(), CreateVmError> {
+    if !(1..=MAX_VCPUS).contains(&request.vcpus) {
+        let problem = format!("1 to {MAX_VCPUS} are");
+        return Err(invalid("vcpus", request.vcpus, &problem));
+    }
+    for (field, value, least) in [
+        ("memory", request.memory, MIN_MEMORY),
+        ("disk size", request.disk_size, MIN_DISK),
+    ] {
+        if value < least {
+            return Err(invalid(
+                field,
+                value,
+                &format!("at least {least} is needed"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn invalid(field: &'static str, value: impl ToString, problem: &str) -> CreateVmError {
+    CreateVmError::InvalidSpec {
+        field,
+        value: value.to_string(),
+        problem: problem.to_owned(),
+    }
+}
+
+/// The task that did the work is gone: the runtime ends.
+fn broken_off(host: &Host) -> CreateVmError {
+    let directory = host.options.directories.vms();
+    let source = std::io::Error::other("the work was broken off");
+    CreateVmError::Unfinished(PathError::new("make a VM in", &directory, source))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::Selector;
+
+    fn request(vcpus: u32, memory: u64, disk: u64) -> CreateVm {
+        CreateVm {
+            image: Selector::from("image"),
+            name: None,
+            vcpus,
+            memory: Bytes::from_mib(memory),
+            disk_size: Bytes::from_mib(disk),
+            backend: None,
+            remove_on_stop: false,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_spec_outside_its_bounds_is_refused_by_field() {
+        let cases = [
+            ((1, 64, 16), None),
+            ((64, 1 << 20, 1 << 20), None),
+            ((0, 64, 16), Some("vcpus")),
+            ((65, 64, 16), Some("vcpus")),
+            ((1, 63, 16), Some("memory")),
+            ((1, 64, 15), Some("disk size")),
+        ];
+        for ((vcpus, memory, disk), expected) in cases {
+            let refused = match validate(&request(vcpus, memory, disk)) {
+                Err(CreateVmError::InvalidSpec { field, .. }) => Some(field),
+                _ => None,
+            };
+            assert_eq!(refused, expected);
+        }
+    }
+
+    #[test]
+    fn made_up_names_are_valid() {
+        for _ in 0..100 {
+            assert!(made_up_name().unwrap().as_str().contains('-'));
+        }
+    }
+}

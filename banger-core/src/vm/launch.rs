@@ -1,0 +1,303 @@
+//! What a supervisor leaves for the monitor it starts: `launch.json`.
+//!
+//! Invariants: the file has a format number and is written whole; a monitor
+//! refuses a format it does not know. Entry points: [`Launch`].
+
+use std::time::Duration;
+
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    directories::Directories,
+    domain::{BackendChoice, BackendKind, Bytes, VmId},
+    host_fs::{IoContext as _, PathError, write_atomically},
+    vmm::{Acceleration, ChosenBackend, Disk, Machine},
+};
+
+/// The format this build writes and reads.
+const FORMAT: u32 = 1;
+
+/// What a monitor is to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub(super) vm: VmId,
+    pub(super) directories: Directories,
+    pub(super) machine: Machine,
+    pub(super) backend: ChosenBackend,
+    /// How long the agent may take to answer.
+    pub(super) boot_deadline: Duration,
+    /// Whether standard input is a lifeline, whose end ends the VM.
+    pub(super) bound_to_caller: bool,
+}
+
+/// A launch file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LaunchError {
+    #[error(transparent)]
+    Io(#[from] PathError),
+    #[error("{path} is not a launch file of format {FORMAT}: {problem}")]
+    Malformed { path: Utf8PathBuf, problem: String },
+}
+
+impl Launch {
+    /// Writes the file.
+    pub(super) fn save(&self, path: &Utf8Path) -> Result<(), PathError> {
+        let content = serde_json::to_vec_pretty(&LaunchFile::from(self))
+            .map_err(std::io::Error::other)
+            .at("encode", path)?;
+        write_atomically(path, &content)
+    }
+
+    /// Reads the file.
+    pub(super) fn load(path: &Utf8Path) -> Result<Self, LaunchError> {
+        let content = std::fs::read(path).at("read", path)?;
+        decode(&content).map_err(|problem| LaunchError::Malformed {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+}
+
+fn decode(content: &[u8]) -> Result<Launch, String> {
+    let Format { format } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    if format != FORMAT {
+        return Err(format!("it has format {format}"));
+    }
+    let file: LaunchFile = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    file.try_into()
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LaunchFile {
+    format: u32,
+    vm: String,
+    state_directory: String,
+    cache_directory: String,
+    runtime_directory: String,
+    machine: MachineFile,
+    backend: BackendFile,
+    boot_deadline_millis: u64,
+    bound_to_caller: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MachineFile {
+    vcpus: u32,
+    memory_bytes: u64,
+    kernel: String,
+    initrd: String,
+    disks: Vec<DiskFile>,
+    time_stamp_khz: Option<u64>,
+    channel_port: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DiskFile {
+    path: String,
+    serial: String,
+    read_only: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackendFile {
+    kind: String,
+    reason: String,
+    program: String,
+    acceleration: AccelerationName,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum AccelerationName {
+    Kvm,
+    Software,
+}
+
+impl From<&Launch> for LaunchFile {
+    fn from(launch: &Launch) -> Self {
+        Self {
+            format: FORMAT,
+            vm: launch.vm.to_string(),
+            state_directory: launch.directories.state.to_string(),
+            cache_directory: launch.directories.cache.to_string(),
+            runtime_directory: launch.directories.runtime.to_string(),
+            machine: (&launch.machine).into(),
+            backend: (&launch.backend).into(),
+            boot_deadline_millis: u64::try_from(launch.boot_deadline.as_millis())
+                .unwrap_or(u64::MAX),
+            bound_to_caller: launch.bound_to_caller,
+        }
+    }
+}
+
+impl TryFrom<LaunchFile> for Launch {
+    type Error = String;
+
+    fn try_from(file: LaunchFile) -> Result<Self, String> {
+        Ok(Self {
+            vm: file.vm.parse().map_err(|error| format!("{error}"))?,
+            directories: Directories {
+                state: file.state_directory.into(),
+                cache: file.cache_directory.into(),
+                runtime: file.runtime_directory.into(),
+            },
+            machine: file.machine.into(),
+            backend: file.backend.try_into()?,
+            boot_deadline: Duration::from_millis(file.boot_deadline_millis),
+            bound_to_caller: file.bound_to_caller,
+        })
+    }
+}
+
+impl From<&Machine> for MachineFile {
+    fn from(machine: &Machine) -> Self {
+        let disk = |disk: &Disk| DiskFile {
+            path: disk.path.to_string(),
+            serial: disk.serial.clone(),
+            read_only: disk.read_only,
+        };
+        Self {
+            vcpus: machine.vcpus,
+            memory_bytes: machine.memory.get(),
+            kernel: machine.kernel.to_string(),
+            initrd: machine.initrd.to_string(),
+            disks: machine.disks.iter().map(disk).collect(),
+            time_stamp_khz: machine.time_stamp_khz,
+            channel_port: machine.channel_port.clone(),
+        }
+    }
+}
+
+impl From<MachineFile> for Machine {
+    fn from(file: MachineFile) -> Self {
+        let disk = |disk: DiskFile| Disk {
+            path: disk.path.into(),
+            serial: disk.serial,
+            read_only: disk.read_only,
+        };
+        Self {
+            vcpus: file.vcpus,
+            memory: Bytes::new(file.memory_bytes),
+            kernel: file.kernel.into(),
+            initrd: file.initrd.into(),
+            disks: file.disks.into_iter().map(disk).collect(),
+            time_stamp_khz: file.time_stamp_khz,
+            channel_port: file.channel_port,
+        }
+    }
+}
+
+impl From<&ChosenBackend> for BackendFile {
+    fn from(backend: &ChosenBackend) -> Self {
+        Self {
+            kind: backend.choice.kind.as_str().to_owned(),
+            reason: backend.choice.reason.clone(),
+            program: backend.program.to_string(),
+            acceleration: match backend.acceleration {
+                Acceleration::Kvm => AccelerationName::Kvm,
+                Acceleration::Software => AccelerationName::Software,
+            },
+        }
+    }
+}
+
+impl TryFrom<BackendFile> for ChosenBackend {
+    type Error = String;
+
+    fn try_from(file: BackendFile) -> Result<Self, String> {
+        let known = BackendKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == file.kind);
+        Ok(Self {
+            choice: BackendChoice {
+                kind: known.ok_or_else(|| format!("backend {:?} is unknown", file.kind))?,
+                reason: file.reason,
+            },
+            program: file.program.into(),
+            acceleration: match file.acceleration {
+                AccelerationName::Kvm => Acceleration::Kvm,
+                AccelerationName::Software => Acceleration::Software,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn launch() -> Launch {
+        Launch {
+            vm: VmId::generate(),
+            directories: Directories {
+                state: "/s".into(),
+                cache: "/c".into(),
+                runtime: "/r".into(),
+            },
+            machine: Machine {
+                vcpus: 2,
+                memory: Bytes::from_mib(256),
+                kernel: "/k".into(),
+                initrd: "/i".into(),
+                disks: vec![Disk {
+                    path: "/d,1".into(),
+                    serial: "base".to_owned(),
+                    read_only: true,
+                }],
+                time_stamp_khz: Some(1_000_000),
+                channel_port: "port".to_owned(),
+            },
+            backend: ChosenBackend {
+                choice: BackendChoice {
+                    kind: BackendKind::Qemu,
+                    reason: "KVM is usable".to_owned(),
+                },
+                program: "/usr/bin/qemu".into(),
+                acceleration: Acceleration::Kvm,
+            },
+            boot_deadline: Duration::from_millis(1500),
+            bound_to_caller: true,
+        }
+    }
+
+    #[test]
+    fn a_launch_file_round_trips() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = Utf8Path::from_path(scratch.path())
+            .unwrap()
+            .join("launch.json");
+        let launch = launch();
+        launch.save(&path).unwrap();
+        assert_eq!(Launch::load(&path).unwrap(), launch);
+    }
+
+    #[test]
+    fn other_formats_and_unknown_fields_are_refused() {
+        let valid = serde_json::to_value(LaunchFile::from(&launch())).unwrap();
+        let mut newer = valid.clone();
+        newer["format"] = 2.into();
+        let mut unknown = valid.clone();
+        unknown["surprise"] = true.into();
+        let mut foreign = valid;
+        foreign["backend"]["kind"] = "hypervisor".into();
+        for (value, word) in [
+            (newer, "format 2"),
+            (unknown, "surprise"),
+            (foreign, "hypervisor"),
+        ] {
+            let problem = decode(value.to_string().as_bytes()).unwrap_err();
+            assert!(problem.contains(word), "{problem}");
+        }
+        assert!(decode(b"{").is_err());
+    }
+}

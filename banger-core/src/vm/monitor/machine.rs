@@ -1,0 +1,246 @@
+//! A running machine as the monitor sees it: its process, and what its console
+//! and its VMM say.
+//!
+//! Invariants: both outputs are read to their end, so that nothing the guest
+//! does can block the VMM; what is kept of them is bounded.
+
+use std::{
+    os::unix::net::UnixStream as StdUnixStream,
+    process::ExitStatus,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use rustix::process::Signal;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _},
+    net::UnixStream,
+    sync::watch,
+};
+use tokio_util::task::TaskTracker;
+
+use super::{
+    console_log::ConsoleLog,
+    console_watch::{ConsoleWatch, Fault},
+};
+use crate::{
+    process::last_lines,
+    vm::in_words,
+    vmm::{ChosenBackend, Machine, VmmOutput, VmmProcess},
+};
+
+/// Bytes of the VMM's own output that are kept.
+const ERRORS_LIMIT: usize = 4096;
+/// Bytes read at once.
+const CHUNK: usize = 16 * 1024;
+/// How long the outputs of an ended VMM may take to end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(1);
+
+/// A machine that was started.
+#[derive(Debug)]
+pub(super) struct RunningMachine {
+    vmm: VmmProcess,
+    heard: Arc<Mutex<Heard>>,
+    faults: watch::Receiver<bool>,
+    fault_told: bool,
+    drains: TaskTracker,
+}
+
+/// What its outputs said so far.
+#[derive(Debug, Default)]
+struct Heard {
+    console: ConsoleWatch,
+    errors: Vec<u8>,
+}
+
+/// Something a machine does by itself.
+#[derive(Debug)]
+pub(super) enum MachineEvent {
+    /// Its console told of a fault.
+    Fault(Fault),
+    /// Its VMM ended.
+    Exited(Exited),
+}
+
+/// The end of a VMM.
+#[derive(Clone, Debug)]
+pub(super) struct Exited {
+    /// Whether it ended as one whose guest powered off.
+    pub(super) in_order: bool,
+    /// Its exit status or signal and its last words.
+    pub(super) description: String,
+}
+
+impl RunningMachine {
+    /// Starts a machine; answers it and the host's end of its channel.
+    pub(super) fn start(
+        machine: &Machine,
+        backend: &ChosenBackend,
+        log: ConsoleLog,
+    ) -> Result<(Self, UnixStream), String> {
+        let channel = StdUnixStream::pair().and_then(|(ours, guests)| {
+            ours.set_nonblocking(true)?;
+            Ok((UnixStream::from_std(ours)?, guests))
+        });
+        let (ours, guests) = channel.map_err(|error| in_words(&error))?;
+        let spawned = VmmProcess::spawn(machine, backend, guests.into());
+        let (vmm, VmmOutput { console, errors }) = spawned.map_err(|error| in_words(&error))?;
+        let heard = Arc::new(Mutex::new(Heard::default()));
+        let (fault_seen, faults) = watch::channel(false);
+        let drains = TaskTracker::new();
+        drop(drains.spawn(drain_console(console, log, heard.clone(), fault_seen)));
+        drop(drains.spawn(drain_errors(errors, heard.clone())));
+        drains.close();
+        let running = Self {
+            vmm,
+            heard,
+            faults,
+            fault_told: false,
+            drains,
+        };
+        Ok((running, ours))
+    }
+
+    /// Waits for the next thing the machine does. May be cancelled.
+    pub(super) async fn event(&mut self) -> MachineEvent {
+        let faulted = async {
+            if self.fault_told || self.faults.wait_for(|seen| *seen).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = faulted => {}
+            _ = self.vmm.wait() => {}
+        }
+        // its last lines may be the fault that ended it
+        let untold = if self.fault_told {
+            None
+        } else {
+            self.fault_at_end().await
+        };
+        match untold {
+            Some(fault) => {
+                self.fault_told = true;
+                MachineEvent::Fault(fault)
+            }
+            None => MachineEvent::Exited(self.wait().await),
+        }
+    }
+
+    /// Waits for the end of the VMM. May be cancelled.
+    pub(super) async fn wait(&mut self) -> Exited {
+        let status = self.vmm.wait().await;
+        self.exited(status).await
+    }
+
+    /// Signals the VMM.
+    pub(super) fn signal(&self, signal: Signal) {
+        self.vmm.signal(signal);
+    }
+
+    /// The fault the console told of.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.hear(|heard| heard.console.fault().cloned())
+    }
+
+    /// How far the boot came, by the console.
+    pub(super) fn stage(&self) -> &'static str {
+        self.hear(|heard| heard.console.stage())
+    }
+
+    /// The end of the console.
+    pub(super) fn console_tail(&self) -> String {
+        self.hear(|heard| heard.console.tail())
+    }
+
+    /// The fault, read from a console that has ended or shows one already.
+    async fn fault_at_end(&self) -> Option<Fault> {
+        if self.fault().is_none() {
+            self.drained().await;
+        }
+        self.fault()
+    }
+
+    async fn drained(&self) {
+        if tokio::time::timeout(DRAIN_DEADLINE, self.drains.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("an output of the ended VMM is still open");
+        }
+    }
+
+    async fn exited(&self, status: std::io::Result<ExitStatus>) -> Exited {
+        self.drained().await;
+        let last_words = self.hear(|heard| last_lines(&heard.errors));
+        let status_words = match &status {
+            Ok(status) => status.to_string(),
+            Err(error) => in_words(error),
+        };
+        let fault = self.fault();
+        let (in_order, description) = match fault {
+            Some(fault) => (false, fault.cause),
+            None if last_words.is_empty() => (is_success(&status), status_words),
+            None => (is_success(&status), format!("{status_words}: {last_words}")),
+        };
+        Exited {
+            in_order,
+            description,
+        }
+    }
+
+    fn hear<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
+        look(&self.heard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn is_success(status: &std::io::Result<ExitStatus>) -> bool {
+    status.as_ref().is_ok_and(ExitStatus::success)
+}
+
+async fn drain_console(
+    mut console: impl AsyncRead + Unpin,
+    mut log: ConsoleLog,
+    heard: Arc<Mutex<Heard>>,
+    fault_seen: watch::Sender<bool>,
+) {
+    let mut buffer = vec![0; CHUNK];
+    while let Some(bytes) = next_chunk(&mut console, &mut buffer).await {
+        // a full disk must not stop the guest
+        if let Err(error) = log.write(bytes) {
+            tracing::warn!(%error, "console output is lost");
+        }
+        let faulted = heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .console
+            .feed(bytes);
+        if faulted {
+            fault_seen.send_replace(true);
+        }
+    }
+}
+
+async fn drain_errors(mut errors: impl AsyncRead + Unpin, heard: Arc<Mutex<Heard>>) {
+    let mut buffer = vec![0; CHUNK];
+    while let Some(bytes) = next_chunk(&mut errors, &mut buffer).await {
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.errors.extend_from_slice(bytes);
+        let excess = heard.errors.len().saturating_sub(ERRORS_LIMIT);
+        heard.errors.drain(..excess);
+    }
+}
+
+async fn next_chunk<'a>(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &'a mut [u8],
+) -> Option<&'a [u8]> {
+    match stream.read(buffer).await {
+        Ok(0) => None,
+        Ok(count) => Some(&buffer[..count]),
+        Err(error) => {
+            tracing::warn!(%error, "an output of the VMM cannot be read");
+            None
+        }
+    }
+}

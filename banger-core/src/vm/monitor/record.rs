@@ -1,0 +1,136 @@
+//! The VM's record while its monitor lives: every change goes through
+//! [`step`].
+
+use std::sync::Arc;
+
+use crate::{
+    clock::Clock,
+    domain::{BackendChoice, Vm, VmExit, VmId, VmState},
+    store::{Store, StoreError},
+    vm::lifecycle::{IllegalTransition, VmEvent, step},
+};
+
+/// The record of the VM that this process owns.
+#[derive(Debug)]
+pub(super) struct Record {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    vm: Vm,
+}
+
+/// The record could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordError {
+    #[error("its record is gone")]
+    Gone,
+    #[error(transparent)]
+    Transition(#[from] IllegalTransition),
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+impl Record {
+    pub(super) async fn read(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        id: VmId,
+    ) -> Result<Self, RecordError> {
+        let vm = store.vm(id).await.map_err(RecordError::Store)?;
+        let vm = vm.ok_or(RecordError::Gone)?;
+        Ok(Self { store, clock, vm })
+    }
+
+    pub(super) const fn vm(&self) -> &Vm {
+        &self.vm
+    }
+
+    /// A boot begins.
+    pub(super) async fn starting(&mut self, backend: BackendChoice) -> Result<(), RecordError> {
+        let now = self.clock.now();
+        self.apply(&VmEvent::StartRequested, "it boots".to_owned(), |vm| {
+            vm.backend = Some(backend);
+            vm.boot_id = None;
+            vm.exit = None;
+            vm.started = Some(now);
+            vm.stopped = None;
+        })
+        .await
+    }
+
+    /// The agent answered.
+    pub(super) async fn running(&mut self, boot_id: String) -> Result<(), RecordError> {
+        let reason = "its agent answers".to_owned();
+        self.apply(&VmEvent::AgentReady, reason, |vm| {
+            vm.boot_id = Some(boot_id)
+        })
+        .await
+    }
+
+    /// The machine is asked to end.
+    pub(super) async fn stopping(&mut self, why: &str) -> Result<(), RecordError> {
+        if self.vm.state == VmState::Stopping {
+            return Ok(());
+        }
+        self.apply(&VmEvent::StopRequested, why.to_owned(), |_| ())
+            .await
+    }
+
+    /// The machine is gone.
+    pub(super) async fn ended(&mut self, exit: VmExit, reason: String) -> Result<(), RecordError> {
+        let event = VmEvent::Ended(exit.clone());
+        self.end(&event, exit, reason).await
+    }
+
+    /// The machine is gone without having come up.
+    pub(super) async fn boot_failed(
+        &mut self,
+        exit: VmExit,
+        reason: String,
+    ) -> Result<(), RecordError> {
+        self.end(&VmEvent::BootFailed, exit, reason).await
+    }
+
+    /// The VM is about to be removed.
+    pub(super) async fn deleting(&mut self) -> Result<(), RecordError> {
+        let reason = "it is removed because it stopped".to_owned();
+        self.apply(&VmEvent::DeleteRequested, reason, |_| ()).await
+    }
+
+    /// The VM's files are removed.
+    pub(super) async fn delete(&self) -> Result<(), RecordError> {
+        let deleted = self.store.delete_vm(self.vm.id).await;
+        deleted.map(drop).map_err(RecordError::Store)
+    }
+
+    async fn end(
+        &mut self,
+        event: &VmEvent,
+        exit: VmExit,
+        reason: String,
+    ) -> Result<(), RecordError> {
+        let now = self.clock.now();
+        self.apply(event, reason, |vm| {
+            vm.exit = Some(exit);
+            vm.stopped = Some(now);
+        })
+        .await
+    }
+
+    async fn apply(
+        &mut self,
+        event: &VmEvent,
+        reason: String,
+        change: impl FnOnce(&mut Vm),
+    ) -> Result<(), RecordError> {
+        let mut vm = self.vm.clone();
+        vm.state = step(vm.state, event)?;
+        vm.reason = reason;
+        change(&mut vm);
+        self.vm = self
+            .store
+            .update_vm(&vm)
+            .await
+            .map_err(RecordError::Store)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,160 @@
+//! The monitor's socket: its own service, and the way through to the guest.
+//!
+//! Invariants: only exec is passed on to the guest; a call keeps its own flow
+//! control and its cancellation all the way; every connection is a tracked
+//! task that ends with the monitor. Entry points: [`Server::serve`].
+
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use banger_proto::monitor::v1::{
+    StopRequest, StopResponse,
+    monitor_service_server::{MonitorService, MonitorServiceServer},
+};
+use http::{Request, Response};
+use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, mpsc, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{Status, body::Body};
+use tower_service::Service as _;
+
+use super::orders::StopOrder;
+use crate::vm::http2::{
+    CONNECTION_WINDOW, Http2Client, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor,
+};
+
+/// Clients at one time.
+const MAX_CONNECTIONS: usize = 256;
+/// How long last answers may take to reach their clients.
+const CLOSING_DEADLINE: Duration = Duration::from_secs(1);
+
+const MONITOR_PREFIX: &str = "/banger.monitor.v1.MonitorService/";
+const EXEC_PATH: &str = "/banger.guest.v1.AgentService/Exec";
+
+/// How the VM ended, for those who wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) forced: bool,
+}
+
+/// What the socket's service needs.
+#[derive(Clone, Debug)]
+pub(super) struct Server {
+    pub(super) orders: mpsc::Sender<StopOrder>,
+    pub(super) outcome: watch::Receiver<Option<Outcome>>,
+    /// The agent, once it answered.
+    pub(super) guest: Arc<OnceLock<Http2Client>>,
+    pub(super) tracker: TaskTracker,
+    pub(super) closing: CancellationToken,
+}
+
+impl Server {
+    /// Accepts clients until the monitor closes.
+    pub(super) async fn serve(self, listener: UnixListener) {
+        let closing = self.closing.clone();
+        closing.run_until_cancelled(self.accept(listener)).await;
+    }
+
+    async fn accept(self, listener: UnixListener) {
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        while let Ok(place) = places.clone().acquire_owned().await {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let connection = self.clone().connection(stream);
+                    drop(self.tracker.spawn(async move {
+                        connection.await;
+                        drop(place);
+                    }));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a client could not be accepted");
+                    // out of descriptors, most likely: not a reason to spin
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self, stream: UnixStream) {
+        let closing = self.closing.clone();
+        let mut builder = Builder::new(TrackedExecutor(self.tracker.clone()));
+        let service = service_fn(move |request| {
+            let server = self.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        builder
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_concurrent_streams(MAX_STREAMS);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = closing.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                timeout(CLOSING_DEADLINE, connection).await.unwrap_or(Ok(()))
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a client's connection broke");
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
+        let path = request.uri().path();
+        if path == EXEC_PATH {
+            return self.pass_on(request).await;
+        }
+        if !path.starts_with(MONITOR_PREFIX) {
+            return Status::unimplemented("the monitor has no such method").into_http();
+        }
+        let mut service = MonitorServiceServer::new(self.clone());
+        match service.call(request).await {
+            Ok(response) => response,
+        }
+    }
+
+    /// Hands a call to the guest as it is.
+    async fn pass_on(&self, request: Request<Incoming>) -> Response<Body> {
+        let Some(guest) = self.guest.get() else {
+            return Status::unavailable("the guest's agent does not answer yet").into_http();
+        };
+        match guest.clone().call(request.map(Body::new)).await {
+            Ok(response) => response.map(Body::new),
+            Err(error) => {
+                tracing::debug!(%error, "the guest broke a call off");
+                Status::unavailable("the connection to the guest's agent broke").into_http()
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl MonitorService for Server {
+    async fn stop(
+        &self,
+        request: tonic::Request<StopRequest>,
+    ) -> Result<tonic::Response<StopResponse>, Status> {
+        let order = StopOrder {
+            grace: Duration::from_millis(request.get_ref().grace_millis),
+            why: "it was asked to stop",
+        };
+        // a closed queue means that it has ended
+        self.orders.send(order).await.ok();
+        let mut outcome = self.outcome.clone();
+        let known = outcome.wait_for(Option::is_some).await.map(|known| *known);
+        match known {
+            Ok(Some(Outcome { forced })) => Ok(tonic::Response::new(StopResponse { forced })),
+            _ => Err(Status::unavailable("the monitor ended without an outcome")),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The one line a monitor writes to the pipe of whoever started it.
+//!
+//! Invariants: exactly one line, at most [`LINE_LIMIT`] bytes; a monitor that
+//! died wrote none. Entry points: [`Readiness`].
+
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of the line: the console's tail is the largest part.
+pub(super) const LINE_LIMIT: usize = 256 * 1024;
+
+/// How a start went, as its monitor saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub(super) enum Readiness {
+    /// The agent answers.
+    Ready,
+    /// The machine did not come up.
+    BootFailed {
+        /// How far it came.
+        stage: String,
+        /// What happened.
+        cause: String,
+        /// The end of its console.
+        console_tail: String,
+    },
+    /// The monitor could not do its work.
+    Refused {
+        /// What happened.
+        problem: String,
+    },
+}
+
+impl Readiness {
+    /// The line, with its end.
+    pub(super) fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+
+    /// The line's meaning; none when it is not whole.
+    pub(super) fn from_line(line: &[u8]) -> Option<Self> {
+        serde_json::from_slice(line.strip_suffix(b"\n")?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_round_trips_and_a_cut_one_is_nothing() {
+        let outcomes = [
+            Readiness::Ready,
+            Readiness::BootFailed {
+                stage: "kernel".to_owned(),
+                cause: "panic\nwith \"lines\"".to_owned(),
+                console_tail: "\u{1b}[0m".to_owned(),
+            },
+            Readiness::Refused {
+                problem: "no".to_owned(),
+            },
+        ];
+        for outcome in outcomes {
+            let line = outcome.to_line();
+            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            assert_eq!(Readiness::from_line(&line), Some(outcome));
+            assert_eq!(Readiness::from_line(&line[..line.len() - 1]), None);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Runs VMs on this host, each owned by a monitor process.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use camino::Utf8PathBuf;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    CreateVm, CreateVmError, DeleteVmError, ExecError, ExecRequest, ExecSession, Lifetime,
+    LogStream, LogsError, LogsRequest, ReconcileVmsError, StartVmError, StartedVm, StopVmError,
+    VmQueryError, VmSupervisor, create, delete, exec_call, files::VmFiles, logs, reconcile, start,
+    stop,
+};
+use crate::{
+    clock::Clock,
+    directories::Directories,
+    domain::{Image, ImageId, Selector, Vm, VmId},
+    image::ImageQueryError,
+    progress::ProgressSink,
+    store::{Found, Store},
+    vmm::VmmPrograms,
+};
+
+/// How long an agent may take to answer unless the caller knows better:
+/// software emulation on a busy host takes many seconds.
+pub const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a supervisor works with.
+#[derive(Clone, Debug)]
+pub struct LocalVmOptions {
+    /// The records.
+    pub store: Store,
+    /// Where everything lies.
+    pub directories: Directories,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// The static program that becomes the guest's init.
+    pub guest_program: Utf8PathBuf,
+    /// The program that runs [`super::monitor::run`].
+    pub monitor: MonitorProgram,
+    /// The backends' programs.
+    pub vmm: VmmPrograms,
+}
+
+/// A program that runs [`super::monitor::run`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitorProgram {
+    /// Absolute path.
+    pub program: Utf8PathBuf,
+    /// Arguments before those of [`super::monitor::MonitorArguments`].
+    pub arguments: Vec<String>,
+}
+
+/// Runs VMs on this host.
+#[derive(Debug)]
+pub struct LocalVmSupervisor {
+    host: Arc<Host>,
+}
+
+/// What every operation works with.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub(super) options: LocalVmOptions,
+    /// How long an agent may take to answer.
+    pub(super) boot_deadline: Duration,
+    /// Owns what outlives a call: connections, sessions, log readers.
+    pub(super) tasks: TaskTracker,
+}
+
+impl LocalVmSupervisor {
+    /// A supervisor of the VMs in the given store and directories.
+    #[must_use]
+    pub fn new(options: LocalVmOptions) -> Self {
+        Self::with_boot_deadline(options, DEFAULT_BOOT_DEADLINE)
+    }
+
+    /// The same, with another limit on how long an agent may take to answer.
+    #[must_use]
+    pub fn with_boot_deadline(options: LocalVmOptions, boot_deadline: Duration) -> Self {
+        Self {
+            host: Arc::new(Host {
+                options,
+                boot_deadline,
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// Repairs what crashes left: VMs whose monitor is gone, VMs half made or
+    /// half removed, directories without a record. Harmless at any time, and
+    /// cheap when nothing is wrong. Cancelling leaves the rest for the next call.
+    pub async fn reconcile(&self) -> Result<(), ReconcileVmsError> {
+        reconcile::reconcile(&self.host).await
+    }
+}
+
+impl Host {
+    pub(super) const fn store(&self) -> &Store {
+        &self.options.store
+    }
+
+    pub(super) fn files(&self, id: VmId) -> VmFiles {
+        VmFiles::new(&self.options.directories, id)
+    }
+
+    /// The VM a selector means, as it is: a record that its monitor left
+    /// behind is repaired first.
+    pub(super) async fn find(&self, selector: &Selector) -> Result<Vm, VmQueryError> {
+        let found = self.store().find_vm(selector).await;
+        let vm = match found.map_err(VmQueryError::Store)? {
+            Found::One(vm) => reconcile::observe(self, vm).await?,
+            Found::Several => {
+                return Err(VmQueryError::Ambiguous {
+                    selector: selector.clone(),
+                });
+            }
+            Found::None => None,
+        };
+        vm.ok_or_else(|| VmQueryError::NotFound {
+            selector: selector.clone(),
+        })
+    }
+
+    /// The VM's record as it is now.
+    pub(super) async fn refreshed(&self, vm: &Vm) -> Result<Vm, VmQueryError> {
+        let found = self.store().vm(vm.id).await.map_err(VmQueryError::Store)?;
+        found.ok_or_else(|| VmQueryError::NotFound {
+            selector: Selector::from(vm.name.as_str()),
+        })
+    }
+
+    /// The image a selector means.
+    pub(super) async fn find_image(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
+        let found = self.store().find_image(selector).await;
+        match found.map_err(ImageQueryError::Store)? {
+            Found::One(image) => Ok(image),
+            Found::None => Err(ImageQueryError::NotFound {
+                selector: selector.clone(),
+            }),
+            Found::Several => Err(ImageQueryError::Ambiguous {
+                selector: selector.clone(),
+            }),
+        }
+    }
+
+    /// The image of a VM.
+    pub(super) async fn image(&self, id: ImageId) -> Result<Image, ImageQueryError> {
+        self.find_image(&Selector::from(id.to_string().as_str()))
+            .await
+    }
+}
+
+#[async_trait]
+impl VmSupervisor for LocalVmSupervisor {
+    async fn create(
+        &self,
+        request: CreateVm,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vm, CreateVmError> {
+        create::create(&self.host, request, progress).await
+    }
+
+    async fn start(
+        &self,
+        vm: &Selector,
+        lifetime: Lifetime,
+        progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, StartVmError> {
+        start::start(&self.host, vm, lifetime, progress).await
+    }
+
+    async fn stop(&self, vm: &Selector, grace: Duration) -> Result<Vm, StopVmError> {
+        stop::stop(&self.host, vm, grace).await
+    }
+
+    async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError> {
+        delete::delete(&self.host, vm, force).await
+    }
+
+    async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {
+        let records = self.host.store().vms().await.map_err(VmQueryError::Store)?;
+        let mut vms = Vec::with_capacity(records.len());
+        for record in records {
+            vms.extend(reconcile::observe(&self.host, record).await?);
+        }
+        Ok(vms)
+    }
+
+    async fn show(&self, vm: &Selector) -> Result<Vm, VmQueryError> {
+        self.host.find(vm).await
+    }
+
+    async fn logs(&self, vm: &Selector, request: LogsRequest) -> Result<LogStream, LogsError> {
+        logs::logs(&self.host, vm, request).await
+    }
+
+    async fn exec(&self, vm: &Selector, request: ExecRequest) -> Result<ExecSession, ExecError> {
+        exec_call::exec(&self.host, vm, request).await
+    }
+}

@@ -1,0 +1,38 @@
+//! What a virtual machine is made of, whatever runs it.
+
+use camino::Utf8PathBuf;
+
+use crate::domain::Bytes;
+
+/// A machine to run. It has a serial console, a source of entropy, and one
+/// byte stream to the host (a virtio-serial port).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// Number of virtual CPUs.
+    pub vcpus: u32,
+    /// Guest memory.
+    pub memory: Bytes,
+    /// The kernel, an ELF `vmlinux`.
+    pub kernel: Utf8PathBuf,
+    /// The initrd.
+    pub initrd: Utf8PathBuf,
+    /// The disks, in order.
+    pub disks: Vec<Disk>,
+    /// Speed of the time stamp counter that an emulated guest reads, in kHz;
+    /// none lets the guest find out.
+    pub time_stamp_khz: Option<u64>,
+    /// Name of the virtio-serial port.
+    pub channel_port: String,
+}
+
+/// A raw disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// The file.
+    pub path: Utf8PathBuf,
+    /// The serial number by which the guest finds it: at most 20 bytes
+    /// (virtio specification, "Block Device", `VIRTIO_BLK_T_GET_ID`).
+    pub serial: String,
+    /// Whether it is only read, and so may be shared by many machines.
+    pub read_only: bool,
+}

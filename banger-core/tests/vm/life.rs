@@ -1,0 +1,146 @@
+//! The life of a VM: started, stopped, started again, bound to its caller.
+
+use std::time::Duration;
+
+use banger_core::{
+    domain::{VmExit, VmState},
+    progress::NoProgress,
+    vm::{DeleteVmError, ExecExit, Lifetime, StartVmError, VmSupervisor as _},
+};
+
+use super::fixture::{GRACE, Host, block_on, request};
+
+pub(crate) fn writes_survive_a_restart() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("restarted").await;
+        let first = host.start(&vm).await.vm;
+        assert_eq!(
+            host.shell(&vm, "echo kept > /kept").await.0,
+            ExecExit::Code(0)
+        );
+        host.vms.stop(&vm, GRACE).await.unwrap();
+        let second = host.start(&vm).await.vm;
+        assert_ne!(first.boot_id, second.boot_id);
+        assert!(first.generation < second.generation);
+        assert_eq!(host.shell(&vm, "cat /kept").await.1, "kept\n");
+        let forced = host.vms.stop(&vm, Duration::ZERO).await.unwrap();
+        assert_eq!(
+            (forced.state, forced.exit),
+            (VmState::Stopped, Some(VmExit::Forced))
+        );
+        assert!(!host.directories.vm_runtime(forced.id).exists());
+        let deleted = host.vms.delete(&vm, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_running_vm_is_protected() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("guarded").await;
+        let start = || host.vms.start(&vm, Lifetime::Detached, &NoProgress);
+        let (one, other) = tokio::join!(start(), start());
+        let (won, lost) = if one.is_ok() {
+            (one, other)
+        } else {
+            (other, one)
+        };
+        assert_eq!(won.unwrap().vm.state, VmState::Running);
+        let lost = lost.unwrap_err();
+        assert!(
+            matches!(
+                lost,
+                StartVmError::WrongState { .. } | StartVmError::Busy { .. }
+            ),
+            "{lost:?}"
+        );
+        let refused = start().await.unwrap_err();
+        assert!(matches!(
+            refused,
+            StartVmError::WrongState {
+                state: VmState::Running,
+                ..
+            }
+        ));
+        let refused = host.vms.delete(&vm, false).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            DeleteVmError::Running {
+                state: VmState::Running,
+                ..
+            }
+        ));
+        assert_eq!(host.shell(&vm, "echo alive").await.1, "alive\n");
+        let deleted = host.vms.delete(&vm, true).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_guest_may_power_off() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("sleepy").await;
+        host.start(&vm).await;
+        let session = host.exec(&vm, &["poweroff", "-f"]).await;
+        host.wait_until("the VM stopped", async |host| {
+            host.state(&vm).await == VmState::Stopped
+        })
+        .await;
+        drop(session);
+        let stopped = host.vms.show(&vm).await.unwrap();
+        assert_eq!(stopped.exit, Some(VmExit::PoweredOff));
+        host.start(&vm).await;
+        host.vms.delete(&vm, true).await.unwrap();
+    });
+}
+
+pub(crate) fn a_dropped_lifeline() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let mut bound = request("bound");
+        bound.remove_on_stop = true;
+        let vm = host.vms.create(bound, &NoProgress).await.unwrap();
+        let selector = vm.name.as_str().into();
+        let started = host
+            .vms
+            .start(&selector, Lifetime::BoundToCaller, &NoProgress)
+            .await;
+        let started = started.unwrap();
+        assert_eq!(host.shell(&selector, "echo up").await.1, "up\n");
+        assert!(started.lifeline.is_some());
+        drop(started);
+        host.wait_until("the VM is removed", async |host| {
+            host.store.vm(vm.id).await.unwrap().is_none()
+        })
+        .await;
+        host.assert_nothing_left(&vm).await;
+    });
+}
+
+pub(crate) fn a_boot_can_be_stopped() {
+    block_on(async {
+        // a machine that runs and never says anything
+        let host = Host::with_fake_vmm("exec sleep 600 \"$@\"").await;
+        let vm = host.create("booting").await;
+        let stopping = async {
+            host.wait_until("it boots", async |host| {
+                host.state(&vm).await == VmState::Starting
+            })
+            .await;
+            host.vms.stop(&vm, GRACE).await.unwrap()
+        };
+        let starting = host.vms.start(&vm, Lifetime::Detached, &NoProgress);
+        let (started, stopped) = tokio::join!(starting, stopping);
+        assert!(matches!(
+            started.unwrap_err(),
+            StartVmError::BootFailed { .. }
+        ));
+        assert_eq!(
+            (stopped.state, stopped.exit),
+            (VmState::Stopped, Some(VmExit::Forced))
+        );
+        let deleted = host.vms.delete(&vm, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}

@@ -1,0 +1,179 @@
+//! What fails says where and why, and leaves the VM usable.
+
+use std::{fs, time::Duration};
+
+use banger_core::{
+    ErrorKind,
+    domain::{Bytes, VmState},
+    progress::NoProgress,
+    vm::{CreateVmError, DEFAULT_BOOT_DEADLINE, Lifetime, StartVmError, VmSupervisor as _},
+    vmm::VmmPrograms,
+};
+
+use super::fixture::{Host, block_on, request};
+
+pub(crate) fn a_broken_disk() {
+    block_on(async {
+        let host = Host::bootable().await;
+        fs::write(host.root().join("rootfs.ext4"), vec![0; 1 << 20]).unwrap();
+        let vm = host.create("broken").await;
+        let failed = host
+            .vms
+            .start(&vm, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        let StartVmError::BootFailed {
+            stage,
+            console_tail,
+            ..
+        } = &failed
+        else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(stage, "root", "{console_tail}");
+        assert!(
+            console_tail.contains("banger-guest: stage root failed"),
+            "{console_tail}"
+        );
+        let shown = host.vms.show(&vm).await.unwrap();
+        assert_eq!(shown.state, VmState::Failed);
+        assert!(shown.reason.contains("stage root"), "{}", shown.reason);
+        assert!(host.console(&vm).await.contains("stage root failed"));
+        let deleted = host.vms.delete(&vm, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_vmm_that_dies() {
+    block_on(async {
+        let host = Host::with_fake_vmm("echo console line; echo no such machine >&2; exit 3").await;
+        let vm = host.create("fatal").await;
+        let failed = host
+            .vms
+            .start(&vm, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        let StartVmError::BootFailed {
+            stage,
+            cause,
+            console_tail,
+            ..
+        } = &failed
+        else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(
+            (stage.as_str(), console_tail.as_str()),
+            ("kernel", "console line\n")
+        );
+        assert!(cause.contains("exit status: 3: no such machine"), "{cause}");
+        assert_eq!(host.state(&vm).await, VmState::Failed);
+        // a failed VM may be started again, and removes itself if it was told so
+        let mut bound = request("once");
+        bound.remove_on_stop = true;
+        let once = host.vms.create(bound, &NoProgress).await.unwrap();
+        let selector = once.name.as_str().into();
+        host.vms
+            .start(&vm, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        host.vms
+            .start(&selector, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        host.assert_nothing_left(&once).await;
+    });
+}
+
+pub(crate) fn a_silent_vmm() {
+    block_on(async {
+        let host = Host::with_fake_vmm("trap '' TERM; while :; do sleep 600 \"$@\"; done").await;
+        let vm = host.create("silent").await;
+        let hasty = host.supervisor(Duration::from_millis(300), |_| ());
+        let failed = hasty
+            .start(&vm, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        let StartVmError::BootFailed { stage, cause, .. } = &failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(stage, "machine");
+        assert!(cause.contains("did not answer within 300ms"), "{cause}");
+        let deleted = host.vms.delete(&vm, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_useless_monitor() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 1").await;
+        let vm = host.create("unwatched").await;
+        for (program, expected) in [
+            ("/nowhere/monitor", "could not be started"),
+            ("/bin/false", "exit status: 1"),
+        ] {
+            let vms = host.supervisor(DEFAULT_BOOT_DEADLINE, |options| {
+                options.monitor.program = program.into();
+            });
+            let failed = vms
+                .start(&vm, Lifetime::Detached, &NoProgress)
+                .await
+                .unwrap_err();
+            assert!(matches!(failed, StartVmError::Monitor { .. }), "{failed:?}");
+            assert!(failed.to_string().contains(expected), "{failed}");
+            assert_eq!(host.state(&vm).await, VmState::Created);
+        }
+    });
+}
+
+pub(crate) fn early_refusals() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 1").await;
+        let without = host.supervisor(DEFAULT_BOOT_DEADLINE, |options| {
+            options.vmm = VmmPrograms::default();
+        });
+        let refused = without
+            .create(request("none"), &NoProgress)
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, CreateVmError::Backend(_)), "{refused:?}");
+        let mut small = request("small");
+        small.memory = Bytes::from_mib(1);
+        let refused = host.vms.create(small, &NoProgress).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput);
+        let mut imageless = request("imageless");
+        imageless.image = "nothing".into();
+        let refused = host.vms.create(imageless, &NoProgress).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::NotFound);
+        assert!(!host.directories.vms().exists(), "nothing was made");
+
+        let vm = host.create("taken").await;
+        let refused = host
+            .vms
+            .create(request("taken"), &NoProgress)
+            .await
+            .unwrap_err();
+        assert!(matches!(refused, CreateVmError::AlreadyExists { .. }));
+        let mut unnamed = request("unnamed");
+        unnamed.name = None;
+        let unnamed = host.vms.create(unnamed, &NoProgress).await.unwrap();
+        assert!(unnamed.name.as_str().contains('-'));
+        assert_eq!(fs::read_dir(host.directories.vms()).unwrap().count(), 2);
+
+        let deep = host.supervisor(DEFAULT_BOOT_DEADLINE, |options| {
+            options.directories.runtime = format!("/{}", "r".repeat(100)).into();
+        });
+        let refused = deep
+            .start(&vm, Lifetime::Detached, &NoProgress)
+            .await
+            .unwrap_err();
+        assert_eq!(host.state(&vm).await, VmState::Created);
+        let cause = std::error::Error::source(&refused).and_then(|error| error.source());
+        assert!(
+            cause
+                .unwrap()
+                .to_string()
+                .contains("shorter runtime directory")
+        );
+    });
+}
