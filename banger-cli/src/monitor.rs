@@ -4,7 +4,15 @@
 //! recognised before anything else, because a monitor runs on the process's
 //! main thread, in a runtime of its own.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use banger_core::vm::monitor::{self, MonitorArguments};
+
+use crate::exit;
 
 /// The hidden verb.
 pub(crate) const VERB: &str = "__monitor";
@@ -21,5 +29,15 @@ pub(crate) fn arguments(arguments: &[OsString]) -> Option<&[OsString]> {
 /// Is a monitor until its VM has ended.
 #[must_use]
 pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
-    banger_core::vm::monitor::main_with(arguments)
+    let words = arguments
+        .iter()
+        .map(|word| word.to_string_lossy().into_owned());
+    match MonitorArguments::parse(words) {
+        Ok(arguments) => monitor::run(&arguments),
+        Err(error) => {
+            // there is nobody left to tell
+            let _unseen = writeln!(io::stderr(), "banger: {error}");
+            ExitCode::from(exit::USAGE)
+        }
+    }
 }

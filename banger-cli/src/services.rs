@@ -52,7 +52,7 @@ fn local_options(settings: Settings) -> LocalOptions {
         },
         sources: SourceOptions {
             plain_http: settings.plain_http,
-            ..SourceOptions::default()
+            ..SourceOptions::new(settings.directories.clone())
         },
         directories: settings.directories,
     }

@@ -3,8 +3,8 @@
 //! Purpose: the library that the `banger` command and service wrap.
 //! Invariants: it never prints, never reads the environment, holds no global
 //! state and needs no privilege; what a crash leaves is repaired by the next
-//! call. Entry points: [`image::ImageManager`], [`kernel::KernelResolver`],
-//! [`vm::VmSupervisor`] and their local implementations.
+//! call. Entry points: [`local::Local`], and the traits [`image::ImageManager`],
+//! [`kernel::KernelResolver`] and [`vm::VmSupervisor`].
 
 pub mod clock;
 pub mod directories;
@@ -15,6 +15,7 @@ pub mod image;
 pub mod initrd;
 pub mod kernel;
 pub mod layer;
+pub mod local;
 pub mod oci;
 pub mod process;
 pub mod progress;

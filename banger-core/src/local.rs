@@ -84,19 +84,30 @@ impl Local {
     pub async fn open(options: LocalOptions) -> Result<Self, OpenError> {
         let store = Store::open(&options.directories).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let kernels =
-            LocalKernelResolver::new(store.clone(), options.directories.clone(), Arc::clone(&clock));
+        let kernels = LocalKernelResolver::new(
+            store.clone(),
+            options.directories.clone(),
+            Arc::clone(&clock),
+        );
         kernels.reconcile().await?;
         let vms = vm_supervisor(&store, &clock, &options);
         vms.reconcile().await?;
         let kernels = Arc::new(kernels);
         let images = image_manager(store, clock, Arc::clone(&kernels) as _, options);
         images.reconcile().await?;
-        Ok(Self { images: Arc::new(images), kernels, vms: Arc::new(vms) })
+        Ok(Self {
+            images: Arc::new(images),
+            kernels,
+            vms: Arc::new(vms),
+        })
     }
 }
 
-fn vm_supervisor(store: &Store, clock: &Arc<dyn Clock>, options: &LocalOptions) -> LocalVmSupervisor {
+fn vm_supervisor(
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    options: &LocalOptions,
+) -> LocalVmSupervisor {
     LocalVmSupervisor::new(LocalVmOptions {
         store: store.clone(),
         directories: options.directories.clone(),
