@@ -1,3 +1,5 @@
+//! Initrds read back by cpio, and refused inputs.
+
 use std::{fs, io::Write as _, process::Stdio};
 
 use camino::Utf8PathBuf;
