@@ -78,12 +78,20 @@ pub(crate) fn adopt(number: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The CPU's time stamp counter; none on architectures without one.
+#[cfg(target_arch = "x86_64")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "other architectures have no such counter"
+)]
 pub(crate) fn time_stamp() -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 CPU has the instruction; it reads a counter.
-    return Some(unsafe { std::arch::x86_64::_rdtsc() });
-    #[cfg(not(target_arch = "x86_64"))]
-    return None;
+    Some(unsafe { std::arch::x86_64::_rdtsc() })
+}
+
+/// The CPU's time stamp counter; none on architectures without one.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const fn time_stamp() -> Option<u64> {
+    None
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         },
-        Some("__start") => vm::fixture::start_in_directory(arguments.skip(1).collect()),
+        Some("__start") => vm::fixture::start_in_directory(&arguments.skip(1).collect::<Vec<_>>()),
         _ => vm::runner::run(vm::TESTS, &arguments.collect::<Vec<_>>()),
     }
 }

@@ -4,7 +4,7 @@
 //! (state creating), then the disks, then the record says created. Whatever
 //! goes wrong after the record was made removes it and the files again.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use tokio::sync::oneshot;
 
@@ -206,7 +206,7 @@ async fn make_disks(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
     let made = off_thread(move || format_empty(&path, size, uuid)).await;
     made.map_err(|source| CreateVmError::Disk {
         name: vm.name.clone(),
-        source,
+        source: Box::new(source),
     })
 }
 
@@ -230,7 +230,7 @@ fn validate(request: &CreateVm) -> Result<(), CreateVmError> {
     Ok(())
 }
 
-fn invalid(field: &'static str, value: impl ToString, problem: &str) -> CreateVmError {
+fn invalid(field: &'static str, value: impl Display, problem: &str) -> CreateVmError {
     CreateVmError::InvalidSpec {
         field,
         value: value.to_string(),

@@ -45,9 +45,10 @@ pub(super) async fn delete(
     }
     let removed = remove(host, vm.clone()).await;
     removed.map_err(|error| match error {
-        ReconcileVmsError::Io(source) => io_error(&vm, source),
+        ReconcileVmsError::Io(source) | ReconcileVmsError::Lock(LockError::Io(source)) => {
+            io_error(&vm, source)
+        }
         ReconcileVmsError::Store(error) => DeleteVmError::Store(error),
-        ReconcileVmsError::Lock(LockError::Io(source)) => io_error(&vm, source),
         ReconcileVmsError::Lock(LockError::TimedOut { .. }) => DeleteVmError::Busy {
             name: vm.name.clone(),
         },

@@ -105,7 +105,7 @@ pub enum CreateVmError {
         /// The VM.
         name: VmName,
         /// The cause.
-        source: RootfsError,
+        source: Box<RootfsError>,
     },
     /// A host file failed.
     #[error("failed to create VM {name}")]

@@ -31,7 +31,7 @@ use crate::domain::{Selector, Vm, VmName, VmState};
 /// Messages that may wait in each direction.
 const QUEUE: usize = 16;
 /// How long a process may take to start: the guest may be slow and busy.
-const START_DEADLINE: Duration = Duration::from_secs(60);
+const START_DEADLINE: Duration = Duration::from_mins(1);
 /// Most bytes of one message from the guest.
 const MESSAGE_LIMIT: usize = 1 << 20;
 
@@ -147,7 +147,7 @@ impl Call {
         match response.response {
             Some(Response::Stdout(bytes)) => Ok(ExecEvent::Stdout(bytes)),
             Some(Response::Stderr(bytes)) => Ok(ExecEvent::Stderr(bytes)),
-            Some(Response::Exit(exit)) => exit_of(&exit)
+            Some(Response::Exit(exit)) => exit_of(exit)
                 .map(ExecEvent::Exit)
                 .ok_or_else(|| self.broken("its exit is none that Linux knows")),
             Some(Response::Started(_)) | None => Err(self.broken("it sent a message out of order")),
@@ -201,7 +201,7 @@ fn spawn_failure(status: &Status) -> Option<SpawnFailure> {
     }
 }
 
-fn exit_of(exit: &wire::ExecExit) -> Option<ExecExit> {
+fn exit_of(exit: wire::ExecExit) -> Option<ExecExit> {
     use wire::exec_exit::Outcome;
     match exit.outcome? {
         Outcome::Code(code) => u8::try_from(code).ok().map(ExecExit::Code),
@@ -230,7 +230,7 @@ async fn feed(
                 .await,
         );
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 fn requests_of(control: ExecControl) -> Vec<Request> {
@@ -301,7 +301,7 @@ mod tests {
     #[test]
     fn exits_outside_linux_are_refused() {
         use wire::exec_exit::Outcome;
-        let exit = |outcome| exit_of(&wire::ExecExit { outcome });
+        let exit = |outcome| exit_of(wire::ExecExit { outcome });
         assert_eq!(exit(Some(Outcome::Code(127))), Some(ExecExit::Code(127)));
         assert_eq!(exit(Some(Outcome::Signal(9))), Some(ExecExit::Signal(9)));
         assert_eq!(exit(Some(Outcome::Code(256))), None);

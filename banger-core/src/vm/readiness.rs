@@ -63,7 +63,7 @@ mod tests {
         ];
         for outcome in outcomes {
             let line = outcome.to_line();
-            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            assert_eq!(line.split(|byte| *byte == b'\n').count(), 2);
             assert_eq!(Readiness::from_line(&line), Some(outcome));
             assert_eq!(Readiness::from_line(&line[..line.len() - 1]), None);
         }

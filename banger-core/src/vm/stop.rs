@@ -19,7 +19,7 @@ const MONITOR_DEADLINE: Duration = Duration::from_secs(5);
 /// Between two tries to connect.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Longest grace period: what lies beyond is as good as no limit.
-const MAX_GRACE: Duration = Duration::from_secs(365 * 86_400);
+const MAX_GRACE: Duration = Duration::from_hours(365 * 24);
 
 /// Ends a VM; one that does not run is fine.
 pub(super) async fn stop(

@@ -24,7 +24,7 @@ use crate::{
 
 /// How long an agent may take to answer unless the caller knows better:
 /// software emulation on a busy host takes many seconds.
-pub const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_secs(60);
+pub const DEFAULT_BOOT_DEADLINE: Duration = Duration::from_mins(1);
 
 /// What a supervisor works with.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ pub(crate) fn a_killed_monitor() {
             panic!("one monitor, not {monitors:?}");
         };
         assert_eq!(host.processes().len(), 2, "a monitor and its VMM");
-        kill(*monitor);
+        send(*monitor, Signal::KILL);
         host.wait_until("the VMM died with its monitor", async |host| {
             host.processes().is_empty()
         })
@@ -40,7 +40,7 @@ pub(crate) fn a_killed_monitor() {
         );
         assert!(!host.directories.vm_runtime(started.id).exists());
         host.start(&vm).await;
-        kill(self::monitors(&host)[0]);
+        send(self::monitors(&host)[0], Signal::KILL);
         host.wait_until("looking is enough", async |host| {
             host.state(&vm).await == VmState::Failed
         })
@@ -67,7 +67,18 @@ pub(crate) fn a_killed_client() {
             host.state(&vm).await == VmState::Running
         })
         .await;
+        // what a terminal sends when it closes ends no VM
+        let [monitor] = monitors(&host)[..] else {
+            panic!("one monitor");
+        };
+        send(monitor, Signal::HUP);
+        send(monitor, Signal::INT);
         assert_eq!(host.shell(&vm, "echo alive").await.1, "alive\n");
+        send(monitor, Signal::TERM);
+        host.wait_until("it stopped in order", async |host| {
+            host.state(&vm).await == VmState::Stopped
+        })
+        .await;
         let stopped = host.vms.stop(&vm, GRACE).await.unwrap();
         assert_eq!(stopped.exit, Some(VmExit::PoweredOff));
         let deleted = host.vms.delete(&vm, false).await.unwrap();
@@ -145,8 +156,8 @@ pub(crate) fn cancelled_create() {
     });
 }
 
-fn kill(process: i32) {
-    kill_process(Pid::from_raw(process).unwrap(), Signal::KILL).unwrap();
+fn send(process: i32, signal: Signal) {
+    kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 
 /// The processes that were started as monitors.

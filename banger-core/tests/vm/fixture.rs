@@ -31,7 +31,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::sync::CancellationToken;
 
 /// How long a test waits for anything at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a guest may take to power off.
 pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
@@ -281,9 +281,9 @@ fn directories(root: &Utf8Path) -> Directories {
 
 /// Starts a VM of an existing state directory, in a process of its own:
 /// arguments are the directory and the VM.
-pub(crate) fn start_in_directory(arguments: Vec<String>) -> ExitCode {
+pub(crate) fn start_in_directory(arguments: &[String]) -> ExitCode {
     block_on(async {
-        let [root, vm] = arguments.as_slice() else {
+        let [root, vm] = arguments else {
             panic!("a directory and a VM are needed");
         };
         let directories = directories(Utf8Path::new(root));

@@ -121,7 +121,7 @@ pub(crate) fn a_dropped_lifeline() {
 pub(crate) fn a_boot_can_be_stopped() {
     block_on(async {
         // a machine that runs and never says anything
-        let host = Host::with_fake_vmm("exec sleep 600 \"$@\"").await;
+        let host = Host::with_fake_vmm("while :; do sleep 600; done").await;
         let vm = host.create("booting").await;
         let stopping = async {
             host.wait_until("it boots", async |host| {

@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn the_tail_is_bounded_and_printable() {
         let mut watch = ConsoleWatch::default();
-        watch.feed(&[b'x'; 3 * TAIL_LIMIT]);
+        watch.feed(&vec![b'x'; 3 * TAIL_LIMIT]);
         watch.feed(b"\x1b[2Jend\r\n");
         let tail = watch.tail();
         assert!(tail.len() <= TAIL_LIMIT && tail.ends_with("xx[2Jend\n"));

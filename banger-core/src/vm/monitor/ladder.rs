@@ -94,5 +94,5 @@ async fn force(machine: &mut RunningMachine, at_once: bool) -> Exited {
 
 /// Grace periods come from clients: one that overflows is as good as a year.
 fn deadline_after(grace: Duration) -> Instant {
-    Instant::now() + grace.min(Duration::from_secs(365 * 86_400))
+    Instant::now() + grace.min(Duration::from_hours(365 * 24))
 }

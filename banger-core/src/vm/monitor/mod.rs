@@ -43,7 +43,9 @@ const RUNTIME_DEADLINE: Duration = Duration::from_secs(1);
 /// and gets one line.
 #[must_use]
 pub fn run(arguments: &MonitorArguments) -> ExitCode {
-    let pipe = ReadinessPipe;
+    let pipe = ReadinessPipe {
+        output: std::io::stdout(),
+    };
     if gettid() != getpid() {
         return pipe.refuse("it does not run on its process's main thread".to_owned());
     }
@@ -68,14 +70,17 @@ async fn monitor(arguments: &MonitorArguments, pipe: ReadinessPipe) -> ExitCode 
 
 /// Standard output until its one line is written.
 #[derive(Debug)]
-struct ReadinessPipe;
+struct ReadinessPipe {
+    output: std::io::Stdout,
+}
 
 impl ReadinessPipe {
     /// Writes the line and lets go of the pipe, so that its reader sees the end.
     fn tell(self, readiness: &Readiness) {
         // whoever started this VM may be gone: that changes nothing
-        drop(std::io::stdout().lock().write_all(&readiness.to_line()));
-        drop(std::io::stdout().lock().flush());
+        let mut output = self.output.lock();
+        drop(output.write_all(&readiness.to_line()));
+        drop(output.flush());
         match OpenOptions::new().write(true).open("/dev/null") {
             Ok(null) => drop(rustix::stdio::dup2_stdout(null)),
             Err(error) => tracing::warn!(%error, "the readiness pipe stays open"),

@@ -61,7 +61,7 @@ impl Record {
     pub(super) async fn running(&mut self, boot_id: String) -> Result<(), RecordError> {
         let reason = "its agent answers".to_owned();
         self.apply(&VmEvent::AgentReady, reason, |vm| {
-            vm.boot_id = Some(boot_id)
+            vm.boot_id = Some(boot_id);
         })
         .await
     }
