@@ -28,9 +28,10 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 10] = [
+const PACKAGES: [Package; 9] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
+    package("uidmap", "lets mmdebstrap work without root", Set::Run),
     package(
         "umoci",
         "makes OCI layouts, and unpacks layers for comparison",
@@ -44,13 +45,7 @@ const PACKAGES: [Package; 10] = [
     ),
     package("docker-registry", "is the registry of the tests", Set::Test),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
-    package(
-        "attr",
-        "reads extended attributes for comparison",
-        Set::Test,
-    ),
     package("cpio", "reads initrds back", Set::Test),
-    package("procps", "lists processes that should be gone", Set::Test),
 ];
 
 /// Installs what is missing of a set.
@@ -97,8 +92,7 @@ fn is_installed(name: &str) -> bool {
 /// apt-get, through sudo unless the user is root already. It waits for another
 /// apt, asks nothing, and starts no services: tests start their own.
 fn apt_get() -> std::process::Command {
-    let is_root = capture(command("id", workspace()).arg("-u")).is_ok_and(|id| id.trim() == "0");
-    let mut apt_get = if is_root {
+    let mut apt_get = if is_root() {
         command("env", workspace())
     } else {
         let mut sudo = command("sudo", workspace());
@@ -113,4 +107,9 @@ fn apt_get() -> std::process::Command {
         "DPkg::Lock::Timeout=300",
     ]);
     apt_get
+}
+
+/// Whether the user is root.
+pub(crate) fn is_root() -> bool {
+    capture(command("id", workspace()).arg("-u")).is_ok_and(|id| id.trim() == "0")
 }

@@ -12,6 +12,9 @@ use crate::{
 /// Installs, builds and makes what tests need, and runs them.
 pub(crate) fn test(filters: &[String]) -> Result<()> {
     bed::check_architecture()?;
+    if !packages::is_root() {
+        return Err("the tests mount disks and make device nodes: run them as root".to_owned());
+    }
     packages::install(packages::Set::Test)?;
     let guest = guest::build()?;
     bed::make()?;

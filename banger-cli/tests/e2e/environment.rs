@@ -238,6 +238,6 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
             started.elapsed() < Duration::from_secs(30),
             "{what} did not come true"
         );
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
