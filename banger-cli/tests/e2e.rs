@@ -2,7 +2,11 @@
 //!
 //! Needs the parts that `cargo xtask test` makes.
 
-#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing step is a failing test"
+)]
 
 mod e2e {
     mod bad_input;

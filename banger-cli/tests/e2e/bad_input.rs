@@ -4,110 +4,72 @@ use std::fs;
 
 use super::environment::{Environment, tree};
 
+/// A command line, its status, and what the message must contain. LAYOUT is a
+/// good image, MISSING a directory that is not there.
+const CASES: [(&str, i32, &[&str]); 13] = [
+    ("vm run nothing -- true", 125, &["nothing"]),
+    ("vm create nothing", 3, &["nothing"]),
+    ("image show nothing", 3, &["nothing"]),
+    (
+        "image pull debian:bookworm",
+        2,
+        &["docker.io/library/debian"],
+    ),
+    ("image pull oci:/nowhere:x", 3, &["/nowhere"]),
+    (
+        "image pull LAYOUT --kernel linux --kernel-path /x",
+        2,
+        &["kernel"],
+    ),
+    (
+        "image pull LAYOUT --kernel-path MISSING/vmlinux --modules-path MISSING/modules",
+        2,
+        &["MISSING/vmlinux", "MISSING/modules"],
+    ),
+    ("image pull LAYOUT --kernel other", 3, &["other"]),
+    ("image pull LAYOUT --name small", 4, &["small"]),
+    ("image pull LAYOUT --size 0", 2, &["zero"]),
+    ("image pull LAYOUT --size 32MiB", 2, &["32", "too small"]),
+    ("vm run --memory 0 small -- true", 2, &["zero"]),
+    (
+        "--qemu /nowhere/qemu vm run small -- true",
+        125,
+        &["/nowhere/qemu"],
+    ),
+];
+
 #[test]
 fn bad_input_is_refused_in_one_line_and_changes_nothing() {
     let environment = Environment::with_image();
     let layout = environment.layout("debian", "bookworm");
     let missing = environment.root.join("missing");
-    let (kernel, modules) = (missing.join("vmlinux"), missing.join("modules"));
-    let cases: [(&[&str], i32, &[&str]); 13] = [
-        (&["vm", "run", "nothing", "--", "true"], 125, &["nothing"]),
-        (&["vm", "create", "nothing"], 3, &["nothing"]),
-        (&["image", "show", "nothing"], 3, &["nothing"]),
-        (
-            &["image", "pull", "debian:bookworm"],
-            2,
-            &["docker.io/library/debian"],
-        ),
-        (&["image", "pull", "oci:/nowhere:x"], 3, &["/nowhere"]),
-        (
-            &[
-                "image",
-                "pull",
-                &layout,
-                "--kernel",
-                "linux",
-                "--kernel-path",
-                "/x",
-            ],
-            2,
-            &["kernel"],
-        ),
-        (
-            &[
-                "image",
-                "pull",
-                &layout,
-                "--kernel-path",
-                kernel.as_str(),
-                "--modules-path",
-                modules.as_str(),
-            ],
-            2,
-            &[kernel.as_str(), modules.as_str()],
-        ),
-        (
-            &["image", "pull", &layout, "--kernel", "other"],
-            3,
-            &["other"],
-        ),
-        (
-            &["image", "pull", &layout, "--name", "small"],
-            4,
-            &["small"],
-        ),
-        (&["image", "pull", &layout, "--size", "0"], 2, &["zero"]),
-        (
-            &["image", "pull", &layout, "--size", "32MiB"],
-            2,
-            &["32", "too small"],
-        ),
-        (
-            &["vm", "run", "--memory", "0", "small", "--", "true"],
-            2,
-            &["zero"],
-        ),
-        (
-            &[
-                "vm",
-                "run",
-                "--qemu",
-                "/nowhere/qemu",
-                "small",
-                "--",
-                "true",
-            ],
-            125,
-            &["/nowhere/qemu"],
-        ),
-    ];
-    // locks and the database's own files may be touched, by any command
-    let state = || -> Vec<_> {
-        let ours = ["images", "kernels", "vms"].map(|name| environment.state().join(name));
-        let mut files: Vec<_> = ours
-            .iter()
-            .filter(|path| path.exists())
-            .flat_map(|path| tree(path))
-            .collect();
-        files.sort();
-        files
+    let filled = |text: &str| {
+        text.replace("LAYOUT", &layout)
+            .replace("MISSING", missing.as_str())
     };
-    let before = state();
-    for (line, status, words) in cases {
+    let before = artifacts(&environment);
+    for (line, status, words) in CASES {
         // progress lines start like messages do
-        let message = environment.refused(&[&["--quiet"], line].concat(), status);
-        let errors = message
-            .lines()
-            .filter(|line| line.starts_with("banger: "))
-            .count();
-        assert_eq!(errors, 1, "{line:?}: {message}");
+        let line = filled(&format!("--quiet {line}"));
+        let message = environment.refused(&line.split(' ').collect::<Vec<_>>(), status);
+        let errors = message.lines().filter(|line| line.starts_with("banger: "));
+        assert_eq!(errors.count(), 1, "{line}: {message}");
         for word in words {
-            assert!(message.contains(word), "{line:?}: {message}");
+            assert!(message.contains(&filled(word)), "{line}: {message}");
         }
-        assert_eq!(state(), before, "{line:?}");
+        assert_eq!(artifacts(&environment), before, "{line}");
     }
     assert_eq!(environment.names("vm"), [""; 0]);
     assert_eq!(environment.names("image"), ["small"]);
+}
+
+/// Every file but locks and the database, which any command may touch.
+fn artifacts(environment: &Environment) -> Vec<camino::Utf8PathBuf> {
+    let ours = ["images", "kernels", "vms"].map(|name| environment.state().join(name));
+    let there = ours.iter().filter(|path| path.exists());
+    let mut files: Vec<_> = there.flat_map(|path| tree(path)).collect();
+    files.sort();
+    files
 }
 
 #[test]

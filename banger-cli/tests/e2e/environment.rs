@@ -11,7 +11,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
 
 /// The longest any run of the program may take.
-const DEADLINE: Duration = Duration::from_secs(240);
+const DEADLINE: Duration = Duration::from_mins(4);
 
 pub(crate) struct Environment {
     _scratch: TempDir,

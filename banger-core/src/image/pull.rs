@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use camino::Utf8PathBuf;
+use camino::Utf8Path;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -49,7 +49,12 @@ pub(super) async fn pull(
     let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
     let rootfs = rootfs_request(&request, &image, layers);
     let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
-    let record = pull.record(id, &request, &image, kernel, &built.report);
+    let pulled = Pulled {
+        request: &request,
+        image,
+        kernel,
+    };
+    let record = pull.record(id, pulled, &built.report);
     pull.publish(built.staging, record).await // 10, 11
 }
 
@@ -92,6 +97,13 @@ struct Pull<'a> {
     manager: &'a LocalImageManager,
     name: &'a ImageName,
     progress: &'a dyn ProgressSink,
+}
+
+/// What a record is made of.
+struct Pulled<'a> {
+    request: &'a PullRequest,
+    image: ResolvedImage,
+    kernel: ResolvedKernel,
 }
 
 /// A staging directory with everything in it.
@@ -159,17 +171,13 @@ impl Pull<'_> {
         let cancel = CancellationToken::new();
         let _cancel_on_drop = cancel.clone().drop_guard();
         let (sender, mut events) = mpsc::channel(64);
-        let builder = Arc::clone(&self.manager.options.rootfs);
-        let work = move || {
-            fill(
-                staging,
-                &request,
-                &boot,
-                builder.as_ref(),
-                &ChannelProgress(sender),
-                &cancel,
-            )
+        let fill = Fill {
+            request,
+            boot,
+            builder: Arc::clone(&self.manager.options.rootfs),
+            cancel,
         };
+        let work = move || fill.fill(staging, &ChannelProgress(sender));
         let filled = tokio::task::spawn_blocking(work);
         while let Some(event) = events.recv().await {
             self.progress.emit(event);
@@ -186,28 +194,21 @@ impl Pull<'_> {
         })
     }
 
-    fn record(
-        &self,
-        id: ImageId,
-        request: &PullRequest,
-        image: &ResolvedImage,
-        kernel: ResolvedKernel,
-        report: &RootfsReport,
-    ) -> Image {
+    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
         let directory = self.manager.options.directories.image(id);
         let now = self.manager.options.clock.now();
         Image {
             id,
             name: self.name.clone(),
             rootfs: directory.join(ROOTFS_FILE),
-            boot: staged_boot_artifacts(&kernel.boot, &directory),
+            boot: staged_boot_artifacts(&pulled.kernel.boot, &directory),
             artifact_directory: Some(directory),
-            kernel: kernel.name,
+            kernel: pulled.kernel.name,
             origin: ImageOrigin::Oci {
-                reference: request.reference.to_string(),
-                manifest: image.manifest,
+                reference: pulled.request.reference.to_string(),
+                manifest: pulled.image.manifest,
             },
-            run_config: image.run_config.clone(),
+            run_config: pulled.image.run_config,
             sizes: report.sizes,
             package_hash: None,
             created: now,
@@ -229,9 +230,10 @@ impl Pull<'_> {
                 name: name.clone(),
                 source,
             })?;
+            // the unique name is the recheck: a peer's record makes this one fail
             match options.store.insert_image(&record).await {
                 Ok(()) => Ok(record),
-                Err(error) => Err(withdraw(directory, name, error)),
+                Err(error) => Err(withdraw(&directory, name, error)),
             }
         });
         // the task only ends early when the whole runtime does
@@ -256,8 +258,8 @@ impl Pull<'_> {
 }
 
 /// Takes a published directory back whose record could not be made.
-fn withdraw(directory: Utf8PathBuf, name: ImageName, error: InsertError) -> PullError {
-    if let Err(error) = remove_tree_if_present(&directory) {
+fn withdraw(directory: &Utf8Path, name: ImageName, error: InsertError) -> PullError {
+    if let Err(error) = remove_tree_if_present(directory) {
         tracing::warn!(%error, "an image directory without a record is left for the next reconcile");
     }
     match error {
@@ -272,25 +274,29 @@ enum FillError {
     Io(PathError),
 }
 
-fn fill(
-    staging: Staging,
-    request: &RootfsRequest,
-    boot: &BootArtifacts,
-    builder: &dyn RootfsBuilder,
-    progress: &dyn ProgressSink,
-    cancel: &CancellationToken,
-) -> Result<Built, FillError> {
-    let disk = staging.path().join(ROOTFS_FILE);
-    let report = builder
-        .build(request, &disk, progress, cancel)
-        .map_err(FillError::Rootfs)?;
-    progress.emit(ProgressEvent::StagingKernel);
-    stage_boot_artifacts(boot, staging.path()).map_err(FillError::Io)?;
-    sync_directory(staging.path()).map_err(FillError::Io)?;
-    if cancel.is_cancelled() {
-        return Err(FillError::Rootfs(RootfsError::Cancelled));
+/// Filling a staging directory, on a thread of its own.
+struct Fill {
+    request: RootfsRequest,
+    boot: BootArtifacts,
+    builder: Arc<dyn RootfsBuilder>,
+    cancel: CancellationToken,
+}
+
+impl Fill {
+    fn fill(&self, staging: Staging, progress: &dyn ProgressSink) -> Result<Built, FillError> {
+        let disk = staging.path().join(ROOTFS_FILE);
+        let report = self
+            .builder
+            .build(&self.request, &disk, progress, &self.cancel);
+        let report = report.map_err(FillError::Rootfs)?;
+        progress.emit(ProgressEvent::StagingKernel);
+        stage_boot_artifacts(&self.boot, staging.path()).map_err(FillError::Io)?;
+        sync_directory(staging.path()).map_err(FillError::Io)?;
+        if self.cancel.is_cancelled() {
+            return Err(FillError::Rootfs(RootfsError::Cancelled));
+        }
+        Ok(Built { staging, report })
     }
-    Ok(Built { staging, report })
 }
 
 /// Hands events from a blocking thread to the future that waits for it.

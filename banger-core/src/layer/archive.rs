@@ -9,7 +9,7 @@ use tar_core::{
 
 use super::{
     Content, Entry, EntryKind, LayerPath, LayerReader, Metadata, PathError, Stopped, Timestamp,
-    sparse::checked_runs, xattr,
+    Xattrs, sparse::checked_runs, xattr,
 };
 use crate::rootfs::RootfsLimits;
 
@@ -314,7 +314,7 @@ fn metadata(parsed: &ParsedEntry<'_>, mtime: Option<Timestamp>) -> Result<Metada
 #[derive(Default)]
 struct Pax {
     mtime: Option<Timestamp>,
-    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    xattrs: Xattrs,
 }
 
 impl Pax {

@@ -13,8 +13,11 @@ pub struct Entry {
     pub metadata: Metadata,
     /// Extended attributes by full name, in the form the kernel's system
     /// calls use.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Xattrs,
 }
+
+/// Extended attributes: names and values.
+pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,7 @@ impl Timestamp {
     /// Reads a pax time: decimal seconds, perhaps negative, perhaps with a
     /// fraction (POSIX pax, "pax Extended Header File Times"). Digits beyond
     /// nanoseconds are cut.
+    #[must_use]
     pub fn parse_pax(text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?;
         let (negative, digits) = text
@@ -96,7 +100,7 @@ impl Timestamp {
             return None;
         }
         let seconds: i64 = whole.parse().ok()?;
-        let nanoseconds: u32 = format!("{:0<9.9}", fraction).parse().ok()?;
+        let nanoseconds: u32 = format!("{fraction:0<9.9}").parse().ok()?;
         Some(match (negative, nanoseconds) {
             (false, _) => Self {
                 seconds,
@@ -120,7 +124,8 @@ mod tests {
 
     #[test]
     fn pax_times_keep_nanoseconds_and_signs() {
-        let cases: [(&[u8], Option<(i64, u32)>); 9] = [
+        type Case = (&'static [u8], Option<(i64, u32)>);
+        let cases: [Case; 9] = [
             (b"0", Some((0, 0))),
             (b"1700000000.123456789", Some((1_700_000_000, 123_456_789))),
             (b"1.5", Some((1, 500_000_000))),

@@ -13,7 +13,7 @@ mod sparse;
 mod xattr;
 
 pub use archive::{Archive, ArchiveError};
-pub use entry::{Content, Entry, EntryKind, Metadata, Timestamp};
-pub use path::{LayerPath, PathError};
+pub use entry::{Content, Entry, EntryKind, Metadata, Timestamp, Xattrs};
+pub use path::{Component, LayerPath, PathError};
 pub use reader::{LayerReader, Stopped};
 pub use sparse::{DataRun, Expand, block_runs};

@@ -10,7 +10,10 @@ const MAX_NAME: usize = 255;
 /// A path below the image's root: components without `.`, `..`, empty ones or
 /// NUL. The root itself has no components.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LayerPath(Vec<Box<[u8]>>);
+pub struct LayerPath(Vec<Component>);
+
+/// A name in a directory: bytes, as the archive has them.
+pub type Component = Box<[u8]>;
 
 /// A path that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -61,13 +64,13 @@ impl LayerPath {
 
     /// The components, from the root down.
     #[must_use]
-    pub fn components(&self) -> &[Box<[u8]>] {
+    pub fn components(&self) -> &[Component] {
         &self.0
     }
 
     /// The directory and the name in it; none for the root.
     #[must_use]
-    pub fn split(&self) -> Option<(&[Box<[u8]>], &[u8])> {
+    pub fn split(&self) -> Option<(&[Component], &[u8])> {
         self.0
             .split_last()
             .map(|(name, parents)| (parents, name.as_ref()))

@@ -30,7 +30,7 @@ use crate::{
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest silence of a registry.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 3;
 /// Bytes of a layer between two progress events.

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::Bytes,
-    layer::{Content, DataRun, Metadata, block_runs},
+    layer::{Component, Content, DataRun, Metadata, block_runs},
 };
 
 /// First and last second that 34 bits can say (kernel,
@@ -67,6 +67,7 @@ pub(super) fn plan(
     Ok(Plan { layout, pending })
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "an adapter for `map_err`")]
 pub(super) fn layout_error(error: mkext4::Error) -> RootfsError {
     RootfsError::Layout {
         problem: error.to_string(),
@@ -101,7 +102,7 @@ struct Planner<'a> {
 /// A name that is still to be declared.
 struct Name<'a> {
     parent: InodeHandle,
-    name: &'a str,
+    text: &'a str,
     id: NodeId,
     path: String,
 }
@@ -127,7 +128,7 @@ impl<'a> Planner<'a> {
                     continue;
                 }
                 let meta = self.meta(node.metadata, &name.path)?;
-                let made = self.builder.mkdir(name.parent, name.name, meta);
+                let made = self.builder.mkdir(name.parent, name.text, meta);
                 let handle = made.map_err(|error| self.unusable(&name.path, &error))?;
                 self.set_xattrs(handle, node, &name.path)?;
                 self.handles.insert(name.id, handle);
@@ -156,7 +157,7 @@ impl<'a> Planner<'a> {
 
     fn add_file(&mut self, name: &Name<'_>) -> Result<(), RootfsError> {
         if let Some(handle) = self.handles.get(&name.id) {
-            let linked = self.builder.hardlink(name.parent, name.name, *handle);
+            let linked = self.builder.hardlink(name.parent, name.text, *handle);
             return linked.map_err(|error| self.unusable(&name.path, &error));
         }
         let node = self.tree.node(name.id);
@@ -168,7 +169,7 @@ impl<'a> Planner<'a> {
 
     fn declare(&mut self, name: &Name<'_>, node: &Node) -> Result<InodeHandle, RootfsError> {
         let meta = self.meta(node.metadata, &name.path)?;
-        let special = |kind| (name.parent, name.name, meta, kind);
+        let special = |kind| (name.parent, name.text, meta, kind);
         let (parent, text, meta, kind) = match &node.kind {
             NodeKind::File { layer, content } => {
                 return self.declare_file(name, meta, *layer, content);
@@ -182,7 +183,8 @@ impl<'a> Planner<'a> {
                 major: *major,
                 minor: *minor,
             }),
-            NodeKind::Fifo | NodeKind::Directory(_) => special(SpecialKind::Fifo),
+            NodeKind::Fifo => special(SpecialKind::Fifo),
+            NodeKind::Directory(_) => return Err(self.unusable(&name.path, &"it is a directory")),
         };
         let made = self.builder.mknod(parent, text, meta, kind);
         made.map_err(|error| self.unusable(&name.path, &error))
@@ -196,7 +198,7 @@ impl<'a> Planner<'a> {
     ) -> Result<InodeHandle, RootfsError> {
         let target = std::str::from_utf8(target)
             .map_err(|_| self.unusable(&name.path, &"its link target is not UTF-8"))?;
-        let made = self.builder.symlink(name.parent, name.name, target, meta);
+        let made = self.builder.symlink(name.parent, name.text, target, meta);
         made.map_err(|error| self.unusable(&name.path, &error))
     }
 
@@ -214,13 +216,13 @@ impl<'a> Planner<'a> {
         let made = match &blocks {
             Some(blocks) if content.size != 0 => self.builder.file_sparse(
                 name.parent,
-                name.name,
+                name.text,
                 meta,
                 &segments(blocks, content.size),
             ),
             _ => self
                 .builder
-                .file(name.parent, name.name, meta, content.size),
+                .file(name.parent, name.text, meta, content.size),
         };
         let handle = made.map_err(|error| self.unusable(&name.path, &error))?;
         if content.stored != 0 {
@@ -238,12 +240,12 @@ impl<'a> Planner<'a> {
     fn names(&self, directory: NodeId, path: &str) -> Result<Vec<Name<'a>>, RootfsError> {
         let parent = self.handles.get(&directory).copied().unwrap_or(EXT4_ROOT);
         let children = self.tree.children(directory).into_iter().flatten();
-        let name = |(name, id): (&'a Box<[u8]>, &NodeId)| {
+        let name = |(name, id): (&'a Component, &NodeId)| {
             let path = format!("{path}/{}", name.escape_ascii());
             match std::str::from_utf8(name) {
-                Ok(name) => Ok(Name {
+                Ok(text) => Ok(Name {
                     parent,
-                    name,
+                    text,
                     id: *id,
                     path,
                 }),

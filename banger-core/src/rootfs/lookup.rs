@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use crate::layer::Component;
+
 use super::tree::{NodeId, NodeKind, ROOT, Tree, implicit_directory};
 
 /// Links followed before a path counts as a loop (kernel, `MAXSYMLINKS`).
@@ -23,7 +25,7 @@ pub(super) enum LookupError {
 /// The directory at `components`, or none when a part is missing.
 pub(super) fn find_directory(
     tree: &Tree,
-    components: &[Box<[u8]>],
+    components: &[Component],
 ) -> Result<Option<NodeId>, LookupError> {
     let mut walk = Walk::new(components);
     while let Some(name) = walk.next_name()? {
@@ -38,34 +40,36 @@ pub(super) fn find_directory(
 /// The directory at `components`; missing parts are made.
 pub(super) fn make_directory(
     tree: &mut Tree,
-    components: &[Box<[u8]>],
+    components: &[Component],
     created_unix: i64,
 ) -> Result<NodeId, LookupError> {
     let mut walk = Walk::new(components);
     while let Some(name) = walk.next_name()? {
-        let id = match tree.child(walk.current(), &name) {
-            Some(id) => id,
-            None => {
-                let id = tree.add(implicit_directory(created_unix));
-                tree.bind(walk.current(), &name, id);
-                id
-            }
-        };
+        let id = child_or_new(tree, walk.current(), &name, created_unix);
         walk.enter(tree, id)?;
     }
     Ok(walk.current())
+}
+
+fn child_or_new(tree: &mut Tree, directory: NodeId, name: &[u8], created_unix: i64) -> NodeId {
+    if let Some(id) = tree.child(directory, name) {
+        return id;
+    }
+    let id = tree.add(implicit_directory(created_unix));
+    tree.bind(directory, name, id);
+    id
 }
 
 /// A walk down a tree.
 struct Walk {
     /// The directories from the root to where the walk is.
     trail: Vec<NodeId>,
-    left: VecDeque<Box<[u8]>>,
+    left: VecDeque<Component>,
     links: usize,
 }
 
 impl Walk {
-    fn new(components: &[Box<[u8]>]) -> Self {
+    fn new(components: &[Component]) -> Self {
         Self {
             trail: vec![ROOT],
             left: components.iter().cloned().collect(),
@@ -78,7 +82,7 @@ impl Walk {
     }
 
     /// The next name to look up in the current directory.
-    fn next_name(&mut self) -> Result<Option<Box<[u8]>>, LookupError> {
+    fn next_name(&mut self) -> Result<Option<Component>, LookupError> {
         while let Some(name) = self.left.pop_front() {
             match name.as_ref() {
                 b"" | b"." => {}

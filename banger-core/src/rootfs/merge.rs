@@ -5,11 +5,13 @@
 //! never hide anything of their own layer. Then its entries are added in
 //! order, the last of a name winning.
 
+use std::collections::BTreeMap;
+
 use super::{
     lookup::{LookupError, find_directory, make_directory},
     tree::{Node, NodeId, NodeKind, ROOT, Tree},
 };
-use crate::layer::{Entry, EntryKind, LayerPath};
+use crate::layer::{Entry, EntryKind, LayerPath, Metadata, Xattrs};
 
 /// Prefix of a whiteout's name (`layer.md`, "Whiteouts").
 const WHITEOUT: &[u8] = b".wh.";
@@ -113,41 +115,55 @@ impl Layer<'_> {
         };
         let directory = make_directory(self.tree, parents, self.created_unix);
         let directory = directory.map_err(|error| failed(&path, &error))?;
-        if let EntryKind::HardLink(target) = &entry.kind {
-            let inode = find(self.tree, target).or(lower_target);
-            return self
-                .link(directory, name, inode)
-                .map_err(|problem| failed(&path, &problem));
-        }
-        match self.tree.child(directory, name) {
-            Some(existing) if self.is_directory_again(existing, &entry) => {
-                self.describe(existing, entry)
-            }
-            _ => {
-                let node = node(entry, self.number);
-                let id = self.tree.add(node);
-                self.tree.bind(directory, name, id);
+        let (metadata, xattrs) = (entry.metadata, entry.xattrs);
+        match node_kind(entry.kind, self.number) {
+            Ok(kind) => self.place(
+                directory,
+                name,
+                Node {
+                    kind,
+                    metadata,
+                    xattrs,
+                },
+            ),
+            Err(target) => {
+                let inode = find(self.tree, &target).or(lower_target);
+                self.link(directory, name, inode)
+                    .map_err(|problem| failed(&path, &problem))?;
             }
         }
         Ok(())
     }
 
-    fn is_directory_again(&self, existing: NodeId, entry: &Entry) -> bool {
-        self.tree.node(existing).kind.is_directory() && entry.kind == EntryKind::Directory
+    /// Gives a new inode its name; a directory that is there already is only
+    /// described anew and keeps what is in it.
+    fn place(&mut self, directory: NodeId, name: &[u8], node: Node) {
+        match self.tree.child(directory, name) {
+            Some(existing) if self.is_directory(existing) && node.kind.is_directory() => {
+                self.describe(existing, node.metadata, node.xattrs);
+            }
+            _ => {
+                let id = self.tree.add(node);
+                self.tree.bind(directory, name, id);
+            }
+        }
     }
 
-    /// Gives a directory new metadata and keeps what is in it.
-    fn describe(&mut self, directory: NodeId, entry: Entry) {
+    fn is_directory(&self, id: NodeId) -> bool {
+        self.tree.node(id).kind.is_directory()
+    }
+
+    fn describe(&mut self, directory: NodeId, metadata: Metadata, xattrs: Xattrs) {
         let node = self.tree.node_mut(directory);
-        node.metadata = entry.metadata;
-        node.xattrs = entry.xattrs;
+        node.metadata = metadata;
+        node.xattrs = xattrs;
     }
 
     fn describe_root(&mut self, entry: Entry) -> Result<(), MergeError> {
         if entry.kind != EntryKind::Directory {
             return Err(failed(&entry.path, &"the root is a directory"));
         }
-        self.describe(ROOT, entry);
+        self.describe(ROOT, entry.metadata, entry.xattrs);
         Ok(())
     }
 
@@ -166,23 +182,18 @@ impl Layer<'_> {
     }
 }
 
-fn node(entry: Entry, layer: usize) -> Node {
-    let kind = match entry.kind {
-        // hard links were taken care of before
-        EntryKind::Directory | EntryKind::HardLink(_) => {
-            NodeKind::Directory(std::collections::BTreeMap::new())
-        }
+/// What an entry becomes; a hard link becomes nothing new and answers its
+/// target.
+fn node_kind(kind: EntryKind, layer: usize) -> Result<NodeKind, LayerPath> {
+    Ok(match kind {
+        EntryKind::Directory => NodeKind::Directory(BTreeMap::new()),
         EntryKind::File(content) => NodeKind::File { layer, content },
         EntryKind::Symlink(target) => NodeKind::Symlink(target),
+        EntryKind::HardLink(target) => return Err(target),
         EntryKind::CharDevice { major, minor } => NodeKind::CharDevice { major, minor },
         EntryKind::BlockDevice { major, minor } => NodeKind::BlockDevice { major, minor },
         EntryKind::Fifo => NodeKind::Fifo,
-    };
-    Node {
-        kind,
-        metadata: entry.metadata,
-        xattrs: entry.xattrs,
-    }
+    })
 }
 
 #[cfg(test)]

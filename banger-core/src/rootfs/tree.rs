@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::layer::{Content, Metadata, Timestamp};
+use crate::layer::{Content, Metadata, Timestamp, Xattrs};
 
 /// An inode of a [`Tree`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,7 +17,7 @@ pub(super) struct NodeId(usize);
 pub(super) struct Node {
     pub(super) kind: NodeKind,
     pub(super) metadata: Metadata,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub(super) xattrs: Xattrs,
 }
 
 /// What an inode is.

@@ -5,7 +5,7 @@
 //! choice says why; a VMM dies with the thread that started it and inherits
 //! nothing but its end of the channel.
 //! Entry points: [`HostFacts::gather`], [`choose_backend`], [`Machine`],
-//! [`VmmProcess`].
+//! `VmmProcess`.
 
 mod choice;
 mod error;

@@ -43,7 +43,10 @@ async fn a_pull_publishes_a_managed_image_with_its_kernel() {
             .starts_with(world.directories.image(image.id))
     );
     assert_eq!(world.image_entries(), [image.id.to_string()]);
-    assert_eq!(world.manager.list().await.unwrap(), [image.clone()]);
+    assert_eq!(
+        world.manager.list().await.unwrap(),
+        std::slice::from_ref(&image)
+    );
     assert_eq!(
         world
             .manager

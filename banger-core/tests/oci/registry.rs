@@ -165,13 +165,11 @@ impl State {
             self.layer_requests.push(range.clone());
             return self.layer_answer(range.as_deref());
         }
-        match self.documents.get(path) {
-            Some((media_type, content)) => whole(StatusCode::OK, media_type, content.clone()),
-            None => {
-                let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#;
-                whole(StatusCode::NOT_FOUND, "application/json", error.to_vec())
-            }
+        if let Some((media_type, content)) = self.documents.get(path) {
+            return whole(StatusCode::OK, media_type, content.clone());
         }
+        let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#;
+        whole(StatusCode::NOT_FOUND, "application/json", error.to_vec())
     }
 
     fn layer_answer(&self, range: Option<&str>) -> Response<Body> {

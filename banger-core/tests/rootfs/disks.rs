@@ -216,7 +216,7 @@ fn the_same_layers_give_the_same_bytes_however_compressed() {
     let lower = Layer::new()
         .directory("d/", 0o755)
         .file("d/x", b"lower")
-        .file("y", &[7; 100_000])
+        .file("y", &vec![7; 100_000])
         .finish();
     let upper = Layer::new()
         .file("d/x", b"upper")

@@ -13,14 +13,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::fixture::{Bench, Layer, compress};
 
-fn limited(bench: &Bench, tar: &[u8], limits: RootfsLimits) -> RootfsError {
-    let blob = bench.blob(tar, Compression::Gzip);
-    bench
-        .build(&RootfsRequest {
-            limits,
-            ..Bench::request(vec![blob])
-        })
-        .unwrap_err()
+/// Fails unless a build under these limits is refused for the one named.
+fn assert_limited(tar: &[u8], limits: RootfsLimits, limit: &str) {
+    let bench = Bench::new();
+    let layers = vec![bench.blob(tar, Compression::Gzip)];
+    let request = RootfsRequest {
+        limits,
+        ..Bench::request(layers)
+    };
+    let error = bench.build(&request).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+    assert!(error.to_string().contains(limit), "{error}");
 }
 
 #[test]
@@ -59,87 +62,65 @@ fn a_link_that_leaves_the_root_stays_inside_the_image() {
 
 #[test]
 fn limits_are_named() {
-    let bench = Bench::new();
     let defaults = RootfsLimits::default();
     let zeros = Layer::new().file("z", &vec![0; 70 << 20]).finish();
+    let layer_bytes = Bytes::from_mib(1);
+    assert_limited(
+        &zeros,
+        RootfsLimits {
+            layer_bytes,
+            ..defaults
+        },
+        "inflated bytes",
+    );
+    assert_limited(
+        &zeros,
+        RootfsLimits {
+            ratio: 10,
+            ..defaults
+        },
+        "for each compressed byte",
+    );
+
     let deep = Layer::new().file("a/b/c/d", b"").finish();
-    let record = vec![b'x'; 1 << 16];
+    assert_limited(
+        &deep,
+        RootfsLimits {
+            path_depth: 3,
+            ..defaults
+        },
+        "path depth",
+    );
+    assert_limited(
+        &deep,
+        RootfsLimits {
+            path_bytes: 3,
+            ..defaults
+        },
+        "path bytes",
+    );
+    assert_limited(
+        &deep,
+        RootfsLimits {
+            entries: 0,
+            ..defaults
+        },
+        "entries",
+    );
+
     let header = Layer::header(tar::EntryType::Regular, 0o644);
+    let record = vec![b'x'; 1 << 16];
     let pax = Layer::new()
         .entry("p", header, &[("comment", &record)], b"")
         .finish();
-    let cases = [
-        (
-            limited(
-                &bench,
-                &zeros,
-                RootfsLimits {
-                    layer_bytes: Bytes::from_mib(1),
-                    ..defaults
-                },
-            ),
-            "inflated bytes",
-        ),
-        (
-            limited(
-                &bench,
-                &zeros,
-                RootfsLimits {
-                    ratio: 10,
-                    ..defaults
-                },
-            ),
-            "for each compressed byte",
-        ),
-        (
-            limited(
-                &bench,
-                &deep,
-                RootfsLimits {
-                    path_depth: 3,
-                    ..defaults
-                },
-            ),
-            "path depth",
-        ),
-        (
-            limited(
-                &bench,
-                &deep,
-                RootfsLimits {
-                    path_bytes: 3,
-                    ..defaults
-                },
-            ),
-            "path bytes",
-        ),
-        (
-            limited(
-                &bench,
-                &deep,
-                RootfsLimits {
-                    entries: 0,
-                    ..defaults
-                },
-            ),
-            "entries",
-        ),
-        (
-            limited(
-                &bench,
-                &pax,
-                RootfsLimits {
-                    header_bytes: 4096,
-                    ..defaults
-                },
-            ),
-            "4096",
-        ),
-    ];
-    for (error, limit) in cases {
-        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
-        assert!(error.to_string().contains(limit), "{error}");
-    }
+    assert_limited(
+        &pax,
+        RootfsLimits {
+            header_bytes: 4096,
+            ..defaults
+        },
+        "4096",
+    );
 }
 
 #[test]

@@ -1,12 +1,10 @@
 //! The overlay rules on small trees, and against a model.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    layer::{Content, Metadata, Timestamp},
+    layer::{Content, Timestamp},
     rootfs::RootfsLimits,
 };
 
@@ -18,7 +16,7 @@ fn path(text: &str) -> LayerPath {
 fn entry(text: &str, uid: u32) -> Entry {
     let (name, kind) = match text.split_once('=') {
         Some((name, target)) if target.starts_with("->") => {
-            (name, EntryKind::Symlink(target[2..].as_bytes().to_vec()))
+            (name, EntryKind::Symlink(target.as_bytes()[2..].to_vec()))
         }
         Some((name, target)) => (name, EntryKind::HardLink(path(target))),
         None if text.ends_with('/') => (text, EntryKind::Directory),
@@ -80,89 +78,97 @@ fn list(tree: &Tree, directory: NodeId, prefix: &str, lines: &mut Vec<String>) {
                 list(tree, *id, &format!("{path}/"), lines);
             }
             NodeKind::Symlink(target) => {
-                lines.push(format!("{path}->{}", String::from_utf8_lossy(target)))
+                lines.push(format!("{path}->{}", String::from_utf8_lossy(target)));
             }
             _ => lines.push(format!("{path} {}", node.metadata.uid)),
         }
     }
 }
 
+/// What is shown, the layers, and the paths that result.
+type Case = (
+    &'static str,
+    &'static [&'static [&'static str]],
+    &'static [&'static str],
+);
+
+const RULES: [Case; 16] = [
+    ("whiteout", &[&["a", "b"], &[".wh.a"]], &["b 1"]),
+    ("whiteout of a tree", &[&["d/", "d/x"], &[".wh.d"]], &[]),
+    (
+        "whiteout of nothing",
+        &[&["a"], &[".wh.z", "q/.wh.z"]],
+        &["a 0"],
+    ),
+    (
+        "opaque before its siblings",
+        &[&["d/", "d/x"], &["d/", "d/.wh..wh..opq", "d/y"]],
+        &["d/ 100", "d/y 102"],
+    ),
+    (
+        "opaque after its siblings",
+        &[&["d/", "d/x"], &["d/", "d/y", "d/.wh..wh..opq"]],
+        &["d/ 100", "d/y 101"],
+    ),
+    (
+        "whiteout after the new file",
+        &[&["a"], &["a", ".wh.a"]],
+        &["a 100"],
+    ),
+    (
+        "directory re-declared",
+        &[&["d/", "d/x"], &["d/"]],
+        &["d/ 100", "d/x 1"],
+    ),
+    ("file over directory", &[&["d/", "d/x"], &["d"]], &["d 100"]),
+    (
+        "directory over file",
+        &[&["f"], &["f/", "f/x"]],
+        &["f/ 100", "f/x 101"],
+    ),
+    (
+        "link over directory",
+        &[&["d/", "d/x"], &["d=->e"]],
+        &["d->e"],
+    ),
+    (
+        "directory over link",
+        &[&["e/", "e/x", "d=->e"], &["d/", "d/y"]],
+        &["d/ 100", "d/y 101", "e/ 0", "e/x 1"],
+    ),
+    (
+        "through a link",
+        &[&["usr/", "usr/lib/", "lib=->usr/lib"], &["lib/x"]],
+        &["lib->usr/lib", "usr/ 0", "usr/lib/ 1", "usr/lib/x 100"],
+    ),
+    (
+        "through an absolute link",
+        &[&["e/", "d=->/../e"], &["d/x"]],
+        &["d->/../e", "e/ 0", "e/x 100"],
+    ),
+    (
+        "implicit parents",
+        &[&["a/b/c"]],
+        &["a/ 0", "a/b/ 0", "a/b/c 0"],
+    ),
+    ("last duplicate wins", &[&["a", "a"]], &["a 1"]),
+    (
+        "reserved names",
+        &[&["a", ".wh..wh.plnk/", ".wh..wh.aufs"]],
+        &["a 0"],
+    ),
+];
+
 #[test]
 fn the_overlay_rules_hold() {
-    let cases: [(&str, &[&[&str]], &[&str]); 16] = [
-        ("whiteout", &[&["a", "b"], &[".wh.a"]], &["b 1"]),
-        ("whiteout of a tree", &[&["d/", "d/x"], &[".wh.d"]], &[]),
-        (
-            "whiteout of nothing",
-            &[&["a"], &[".wh.z", "q/.wh.z"]],
-            &["a 0"],
-        ),
-        (
-            "opaque before its siblings",
-            &[&["d/", "d/x"], &["d/", "d/.wh..wh..opq", "d/y"]],
-            &["d/ 100", "d/y 102"],
-        ),
-        (
-            "opaque after its siblings",
-            &[&["d/", "d/x"], &["d/", "d/y", "d/.wh..wh..opq"]],
-            &["d/ 100", "d/y 101"],
-        ),
-        (
-            "whiteout after the new file",
-            &[&["a"], &["a", ".wh.a"]],
-            &["a 100"],
-        ),
-        (
-            "directory re-declared",
-            &[&["d/", "d/x"], &["d/"]],
-            &["d/ 100", "d/x 1"],
-        ),
-        ("file over directory", &[&["d/", "d/x"], &["d"]], &["d 100"]),
-        (
-            "directory over file",
-            &[&["f"], &["f/", "f/x"]],
-            &["f/ 100", "f/x 101"],
-        ),
-        (
-            "link over directory",
-            &[&["d/", "d/x"], &["d=->e"]],
-            &["d->e"],
-        ),
-        (
-            "directory over link",
-            &[&["e/", "e/x", "d=->e"], &["d/", "d/y"]],
-            &["d/ 100", "d/y 101", "e/ 0", "e/x 1"],
-        ),
-        (
-            "through a link",
-            &[&["usr/", "usr/lib/", "lib=->usr/lib"], &["lib/x"]],
-            &["lib->usr/lib", "usr/ 0", "usr/lib/ 1", "usr/lib/x 100"],
-        ),
-        (
-            "through an absolute link",
-            &[&["e/", "d=->/../e"], &["d/x"]],
-            &["d->/../e", "e/ 0", "e/x 100"],
-        ),
-        (
-            "implicit parents",
-            &[&["a/b/c"]],
-            &["a/ 0", "a/b/ 0", "a/b/c 0"],
-        ),
-        ("last duplicate wins", &[&["a", "a"]], &["a 1"]),
-        (
-            "reserved names",
-            &[&["a", ".wh..wh.plnk/", ".wh..wh.aufs"]],
-            &["a 0"],
-        ),
-    ];
-    for (what, layers, expected) in cases {
+    for (what, layers, expected) in RULES {
         assert_eq!(listing(&merge(layers).unwrap()), expected, "{what}");
     }
 }
 
 #[test]
 fn hard_links_keep_the_file_whatever_happens_to_its_first_name() {
-    let cases: [(&str, &[&[&str]], &[&str]); 4] = [
+    let cases: [Case; 4] = [
         ("deleted later", &[&["a", "b=a"], &[".wh.a"]], &["b 0"]),
         (
             "replaced later",
