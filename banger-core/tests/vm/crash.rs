@@ -32,12 +32,13 @@ pub(crate) fn a_killed_monitor() {
         let stored = host.store.vm(started.id).await.unwrap().unwrap();
         assert_eq!(stored.state, VmState::Running);
         assert!(host.directories.vm_runtime(started.id).exists());
-        host.vms.reconcile().await.unwrap();
-        let repaired = host.store.vm(started.id).await.unwrap().unwrap();
-        assert_eq!(
-            (repaired.state, repaired.exit),
-            (VmState::Failed, Some(VmExit::MonitorLost))
-        );
+        // a process has no command line some moments before it lets go of locks
+        host.wait_until("it is repaired", async |host| {
+            host.vms.reconcile().await.unwrap();
+            let repaired = host.store.vm(started.id).await.unwrap().unwrap();
+            repaired.state == VmState::Failed && repaired.exit == Some(VmExit::MonitorLost)
+        })
+        .await;
         assert!(!host.directories.vm_runtime(started.id).exists());
         host.start(&vm).await;
         send(self::monitors(&host)[0], Signal::KILL);

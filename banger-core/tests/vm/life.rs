@@ -1,9 +1,10 @@
 //! The life of a VM: started, stopped, started again, bound to its caller.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use banger_core::{
-    domain::{VmExit, VmState},
+    clock::{Clock as _, SystemClock},
+    domain::{Selector, VmExit, VmState},
     progress::NoProgress,
     vm::{DeleteVmError, ExecExit, Lifetime, StartVmError, VmSupervisor as _},
 };
@@ -38,7 +39,10 @@ pub(crate) fn writes_survive_a_restart() {
 pub(crate) fn a_running_vm_is_protected() {
     block_on(async {
         let host = Host::bootable().await;
-        let vm = host.create("guarded").await;
+        let mut several = request("guarded");
+        several.vcpus = 2;
+        let vm = host.vms.create(several, &NoProgress).await.unwrap();
+        let vm = vm.name.as_str().into();
         let start = || host.vms.start(&vm, Lifetime::Detached, &NoProgress);
         let (one, other) = tokio::join!(start(), start());
         let (won, lost) = if one.is_ok() {
@@ -71,10 +75,25 @@ pub(crate) fn a_running_vm_is_protected() {
                 ..
             }
         ));
-        assert_eq!(host.shell(&vm, "echo alive").await.1, "alive\n");
+        keeps_time(&host, &vm).await;
         let deleted = host.vms.delete(&vm, true).await.unwrap();
         host.assert_nothing_left(&deleted).await;
     });
+}
+
+/// The guest's clock is the host's and does not depend on counted ticks.
+async fn keeps_time(host: &Host, vm: &Selector) {
+    const SOURCE: &str = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
+    let script = format!("cat {SOURCE}; busybox date +%s");
+    let (_, output, _) = host.shell(vm, &script).await;
+    let now = SystemClock.now().duration_since(UNIX_EPOCH).unwrap();
+    let (source, time) = output.trim().split_once('\n').unwrap();
+    assert!(
+        source.starts_with("tsc") || source == "kvm-clock",
+        "{source}"
+    );
+    let time: u64 = time.parse().unwrap();
+    assert!(time.abs_diff(now.as_secs()) < 5, "{time} is not {now:?}");
 }
 
 pub(crate) fn a_guest_may_power_off() {

@@ -66,15 +66,16 @@ impl Arguments {
     }
 
     fn disk(&mut self, index: usize, disk: &Disk) {
+        // QEMU's own locks keep a second VMM off a disk that is written, should
+        // one outlive its monitor for a moment; on a shared base they would
+        // only keep its user from changing it.
         let access = if disk.read_only {
-            "read-only=on"
+            "read-only=on,locking=off"
         } else {
-            "discard=unmap"
+            "discard=unmap,locking=on"
         };
-        // The VM's own lock guards its disks; QEMU's locks would keep the
-        // many readers of a shared base apart from one another.
         let block = format!(
-            "driver=file,node-name=disk{index},filename={},locking=off,{access}",
+            "driver=file,node-name=disk{index},filename={},{access}",
             escaped(&disk.path)
         );
         self.option("-blockdev", block);
@@ -92,10 +93,12 @@ impl Arguments {
 }
 
 /// `tsc_early_khz` (Linux Documentation/admin-guide/kernel-parameters.txt)
-/// spares an emulated guest a measurement that fails on a busy host.
+/// spares an emulated guest a measurement that fails on a busy host, and
+/// `tsc=reliable` a comparison between CPUs that does so too: all of them read
+/// the host's one counter.
 fn kernel_command_line(machine: &Machine) -> String {
     match machine.time_stamp_khz {
-        Some(khz) => format!("{KERNEL_COMMAND_LINE} tsc_early_khz={khz}"),
+        Some(khz) => format!("{KERNEL_COMMAND_LINE} tsc=reliable tsc_early_khz={khz}"),
         None => KERNEL_COMMAND_LINE.to_owned(),
     }
 }
@@ -147,7 +150,7 @@ mod tests {
         let cases: [(&str, &[&str]); 10] = [
             (
                 "-append",
-                &["console=ttyS0 reboot=t panic=-1 quiet tsc_early_khz=2600000"],
+                &["console=ttyS0 reboot=t panic=-1 quiet tsc=reliable tsc_early_khz=2600000"],
             ),
             ("-M", &["microvm,accel=tcg,acpi=on,rtc=on,pic=off"]),
             ("-cpu", &["max"]),
@@ -158,8 +161,8 @@ mod tests {
             (
                 "-blockdev",
                 &[
-                    "driver=file,node-name=disk0,filename=/i/root,,fs.ext4,locking=off,read-only=on",
-                    "driver=file,node-name=disk1,filename=/v/writable.ext4,locking=off,discard=unmap",
+                    "driver=file,node-name=disk0,filename=/i/root,,fs.ext4,read-only=on,locking=off",
+                    "driver=file,node-name=disk1,filename=/v/writable.ext4,discard=unmap,locking=on",
                 ],
             ),
             (
