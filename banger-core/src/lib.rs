@@ -22,6 +22,7 @@ pub mod progress;
 pub mod rootfs;
 pub mod store;
 mod sys;
+mod task;
 pub mod vm;
 pub mod vmm;
 

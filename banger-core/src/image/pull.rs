@@ -21,6 +21,7 @@ use crate::{
     progress::{ProgressEvent, ProgressSink},
     rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
     store::InsertError,
+    task::settle,
 };
 
 /// How long a pull waits for another pull of the same name to end.
@@ -182,10 +183,7 @@ impl Pull<'_> {
         while let Some(event) = events.recv().await {
             self.progress.emit(event);
         }
-        let filled = filled
-            .await
-            .unwrap_or(Err(FillError::Rootfs(RootfsError::Cancelled)));
-        filled.map_err(|error| match error {
+        settle(filled).await.map_err(|error| match error {
             FillError::Rootfs(source) => PullError::Rootfs {
                 name: self.name.clone(),
                 source,
@@ -236,17 +234,7 @@ impl Pull<'_> {
                 Err(error) => Err(withdraw(&directory, name, error)),
             }
         });
-        // the task only ends early when the whole runtime does
-        publication
-            .await
-            .unwrap_or_else(|_| Err(self.rootfs_cancelled()))
-    }
-
-    fn rootfs_cancelled(&self) -> PullError {
-        PullError::Rootfs {
-            name: self.name.clone(),
-            source: RootfsError::Cancelled,
-        }
+        settle(publication).await
     }
 
     fn io(&self, source: PathError) -> PullError {

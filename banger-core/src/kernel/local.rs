@@ -18,7 +18,6 @@ use super::{
     KernelSource, ReconcileKernelsError, ResolveKernelError, apt,
     fault::Fault,
     manifest,
-    owned_task::{attended, settle},
     release::default_name,
     resolve::{absolute, resolve},
     shelf::Shelf,
@@ -31,6 +30,7 @@ use crate::{
     host_fs::Staging,
     progress::{ProgressEvent, ProgressSink},
     store::Store,
+    task::{attended, settle},
 };
 
 /// Keeps kernels in one state directory. Clones share everything.

@@ -20,7 +20,6 @@ mod lz4_legacy;
 mod lzo;
 mod manifest;
 mod module_tree;
-mod owned_task;
 mod read_at;
 mod release;
 mod resolve;

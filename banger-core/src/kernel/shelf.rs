@@ -11,7 +11,7 @@ use std::{collections::BTreeSet, io};
 use camino::{Utf8Path, Utf8PathBuf};
 use uuid::Uuid;
 
-use super::{DeleteKernelError, ImportKernelError, ReconcileKernelsError, owned_task::off_thread};
+use super::{DeleteKernelError, ImportKernelError, ReconcileKernelsError};
 use crate::{
     directories::Directories,
     domain::{Kernel, KernelName},
@@ -20,6 +20,7 @@ use crate::{
         remove_tree_if_present, sync_directory,
     },
     store::{InsertError, Store},
+    task::off_thread,
 };
 
 /// The kernels of one state directory.

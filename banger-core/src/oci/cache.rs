@@ -16,6 +16,7 @@ use crate::{
     directories::Directories,
     domain::{Bytes, Digest},
     host_fs::{FileLock, IoContext as _, LockError, PathError, create_directory, sync_directory},
+    task::off_thread,
 };
 
 /// How long to wait for another process that downloads the same blob.
@@ -57,14 +58,7 @@ impl BlobCache {
         let target = self.directories.blob(&blob.digest);
         let path = target.with_extension("partial");
         let hashing = path.clone();
-        let opened = tokio::task::spawn_blocking(move || open_partial(&hashing));
-        let (file, hasher, length) = opened.await.unwrap_or_else(|_| {
-            Err(PathError::new(
-                "read",
-                &path,
-                std::io::Error::other("the reading thread ended early"),
-            ))
-        })?;
+        let (file, hasher, length) = off_thread(move || open_partial(&hashing)).await?;
         Ok(Partial {
             file: File::from_std(file),
             path,

@@ -22,6 +22,7 @@ use crate::{
     domain::{Bytes, Digest},
     host_fs::{IoContext as _, PathError},
     progress::{ProgressEvent, ProgressSink},
+    task::off_thread,
 };
 
 /// An image in a layout directory.
@@ -226,8 +227,7 @@ impl ImageSource for LayoutSource {
                 digest: descriptor.digest,
                 size: descriptor.size,
             };
-            let verified = tokio::task::spawn_blocking(move || source.verify(&blob)).await;
-            let path = verified.unwrap_or_else(|_| Err(self.not_found()))?;
+            let path = off_thread(move || source.verify(&blob)).await?;
             progress.emit(ProgressEvent::LayerCached {
                 layer: descriptor.digest,
             });

@@ -12,7 +12,6 @@ use super::{
     CreateVm, CreateVmError, in_words,
     lifecycle::{VmEvent, step},
     lock::{Taken, try_take},
-    off_thread::off_thread,
     reconcile::{lock_directories, remove},
     supervisor::Host,
 };
@@ -22,6 +21,7 @@ use crate::{
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
     store::InsertError,
+    task::off_thread,
     vmm::{BackendError, ChosenBackend, HostFacts, choose_backend},
 };
 

@@ -11,13 +11,11 @@ use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::mpsc;
 
-use super::{
-    LogStream, LogsError, LogsRequest, files::VmFiles, lock::is_held, off_thread::off_thread,
-    supervisor::Host,
-};
+use super::{LogStream, LogsError, LogsRequest, files::VmFiles, lock::is_held, supervisor::Host};
 use crate::{
     domain::Selector,
     host_fs::{IoContext as _, PathError},
+    task::off_thread,
 };
 
 /// Chunks that may wait.

@@ -21,7 +21,6 @@ mod lock;
 mod logs;
 pub mod monitor;
 mod monitor_call;
-mod off_thread;
 mod readiness;
 mod reconcile;
 mod start;

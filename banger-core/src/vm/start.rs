@@ -33,7 +33,6 @@ use super::{
     lifecycle::{VmEvent, step},
     lock::{Taken, take},
     monitor::MonitorArguments,
-    off_thread::off_thread,
     readiness::{LINE_LIMIT, Readiness},
     reconcile::repair,
     supervisor::Host,
@@ -45,6 +44,7 @@ use crate::{
     process::command,
     progress::{ProgressEvent, ProgressSink},
     sys,
+    task::off_thread,
     vmm::{Acceleration, ChosenBackend, Disk, Machine, time_stamp_khz},
 };
 
