@@ -14,7 +14,9 @@ use crate::{args::GlobalArgs, config::Config, environment::Environment};
 const GUEST_PROGRAM: &str = "banger-guest";
 
 /// Where the guest program may lie, relative to the directory of `banger`.
-const GUEST_PROGRAM_PLACES: [&str; 3] = ["", "../lib/banger", "lib/banger"];
+/// Beside it comes last: cargo leaves a program of the same name there, which
+/// is not static and so cannot be a machine's init.
+const GUEST_PROGRAM_PLACES: [&str; 3] = ["../lib/banger", "lib/banger", ""];
 
 /// What holds for one run of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]

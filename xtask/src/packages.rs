@@ -1,12 +1,24 @@
 //! The host packages that banger and its tests need (Debian and Ubuntu).
 
+use std::{
+    process::Command,
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
 use clap::ValueEnum;
 
 use crate::{
     Result,
     paths::workspace,
-    run::{capture, command, run, say},
+    run::{capture, command, say, step},
 };
+
+/// How long another apt may keep its locks.
+const LOCK_DEADLINE: Duration = Duration::from_mins(2);
+/// How often a lock is looked at.
+const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// A set of packages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -50,10 +62,9 @@ const PACKAGES: [Package; 9] = [
 
 /// Installs what is missing of a set.
 pub(crate) fn install(set: Set) -> Result<()> {
-    let wanted = PACKAGES
+    let missing: Vec<&Package> = PACKAGES
         .iter()
-        .filter(|package| set == Set::Test || package.set == Set::Run);
-    let missing: Vec<&Package> = wanted
+        .filter(|package| set == Set::Test || package.set == Set::Run)
         .filter(|package| !is_installed(package.name))
         .collect();
     if missing.is_empty() {
@@ -65,15 +76,68 @@ pub(crate) fn install(set: Set) -> Result<()> {
             package.name, package.purpose
         ));
     }
-    // package lists of a fresh machine may be missing or old
-    run(apt_get().arg("update").arg("--quiet=2"))?;
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
-    let installed = run(apt_get()
-        .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
-        .args(&names));
-    installed
-        .map_err(|error| format!("package {} cannot be installed: {error}", names.join(", ")))?;
+    step("installing packages", || {
+        with_package_lists(|| apt_get_install(&names)).map_err(|error| blame(&names, &error))
+    })?;
     check_installed(&names)
+}
+
+/// Does what needs apt's package lists; once more with new lists when it
+/// fails, since those of a fresh machine are missing or old.
+pub(crate) fn with_package_lists<T>(work: impl Fn() -> Result<T>) -> Result<T> {
+    work().or_else(|_| {
+        update()?;
+        work()
+    })
+}
+
+/// Brings apt's package lists up to date, once.
+fn update() -> Result<()> {
+    static UPDATED: OnceLock<Result<()>> = OnceLock::new();
+    let update = || {
+        step("updating the package lists", || {
+            unlocked(apt_get().args(["update", "--quiet=2"]))
+        })
+    };
+    UPDATED.get_or_init(update).clone()
+}
+
+fn apt_get_install(names: &[&str]) -> Result<()> {
+    let options = ["install", "--yes", "--quiet=2", "--no-install-recommends"];
+    unlocked(apt_get().args(options).args(names))
+}
+
+/// Runs apt-get when no other apt holds the lock that it needs. (apt waits by
+/// itself for dpkg's locks, not for that of the package lists.)
+fn unlocked(apt_get: &mut Command) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        match capture(apt_get) {
+            Err(error) if is_locked(&error) && started.elapsed() < LOCK_DEADLINE => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            outcome => return outcome.map(drop),
+        }
+    }
+}
+
+fn is_locked(error: &str) -> bool {
+    error.contains("Could not get lock") || error.contains("Unable to lock")
+}
+
+/// Which of the packages it was that made an installation fail.
+fn blame(names: &[&str], error: &str) -> String {
+    let is_guilty = |name: &&&str| {
+        let simulation = ["install", "--simulate", "--no-install-recommends", name];
+        capture(command("apt-get", workspace()).args(simulation)).is_err()
+    };
+    let guilty: Vec<&str> = names.iter().filter(is_guilty).copied().collect();
+    let suspects = if guilty.is_empty() { names } else { &guilty };
+    format!(
+        "package {} cannot be installed: {error}",
+        suspects.join(", ")
+    )
 }
 
 fn check_installed(names: &[&str]) -> Result<()> {
@@ -91,7 +155,7 @@ fn is_installed(name: &str) -> bool {
 
 /// apt-get, through sudo unless the user is root already. It waits for another
 /// apt, asks nothing, and starts no services: tests start their own.
-fn apt_get() -> std::process::Command {
+fn apt_get() -> Command {
     let mut apt_get = if is_root() {
         command("env", workspace())
     } else {
@@ -99,17 +163,37 @@ fn apt_get() -> std::process::Command {
         sudo.args(["-n", "env"]);
         sudo
     };
-    apt_get.args([
-        "DEBIAN_FRONTEND=noninteractive",
-        "RUNLEVEL=1",
-        "apt-get",
-        "-o",
-        "DPkg::Lock::Timeout=300",
-    ]);
+    apt_get
+        .args(["DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get"])
+        .arg("-o")
+        .arg(format!("DPkg::Lock::Timeout={}", LOCK_DEADLINE.as_secs()));
     apt_get
 }
 
 /// Whether the user is root.
 pub(crate) fn is_root() -> bool {
     capture(command("id", workspace()).arg("-u")).is_ok_and(|id| id.trim() == "0")
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    #[test]
+    fn work_is_not_repeated_when_it_went_well() {
+        let calls = std::cell::Cell::new(0);
+        let work = || {
+            calls.set(calls.get() + 1);
+            Ok(calls.get())
+        };
+        assert_eq!(with_package_lists(work), Ok(1));
+    }
+
+    #[test]
+    fn locks_of_another_apt_are_told_from_other_failures() {
+        assert!(is_locked(
+            "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt-get)"
+        ));
+        assert!(!is_locked("E: Unable to locate package nothing"));
+    }
 }

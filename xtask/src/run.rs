@@ -1,6 +1,11 @@
 //! Running programs and speaking to the person.
 
-use std::{ffi::OsStr, path::Path, process::Command};
+use std::{
+    ffi::OsStr,
+    path::Path,
+    process::{Command, Stdio},
+    time::Instant,
+};
 
 use crate::Result;
 
@@ -8,6 +13,15 @@ use crate::Result;
 #[expect(clippy::print_stderr, reason = "a build task speaks to a person")]
 pub(crate) fn say(line: &str) {
     eprintln!("xtask: {line}");
+}
+
+/// Does one step of a task and says what it is and how long it took.
+pub(crate) fn step<T>(what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    say(what);
+    let started = Instant::now();
+    let done = work()?;
+    say(&format!("{what}: {:.1} s", started.elapsed().as_secs_f64()));
+    Ok(done)
 }
 
 /// A command that runs in `directory`.
@@ -34,11 +48,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Runs a command and answers its standard output; its standard error is shown
-/// when it fails.
+/// Runs a command without input and answers its standard output; its standard
+/// error is part of the error when it fails.
 pub(crate) fn capture(command: &mut Command) -> Result<String> {
     let name = describe(command);
     let output = command
+        .stdin(Stdio::null())
         .output()
         .map_err(|error| format!("{name} cannot be started: {error}"))?;
     if !output.status.success() {

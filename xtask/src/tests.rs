@@ -1,48 +1,45 @@
 //! Running every test, with everything it needs.
 
-use std::process::Command;
+use std::{fs, process::Command};
 
 use crate::{
     Result, guest, packages,
-    paths::{environment, testbed, workspace},
-    run::{capture, command, run, say},
-    testbed as bed,
+    paths::{environment, failed_at, workspace},
+    run::{capture, command, run, say, step},
+    testbed,
 };
 
 /// Installs, builds and makes what tests need, and runs them.
 pub(crate) fn test(filters: &[String]) -> Result<()> {
-    bed::check_architecture()?;
+    testbed::check_architecture()?;
     if !packages::is_root() {
         return Err("the tests mount disks and make device nodes: run them as root".to_owned());
     }
     packages::install(packages::Set::Test)?;
     let guest = guest::build()?;
-    bed::make()?;
-    say("running the tests");
+    let testbed = testbed::make()?;
     let with_parts = |mut command: Command| {
         command
-            .env("BANGER_TESTBED", testbed())
-            .env("BANGER_GUEST_PROGRAM", &guest)
-            .env("INSTA_UPDATE", "no");
+            .env("BANGER_TESTBED", &testbed)
+            .env("BANGER_GUEST_PROGRAM", &guest);
         command
     };
-    run(with_parts(test_runner()).args(filters))?;
-    // nextest runs no documentation tests
-    if filters.is_empty() {
-        run(with_parts(cargo()).args([
-            "test",
-            "--workspace",
-            "--all-features",
-            "--doc",
-            "--quiet",
-        ]))?;
+    step("running the tests", || {
+        run(with_parts(test_runner()).args(filters))
+    })?;
+    if !filters.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    // nextest runs no documentation tests
+    let documentation = ["test", "--workspace", "--all-features", "--doc", "--quiet"];
+    step("running the documentation's tests", || {
+        run(with_parts(cargo()).args(documentation))
+    })
 }
 
 /// Writes the generated files anew.
 pub(crate) fn generate() -> Result<()> {
-    let codegen = [
+    let protocols = [
         "test",
         "--quiet",
         "--package",
@@ -50,7 +47,7 @@ pub(crate) fn generate() -> Result<()> {
         "--test",
         "generated",
     ];
-    run(cargo().args(codegen).env("BANGER_CODEGEN", "write"))?;
+    run(cargo().args(protocols).env("BANGER_CODEGEN", "write"))?;
     let reference = [
         "run",
         "--quiet",
@@ -61,7 +58,7 @@ pub(crate) fn generate() -> Result<()> {
     ];
     let text = capture(cargo().args(reference))?;
     let path = workspace().join("docs/cli-reference.md");
-    std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+    fs::write(&path, text).map_err(failed_at(&path))
 }
 
 /// cargo-nextest where it is installed, cargo's own runner elsewhere.
@@ -77,9 +74,8 @@ fn test_runner() -> Command {
     runner
 }
 
+/// The cargo that runs this task.
 pub(crate) fn cargo() -> Command {
-    command(
-        environment("CARGO").unwrap_or_else(|| "cargo".to_owned()),
-        workspace(),
-    )
+    let program = environment("CARGO").unwrap_or_else(|| "cargo".to_owned());
+    command(program, workspace())
 }

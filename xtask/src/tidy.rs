@@ -1,6 +1,7 @@
 //! The rules of the house that no lint knows.
 
 mod functions;
+mod imports;
 mod licences;
 mod migrations;
 mod words;
@@ -38,6 +39,7 @@ pub(crate) fn check() -> Result<()> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|file| file.is_rust()) {
         problems.extend(module_problems(file));
+        problems.extend(imports::problems(file));
     }
     problems.extend(words::problems(&files));
     problems.extend(functions::problems(&files));

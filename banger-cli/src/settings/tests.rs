@@ -135,9 +135,11 @@ fn the_guest_program_is_looked_for_around_the_executable() {
     ] {
         assert_eq!(find(place), GuestProgram::Found(place.into()));
     }
+    let all = find_guest_program(Utf8Path::new("/opt/bin/banger"), &|_| true);
+    assert_eq!(all.path(), "/opt/bin/../lib/banger/banger-guest");
     let missing = find("/elsewhere/banger-guest");
     assert!(matches!(&missing, GuestProgram::Missing { places } if places.len() == 3));
-    assert_eq!(missing.path(), "/opt/bin/banger-guest");
+    assert_eq!(missing.path(), "/opt/bin/../lib/banger/banger-guest");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! closing brace of the same indent. Tests are not counted.
 
 use super::Tracked;
+use crate::run::say;
 
 /// Most lines of any body.
 const MAX_LINES: usize = 100;
@@ -30,15 +31,26 @@ pub(super) fn problems(files: &[Tracked]) -> Vec<String> {
     let mut problems: Vec<String> = long
         .map(|function| format!("{}: a function of {} lines", function.place, function.lines))
         .collect();
-    problems.extend(quantile_problem(&functions, 50, MAX_MEDIAN));
-    problems.extend(quantile_problem(&functions, 90, MAX_NINTH_DECILE));
+    let mut lengths: Vec<usize> = functions.iter().map(|function| function.lines).collect();
+    lengths.sort_unstable();
+    say(&format!(
+        "{} functions, half of them of up to {} lines, nine of ten of up to {}",
+        lengths.len(),
+        quantile(&lengths, 50),
+        quantile(&lengths, 90)
+    ));
+    problems.extend(quantile_problem(&lengths, 50, MAX_MEDIAN));
+    problems.extend(quantile_problem(&lengths, 90, MAX_NINTH_DECILE));
     problems
 }
 
-fn quantile_problem(functions: &[Function], percent: usize, most: usize) -> Option<String> {
-    let mut lengths: Vec<usize> = functions.iter().map(|function| function.lines).collect();
-    lengths.sort_unstable();
-    let found = *lengths.get(lengths.len() * percent / 100)?;
+fn quantile(sorted: &[usize], percent: usize) -> usize {
+    let index = sorted.len() * percent / 100;
+    sorted.get(index).copied().unwrap_or_default()
+}
+
+fn quantile_problem(sorted: &[usize], percent: usize, most: usize) -> Option<String> {
+    let found = quantile(sorted, percent);
     (most < found)
         .then(|| format!("{percent} % of all functions have up to {found} lines, more than {most}"))
 }

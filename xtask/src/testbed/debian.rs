@@ -1,0 +1,63 @@
+//! `debian/`: a layout with tag `bookworm` that holds a minimal system of the
+//! host's own release, and a second layer that adds, replaces and removes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{layout, sources};
+use crate::{
+    Result,
+    paths::failed_at,
+    run::{command, run},
+};
+
+const OS_RELEASE: &str = "/etc/os-release";
+
+pub(super) fn recipe() -> Result<String> {
+    Ok(format!("2 {}", release()?))
+}
+
+pub(super) fn make(directory: &Path) -> Result<()> {
+    let root = directory.join("root.tar");
+    let release = release()?;
+    let mut mmdebstrap = command("mmdebstrap", directory);
+    mmdebstrap
+        .args(["--quiet", "--variant=essential", &release])
+        .arg(&root)
+        .args(sources::of(&release)?);
+    run(&mut mmdebstrap)?;
+    let second = second_layer(directory)?;
+    layout::make(directory, "bookworm", &[&root, &second], "/bin/bash")?;
+    for scratch in [&root, &second] {
+        fs::remove_file(scratch).map_err(failed_at(scratch))?;
+    }
+    Ok(())
+}
+
+/// The host's release, by its code name (os-release(5)).
+fn release() -> Result<String> {
+    let text = fs::read_to_string(OS_RELEASE).map_err(failed_at(Path::new(OS_RELEASE)))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
+        .map(|name| name.trim_matches('"').to_owned())
+        .ok_or_else(|| format!("{OS_RELEASE} names no release"))
+}
+
+/// Removes the documentation (OCI image-spec, layer.md, "Whiteouts"), replaces
+/// a file and adds one.
+fn second_layer(directory: &Path) -> Result<PathBuf> {
+    let tree = directory.join("second");
+    let files = [
+        ("usr/share", ".wh.doc", ""),
+        ("etc", "issue", "banger test image\n"),
+        ("etc", "second-layer", "added\n"),
+    ];
+    for (parent, name, text) in files {
+        let parent = tree.join(parent);
+        fs::create_dir_all(&parent).map_err(failed_at(&parent))?;
+        fs::write(parent.join(name), text).map_err(failed_at(&parent))?;
+    }
+    layout::archive(directory, &tree, "second.tar")
+}
