@@ -69,6 +69,8 @@ fn test_runner() -> Command {
     } else {
         say("cargo-nextest is not installed: tests run one binary after the other");
         runner.args(["test", "--all-targets", "--no-fail-fast"]);
+        // the tests that boot machines must take turns
+        runner.env("RUST_TEST_THREADS", "1");
     }
     runner.args(["--workspace", "--all-features"]);
     runner
