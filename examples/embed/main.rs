@@ -17,7 +17,6 @@ mod stock;
 
 use std::{error::Error, io, process::ExitCode};
 
-use arguments::{Arguments, MONITOR};
 use banger_core::{
     directories::Directories,
     local::{Local, LocalOptions},
@@ -29,6 +28,8 @@ use banger_core::{
     vmm::VmmPrograms,
 };
 use camino::Utf8PathBuf;
+
+use arguments::{Arguments, MONITOR};
 
 /// Any failure: a program that embeds the library and has more to do than tell
 /// its user would rather look at each error's `kind()`.

@@ -15,9 +15,9 @@ use super::{
     local::publish_lock, stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{BootArtifacts, Bytes, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, ResolvedImage},
+    oci::{ImageSource, LayerBlob, LayerDescriptor, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
     rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
     store::InsertError,
@@ -57,6 +57,12 @@ pub(super) async fn pull(
     };
     let record = pull.record(id, pulled, &built.report);
     pull.publish(built.staging, record).await // 10, 11
+}
+
+/// What all blobs take together, as their manifest claims.
+fn blob_bytes(layers: &[LayerDescriptor]) -> Bytes {
+    let sizes = layers.iter().map(|layer| layer.size.get());
+    Bytes::new(sizes.fold(0, u64::saturating_add))
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -115,6 +121,9 @@ struct Built {
 
 impl Pull<'_> {
     fn open(&self, request: &PullRequest) -> Result<Box<dyn ImageSource>, PullError> {
+        self.progress.emit(ProgressEvent::Resolving {
+            reference: request.reference.to_string(),
+        });
         let opened = self.manager.options.sources.open(&request.reference);
         opened.map_err(|source| PullError::Source {
             name: self.name.clone(),
@@ -144,6 +153,11 @@ impl Pull<'_> {
             .resolve(&self.manager.options.platform)
             .await
             .map_err(failed)?;
+        self.progress.emit(ProgressEvent::Resolved {
+            manifest: image.manifest,
+            layers: image.layers.len(),
+            bytes: blob_bytes(&image.layers),
+        });
         let layers = source
             .fetch_layers(&image.layers, self.progress)
             .await

@@ -1,13 +1,16 @@
 //! Every way a pull can end leaves a record with files, or nothing.
 
-use std::{fs, sync::atomic::Ordering};
+use std::{
+    fs,
+    sync::{Mutex, atomic::Ordering},
+};
 
 use banger_core::{
     ErrorKind,
     domain::{ImageId, Selector},
     image::{ImageManager as _, PullError, PullRequest},
     kernel::KernelSelection,
-    progress::NoProgress,
+    progress::{NoProgress, ProgressEvent, ProgressSink},
 };
 
 use super::doubles::{Fault, World};
@@ -19,6 +22,38 @@ fn request(reference: &str) -> PullRequest {
         kernel: KernelSelection::default(),
         size: None,
     }
+}
+
+/// Keeps every event.
+#[derive(Debug, Default)]
+struct Kept(Mutex<Vec<ProgressEvent>>);
+
+impl ProgressSink for Kept {
+    fn emit(&self, event: ProgressEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+#[tokio::test]
+async fn a_pull_tells_what_it_resolves_and_how_much_there_is_before_it_fetches() {
+    let world = World::new(Fault::None).await;
+    let kept = Kept::default();
+    world
+        .manager
+        .pull(request("localhost/a:b"), &kept)
+        .await
+        .unwrap();
+    let events = kept.0.into_inner().unwrap();
+    assert_eq!(
+        events[0],
+        ProgressEvent::Resolving {
+            reference: "localhost/a:b".to_owned()
+        }
+    );
+    assert!(
+        matches!(events[1], ProgressEvent::Resolved { layers: 0, .. }),
+        "{events:?}"
+    );
 }
 
 #[tokio::test]

@@ -4,13 +4,14 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use super::{layout, sources};
 use crate::{
     Result,
-    paths::failed_at,
-    run::{command, run},
+    paths::{failed_at, workspace},
+    run::{capture, command},
 };
 
 const OS_RELEASE: &str = "/etc/os-release";
@@ -21,19 +22,46 @@ pub(super) fn recipe() -> Result<String> {
 
 pub(super) fn make(directory: &Path) -> Result<()> {
     let root = directory.join("root.tar");
-    let release = release()?;
-    let mut mmdebstrap = command("mmdebstrap", directory);
-    mmdebstrap
-        .args(["--quiet", "--variant=essential", &release])
-        .arg(&root)
-        .args(sources::of(&release)?);
-    run(&mut mmdebstrap)?;
+    debootstrap(directory, &root)?;
     let second = second_layer(directory)?;
     layout::make(directory, "bookworm", &[&root, &second], "/bin/bash")?;
-    for scratch in [&root, &second] {
-        fs::remove_file(scratch).map_err(failed_at(scratch))?;
+    for made in [&root, &second] {
+        fs::remove_file(made).map_err(failed_at(made))?;
     }
     Ok(())
+}
+
+/// Installs the release's essential packages and packs them.
+fn debootstrap(directory: &Path, root: &Path) -> Result<()> {
+    let scratch = directory.join("scratch");
+    fs::create_dir(&scratch).map_err(failed_at(&scratch))?;
+    let release = release()?;
+    let mut mmdebstrap = in_memory(&scratch, "mmdebstrap");
+    mmdebstrap
+        .args(["--quiet", "--variant=essential", &release])
+        .arg(root)
+        .args(sources::of(&release)?)
+        .env("TMPDIR", &scratch);
+    capture(&mut mmdebstrap)?;
+    fs::remove_dir(&scratch).map_err(failed_at(&scratch))
+}
+
+/// A program with memory mounted at `scratch`, seen by it alone and gone with
+/// it; on the disk where that is not allowed. (dpkg waits for the disk after
+/// every step, which makes a minute of ten seconds.)
+fn in_memory(scratch: &Path, program: &str) -> Command {
+    const MOUNT: &str = "mount -t tmpfs tmpfs \"$0\" && exec \"$@\"";
+    let mounted = |program| {
+        let mut mounted = command("unshare", workspace());
+        mounted.args(["--mount", "sh", "-c", MOUNT]).arg(scratch);
+        mounted.arg(program);
+        mounted
+    };
+    if capture(&mut mounted("true")).is_ok() {
+        mounted(program)
+    } else {
+        command(program, workspace())
+    }
 }
 
 /// The host's release, by its code name (os-release(5)).
