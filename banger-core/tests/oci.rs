@@ -1,8 +1,18 @@
-//! Image sources against a registry that does wrong on purpose.
+//! Image sources: layouts, a registry that does wrong on purpose, and a real one.
 
-#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing step is a failing test"
+)]
 
 mod oci {
+    mod access;
+    mod content;
+    mod docker_registry;
     mod faults;
-    pub(crate) mod registry;
+    mod images;
+    mod layout;
+    mod registry;
+    mod world;
 }

@@ -16,6 +16,22 @@ pub enum SourceError {
         /// The reference.
         reference: String,
     },
+    /// A layout has no image of that tag.
+    #[error("{reference} does not exist; the layout has {available}")]
+    NoTag {
+        /// The reference.
+        reference: String,
+        /// The tags there are.
+        available: String,
+    },
+    /// A layout has several images and no tag was given.
+    #[error("{reference} could be any of several images; the layout has {available}")]
+    Ambiguous {
+        /// The reference.
+        reference: String,
+        /// The tags there are.
+        available: String,
+    },
     /// The registry wants credentials or refuses those given.
     #[error("not authorised for {reference}: {reason}")]
     Unauthorised {
@@ -99,7 +115,10 @@ impl SourceError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::NoTag { .. } | Self::NoPlatform { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::Ambiguous { .. } => ErrorKind::InvalidInput,
             Self::Unauthorised { .. } => ErrorKind::Unauthenticated,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Malformed { .. } | Self::Corrupt { .. } => ErrorKind::Corrupt,

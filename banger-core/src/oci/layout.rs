@@ -1,59 +1,99 @@
 //! Images in an OCI layout directory (OCI image-spec, `image-layout.md`).
 //!
-//! Blobs are used where they are; each is verified before it is handed out.
-//! A blob that is a symbolic link is refused: it could lead anywhere.
+//! Invariants: blobs are used where they are, and each is verified by digest
+//! and length before it is handed out; nothing below the directory is reached
+//! through a symbolic link, which could lead anywhere; only regular files are
+//! read.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::Read as _,
-    os::unix::fs::OpenOptionsExt as _,
+    io::{self, Read as _},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8PathBuf;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::{
     ImageSource, LayerBlob, LayerDescriptor, LayoutReference, Platform, ResolvedImage, SourceError,
     document::{Blob, Document, IndexEntry, MAX_MANIFEST, parse_document},
-    resolve::{Documents, check_size, malformed, resolve_image},
+    layout_files::open_beneath,
+    problem::Problem,
+    resolve::{Documents, check_size, resolve_image},
 };
 use crate::{
     domain::{Bytes, Digest},
     host_fs::{IoContext as _, PathError},
     progress::{ProgressEvent, ProgressSink},
-    task::off_thread,
 };
+
+/// Largest `oci-layout` file that is looked at.
+const MAX_MARKER: u64 = 64 * Bytes::KIB;
+/// Most tags that a message lists.
+const MAX_LISTED_TAGS: usize = 20;
 
 /// An image in a layout directory.
 #[derive(Clone, Debug)]
 pub(super) struct LayoutSource {
+    layout: Arc<Layout>,
+}
+
+#[derive(Debug)]
+struct Layout {
     directory: Utf8PathBuf,
     tag: Option<String>,
     reference: String,
 }
 
+/// The content of the file `oci-layout`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMarker {
+    image_layout_version: String,
+}
+
 impl LayoutSource {
-    pub(super) fn new(layout: &LayoutReference) -> Self {
+    pub(super) fn new(reference: &LayoutReference) -> Self {
+        let layout = Layout {
+            directory: reference.directory().to_owned(),
+            tag: reference.tag().map(str::to_owned),
+            reference: reference.to_string(),
+        };
         Self {
-            directory: layout.directory().to_owned(),
-            tag: layout.tag().map(str::to_owned),
-            reference: layout.to_string(),
+            layout: Arc::new(layout),
         }
     }
 
-    fn blob_path(&self, digest: &Digest) -> Utf8PathBuf {
-        self.directory
-            .join("blobs")
-            .join("sha256")
-            .join(digest.to_hex())
+    /// Runs `work` where it may hold its thread up.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Layout) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let layout = Arc::clone(&self.layout);
+        let done = tokio::task::spawn_blocking(move || work(&layout)).await;
+        done.unwrap_or_else(|_| {
+            let ended = io::Error::other("the reading thread ended early");
+            let error = PathError::new("read", &self.layout.directory, ended);
+            Err(self.layout.io(error))
+        })
     }
+}
 
+impl Layout {
     fn io(&self, source: PathError) -> SourceError {
         SourceError::Io {
             reference: self.reference.clone(),
             source,
         }
+    }
+
+    fn refused(&self, problem: Problem) -> SourceError {
+        problem.of(&self.reference)
+    }
+
+    fn malformed(&self, problem: &str) -> SourceError {
+        self.refused(Problem::Malformed(problem.to_owned()))
     }
 
     fn not_found(&self) -> SourceError {
@@ -62,127 +102,158 @@ impl LayoutSource {
         }
     }
 
-    /// The entry of `index.json` that the reference means.
+    /// The document that the reference means.
     fn root(&self) -> Result<Blob, SourceError> {
         self.check_marker()?;
-        let path = self.directory.join("index.json");
-        let bytes = read_limited(&path, MAX_MANIFEST).map_err(|error| self.io(error))?;
-        let document = parse_document(&bytes).map_err(|problem| malformed(self, problem))?;
+        let bytes = self.read_file("index.json", MAX_MANIFEST);
+        let bytes = bytes.map_err(|error| self.io(error))?;
+        if MAX_MANIFEST < bytes.len() as u64 {
+            let problem = format!("index.json has more than {MAX_MANIFEST} bytes");
+            return Err(self.refused(Problem::Limit(problem)));
+        }
+        let document = parse_document(&bytes).map_err(|problem| self.refused(problem))?;
         let Document::Index(entries) = document else {
-            return Err(malformed(self, "index.json is not an index".to_owned()));
+            return Err(self.malformed("its index.json is no index"));
         };
-        let entry = self.choose_tag(&entries)?;
+        self.choose_tag(&entries)
+    }
+
+    /// A layout says that it is one, and of which version.
+    fn check_marker(&self) -> Result<(), SourceError> {
+        if !self.directory.is_dir() {
+            return Err(self.not_found());
+        }
+        let bytes = match self.read_file("oci-layout", MAX_MARKER) {
+            Err(error) if error.io_error().kind() == io::ErrorKind::NotFound => {
+                let problem = "the directory is not an OCI layout: it has no oci-layout file";
+                return Err(self.malformed(problem));
+            }
+            read => read.map_err(|error| self.io(error))?,
+        };
+        let marker = serde_json::from_slice::<RawMarker>(&bytes);
+        let marker = marker.map_err(|_| self.malformed("its oci-layout file is not valid"))?;
+        if marker.image_layout_version.starts_with("1.") {
+            return Ok(());
+        }
+        let version: String = marker.image_layout_version.chars().take(20).collect();
+        let problem = format!("it is an OCI layout of version {version:?}");
+        Err(self.refused(Problem::Unsupported(problem)))
+    }
+
+    fn choose_tag(&self, entries: &[IndexEntry]) -> Result<Blob, SourceError> {
+        let entry = match (&self.tag, entries) {
+            (Some(tag), _) => entries.iter().find(|entry| entry.tag.as_ref() == Some(tag)),
+            (None, [only]) => Some(only),
+            (None, []) => return Err(self.not_found()),
+            (None, _) => {
+                return Err(SourceError::Ambiguous {
+                    reference: self.reference.clone(),
+                    available: tags(entries),
+                });
+            }
+        };
+        let entry = entry.ok_or_else(|| SourceError::NoTag {
+            reference: self.reference.clone(),
+            available: tags(entries),
+        })?;
         Ok(Blob {
             digest: entry.digest,
             size: entry.size,
         })
     }
 
-    fn check_marker(&self) -> Result<(), SourceError> {
-        if self.directory.join("oci-layout").is_file() {
-            return Ok(());
-        }
-        if self.directory.is_dir() {
-            return Err(malformed(
-                self,
-                "the directory is not an OCI layout: it has no oci-layout file".to_owned(),
-            ));
-        }
-        Err(self.not_found())
+    /// Reads at most one byte more than `limit`, so that a longer file shows.
+    fn read_file(&self, path: &str, limit: u64) -> Result<Vec<u8>, PathError> {
+        let mut bytes = Vec::new();
+        let file = open_beneath(&self.directory, path)?;
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .at("read", &self.directory.join(path))?;
+        Ok(bytes)
     }
 
-    fn choose_tag<'a>(&self, entries: &'a [IndexEntry]) -> Result<&'a IndexEntry, SourceError> {
-        match (&self.tag, entries) {
-            (Some(tag), _) => {
-                let named = entries.iter().find(|entry| entry.tag.as_ref() == Some(tag));
-                named.ok_or_else(|| self.not_found())
-            }
-            (None, [only]) => Ok(only),
-            (None, []) => Err(self.not_found()),
-            (None, several) => {
-                let tags: Vec<&str> = several
-                    .iter()
-                    .filter_map(|entry| entry.tag.as_deref())
-                    .collect();
-                Err(malformed(
-                    self,
-                    format!(
-                        "it holds several images: give one of the tags {}",
-                        tags.join(", ")
-                    ),
-                ))
-            }
-        }
-    }
-
-    /// Reads a small blob whole.
-    fn read(&self, blob: &Blob) -> Result<Vec<u8>, SourceError> {
-        let path = self.blob_path(&blob.digest);
-        let bytes = read_limited(&path, blob.size.get()).map_err(|error| self.io(error))?;
+    /// Reads a small blob whole. Its claimed size has been checked.
+    fn read_blob(&self, blob: &Blob) -> Result<Vec<u8>, SourceError> {
+        let read = self.read_file(&blob_path(&blob.digest), blob.size.get());
+        let bytes = read.map_err(|error| self.blob_failed(blob, error))?;
         self.compare(blob, Digest::of(&bytes), bytes.len() as u64)?;
         Ok(bytes)
     }
 
     /// Reads a blob through and compares it with its name.
     fn verify(&self, blob: &Blob) -> Result<Utf8PathBuf, SourceError> {
-        let path = self.blob_path(&blob.digest);
-        let (digest, length) = hash_file(&path, blob.size.get()).map_err(|error| self.io(error))?;
+        let path = blob_path(&blob.digest);
+        let hashed = open_beneath(&self.directory, &path).and_then(|file| {
+            let limited = file.take(blob.size.get().saturating_add(1));
+            hash(limited).at("read", &self.directory.join(&path))
+        });
+        let (digest, length) = hashed.map_err(|error| self.blob_failed(blob, error))?;
         self.compare(blob, digest, length)?;
-        Ok(path)
+        Ok(self.directory.join(path))
     }
 
     fn compare(&self, blob: &Blob, digest: Digest, length: u64) -> Result<(), SourceError> {
-        if digest == blob.digest && length == blob.size.get() {
-            return Ok(());
+        if blob.size.get() < length {
+            return Err(self.corrupt(
+                blob,
+                format!("it is longer than the announced {}", blob.size),
+            ));
         }
-        let problem = format!(
-            "its first {} of {} have digest {digest}",
-            Bytes::new(length),
-            blob.size
-        );
-        Err(SourceError::Corrupt {
+        if length < blob.size.get() {
+            let problem = format!("it has {length} bytes of {}", blob.size.get());
+            return Err(self.corrupt(blob, problem));
+        }
+        if digest != blob.digest {
+            return Err(self.corrupt(blob, format!("its bytes have digest {digest}")));
+        }
+        Ok(())
+    }
+
+    fn blob_failed(&self, blob: &Blob, error: PathError) -> SourceError {
+        match error.io_error().kind() {
+            io::ErrorKind::NotFound => self.corrupt(blob, "the layout does not have it".to_owned()),
+            _ => self.io(error),
+        }
+    }
+
+    fn corrupt(&self, blob: &Blob, problem: String) -> SourceError {
+        SourceError::Corrupt {
             reference: self.reference.clone(),
             digest: blob.digest,
             problem,
+        }
+    }
+}
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.to_hex())
+}
+
+/// The tags of an index, for a message.
+fn tags(entries: &[IndexEntry]) -> String {
+    let tags = entries.iter().filter_map(|entry| entry.tag.as_deref());
+    let tags: Vec<String> = tags
+        .take(MAX_LISTED_TAGS)
+        .map(|tag| {
+            tag.chars()
+                .take(128)
+                .flat_map(char::escape_default)
+                .collect()
         })
+        .collect();
+    match tags.as_slice() {
+        [] => "no tags".to_owned(),
+        [only] => format!("the tag {only}"),
+        several => format!("the tags {}", several.join(", ")),
     }
 }
 
-/// Opens a regular file without following a link.
-fn open_regular(path: &Utf8Path) -> Result<File, PathError> {
-    let no_follow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(no_follow)
-        .open(path)
-        .at("open", path)?;
-    if file.metadata().at("inspect", path)?.is_file() {
-        return Ok(file);
-    }
-    Err(PathError::new(
-        "open",
-        path,
-        std::io::Error::other("it is not a regular file"),
-    ))
-}
-
-/// Reads at most one byte more than `limit`, so that a longer file shows.
-fn read_limited(path: &Utf8Path, limit: u64) -> Result<Vec<u8>, PathError> {
-    let mut bytes = Vec::new();
-    open_regular(path)?
-        .take(limit + 1)
-        .read_to_end(&mut bytes)
-        .at("read", path)?;
-    Ok(bytes)
-}
-
-fn hash_file(path: &Utf8Path, limit: u64) -> Result<(Digest, u64), PathError> {
-    let mut file = open_regular(path)?.take(limit + 1);
+fn hash(mut file: impl io::Read) -> io::Result<(Digest, u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut length = 0;
     loop {
-        let read = file.read(&mut buffer).at("read", path)?;
+        let read = file.read(&mut buffer)?;
         if read == 0 {
             return Ok((Digest::from_bytes(hasher.finalize().into()), length));
         }
@@ -194,24 +265,25 @@ fn hash_file(path: &Utf8Path, limit: u64) -> Result<(Digest, u64), PathError> {
 #[async_trait]
 impl Documents for LayoutSource {
     async fn document(&self, blob: &Blob) -> Result<Vec<u8>, SourceError> {
-        self.read(blob)
+        let blob = *blob;
+        self.off_thread(move |layout| layout.read_blob(&blob)).await
     }
 
     async fn config(&self, blob: &Blob) -> Result<Vec<u8>, SourceError> {
-        self.read(blob)
+        self.document(blob).await
     }
 
     fn reference(&self) -> &str {
-        &self.reference
+        &self.layout.reference
     }
 }
 
 #[async_trait]
 impl ImageSource for LayoutSource {
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError> {
-        let root = self.root()?;
+        let root = self.off_thread(Layout::root).await?;
         check_size(self, &root, MAX_MANIFEST, "manifest")?;
-        let bytes = self.read(&root)?;
+        let bytes = self.document(&root).await?;
         resolve_image(self, (root.digest, bytes), platform).await
     }
 
@@ -222,12 +294,12 @@ impl ImageSource for LayoutSource {
     ) -> Result<Vec<LayerBlob>, SourceError> {
         let mut blobs = Vec::with_capacity(layers.len());
         for descriptor in layers {
-            let (source, descriptor) = (self.clone(), descriptor.clone());
+            let descriptor = descriptor.clone();
             let blob = Blob {
                 digest: descriptor.digest,
                 size: descriptor.size,
             };
-            let path = off_thread(move || source.verify(&blob)).await?;
+            let path = self.off_thread(move |layout| layout.verify(&blob)).await?;
             progress.emit(ProgressEvent::LayerCached {
                 layer: descriptor.digest,
             });

@@ -8,14 +8,20 @@
 //! [`SourceOptions`].
 
 mod cache;
+mod config;
 mod document;
+mod download;
 mod error;
 mod layout;
+mod layout_files;
+mod partial;
 mod platform;
+mod problem;
 mod reference;
 mod registry;
 mod registry_error;
 mod resolve;
+mod session;
 
 use std::time::Duration;
 
@@ -132,7 +138,7 @@ impl std::fmt::Debug for RegistryCredentials {
 impl ImageSources for SourceOptions {
     fn open(&self, reference: &ImageReference) -> Result<Box<dyn ImageSource>, SourceError> {
         Ok(match reference {
-            ImageReference::Registry(image) => Box::new(RegistrySource::new(image, self)),
+            ImageReference::Registry(image) => Box::new(RegistrySource::new(image, self)?),
             ImageReference::Layout(layout) => Box::new(LayoutSource::new(layout)),
         })
     }

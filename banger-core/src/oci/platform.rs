@@ -60,11 +60,12 @@ impl fmt::Display for Platform {
 
 /// The entry that serves `platform` best; of equals, the first. An index
 /// without a platform is taken when nothing else fits: it may lead further.
+/// Entries that are neither index nor manifest (artifacts) are passed over.
 pub(super) fn choose<'a>(entries: &'a [IndexEntry], platform: &Platform) -> Option<&'a IndexEntry> {
-    let distance = |entry: &&IndexEntry| match &entry.platform {
-        Some(offered) => platform.distance(offered),
-        None if entry.media_type == MediaType::Index => Some(u8::MAX),
-        None => None,
+    let distance = |entry: &&IndexEntry| match (entry.media_type, &entry.platform) {
+        (MediaType::Other, _) | (MediaType::Manifest, None) => None,
+        (_, Some(offered)) => platform.distance(offered),
+        (MediaType::Index, None) => Some(u8::MAX),
     };
     entries
         .iter()
@@ -146,6 +147,25 @@ mod tests {
             let expected = expected.map(|offer| Digest::of(offer.as_bytes()));
             assert_eq!(chosen, expected, "{wanted} of {offers:?}");
         }
+    }
+
+    #[test]
+    fn an_index_without_platform_is_the_last_resort_and_artifacts_are_none() {
+        let wanted = platform("linux/amd64");
+        let manifest = entry("linux/amd64");
+        let index = IndexEntry {
+            media_type: MediaType::Index,
+            ..entry("")
+        };
+        let artifact = IndexEntry {
+            media_type: MediaType::Other,
+            ..entry("linux/amd64")
+        };
+        let entries = [artifact.clone(), index.clone(), manifest.clone()];
+        assert_eq!(choose(&entries, &wanted), Some(&manifest));
+        let entries = [artifact.clone(), index.clone()];
+        assert_eq!(choose(&entries, &wanted), Some(&index));
+        assert_eq!(choose(&[artifact], &wanted), None);
     }
 
     #[test]

@@ -224,28 +224,38 @@ fn parse_registry(text: &str) -> Result<RegistryReference, String> {
     if tag.is_some_and(|tag| !is_tag(tag)) {
         return Err(format!("tag {:?} is not valid", tag.unwrap_or_default()));
     }
-    let (registry, repository) = split_host(path)?;
+    let (registry, repository) = split_host(path, text)?;
     if !is_repository(repository) {
         return Err(format!("repository {repository:?} is not valid"));
     }
     let default_tag = (digest.is_none()).then_some(DEFAULT_TAG);
     Ok(RegistryReference {
         registry: registry.to_owned(),
-        repository: repository.to_owned(),
+        repository: full_repository(registry, repository),
         tag: tag.or(default_tag).map(str::to_owned),
         digest,
     })
 }
 
-/// Splits the host off. As docker does, the first component is a host when it
-/// has a dot or a port, or is `localhost`; the name is short otherwise.
-fn split_host(path: &str) -> Result<(&str, &str), String> {
+/// Docker Hub's own images have short names there, too, as docker and skopeo
+/// write them.
+fn full_repository(registry: &str, repository: &str) -> String {
+    if registry == "docker.io" && !repository.contains('/') {
+        return format!("library/{repository}");
+    }
+    repository.to_owned()
+}
+
+/// Splits the host off `path`, which is `text` without tag and digest. As
+/// docker does, the first component is a host when it has a dot or a port, or
+/// is `localhost`; the name is short otherwise.
+fn split_host<'a>(path: &'a str, text: &str) -> Result<(&'a str, &'a str), String> {
     let (first, rest) = path.split_once('/').unwrap_or(("", path));
     let hostlike = first.contains(['.', ':']) || first == "localhost";
     if !hostlike {
         let library = if path.contains('/') { "" } else { "library/" };
         return Err(format!(
-            "it names no registry; did you mean docker.io/{library}{path}?"
+            "it names no registry; did you mean docker.io/{library}{text}?"
         ));
     }
     if is_host(first) {
@@ -335,6 +345,10 @@ mod tests {
                 "docker://ghcr.io/a/b:t".to_owned(),
                 Some("ghcr.io/a/b:t".to_owned()),
             ),
+            (
+                "docker.io/debian:12".to_owned(),
+                Some("docker.io/library/debian:12".to_owned()),
+            ),
             ("oci:/layout".to_owned(), None),
             ("oci:./dir/x:tag".to_owned(), None),
         ];
@@ -347,7 +361,10 @@ mod tests {
     #[test]
     fn short_names_are_refused_with_the_full_name() {
         let error = parse("debian:bookworm").unwrap_err().to_string();
-        assert!(error.contains("docker.io/library/debian"), "{error}");
+        assert!(
+            error.contains("docker.io/library/debian:bookworm?"),
+            "{error}"
+        );
         let error = parse("me/app").unwrap_err().to_string();
         assert!(error.contains("docker.io/me/app"), "{error}");
     }
@@ -389,7 +406,7 @@ mod tests {
         let cases = [
             ("docker.io/library/debian:bookworm", "debian-bookworm"),
             ("docker.io/library/debian", "debian"),
-            ("ghcr.io/a/B_x".to_owned().to_lowercase().leak(), "b-x"),
+            ("ghcr.io/a/b_x", "b-x"),
             ("localhost/a:V1.2", "a-v1-2"),
             (by_digest.as_str(), digest_name.as_str()),
             ("oci:/x/my.layout:1", "my-layout-1"),

@@ -2,7 +2,7 @@
 
 use std::{error::Error, io};
 
-use oci_client::errors::{OciDistributionError, OciEnvelope, OciErrorCode};
+use oci_client::errors::{DigestError, OciDistributionError, OciEnvelope, OciErrorCode};
 
 use super::SourceError;
 
@@ -17,18 +17,22 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
+    pub(super) const fn new(error: SourceError, transient: bool) -> Self {
+        Self { error, transient }
+    }
+
     pub(super) const fn transient(error: SourceError) -> Self {
-        Self {
-            error,
-            transient: true,
-        }
+        Self::new(error, true)
     }
 
     pub(super) const fn permanent(error: SourceError) -> Self {
-        Self {
-            error,
-            transient: false,
-        }
+        Self::new(error, false)
+    }
+
+    /// Whether a request for part of a blob may have failed for its range
+    /// (RFC 9110, 15.5.17): nothing else says that it is of no use to go on.
+    pub(super) const fn is_refused_range(&self) -> bool {
+        !self.transient && matches!(self.error, SourceError::Unavailable { .. })
     }
 
     pub(super) const fn is_transient(&self) -> bool {
@@ -36,8 +40,10 @@ impl Attempt {
     }
 }
 
-/// Sorts a failure of the registry client.
-pub(super) fn classify(reference: &str, error: OciDistributionError) -> Attempt {
+/// Sorts a failure of the registry client; `refusal` is the reason of one that
+/// comes without a reason. The client keeps neither the headers of an answer
+/// (so that nobody sees `Retry-After`) nor the status of one with an envelope.
+pub(super) fn classify(reference: &str, refusal: &str, error: OciDistributionError) -> Attempt {
     let reference = reference.to_owned();
     match error {
         OciDistributionError::RegistryError { envelope, .. } => {
@@ -50,7 +56,7 @@ pub(super) fn classify(reference: &str, error: OciDistributionError) -> Attempt 
             Attempt::permanent(SourceError::NotFound { reference })
         }
         OciDistributionError::UnauthorizedError { .. } => {
-            let reason = "the registry refuses access".to_owned();
+            let reason = refusal.to_owned();
             Attempt::permanent(SourceError::Unauthorised { reference, reason })
         }
         OciDistributionError::AuthenticationFailure(reason) => {
@@ -62,15 +68,24 @@ pub(super) fn classify(reference: &str, error: OciDistributionError) -> Attempt 
             Attempt::transient(SourceError::Unavailable { reference, reason })
         }
         OciDistributionError::IoError(error) => classify_io(&reference, &error),
-        OciDistributionError::DigestError(error) => Attempt::transient(SourceError::Malformed {
+        OciDistributionError::DigestError(error) => Attempt::permanent(SourceError::Malformed {
             reference,
-            problem: error.to_string(),
+            problem: quote(&format!(
+                "its manifest is not the one that was named: {error}"
+            )),
         }),
         other => Attempt::permanent(SourceError::Malformed {
             reference,
             problem: quote(&other.to_string()),
         }),
     }
+}
+
+/// Whether a body came to its end and then was not what its digest names.
+pub(super) fn is_digest_mismatch(error: &io::Error) -> bool {
+    error
+        .get_ref()
+        .is_some_and(<dyn Error + Send + Sync>::is::<DigestError>)
 }
 
 /// A body that broke off may come whole the next time.
@@ -104,10 +119,7 @@ fn envelope_attempt(reference: String, envelope: &OciEnvelope) -> Attempt {
         return Attempt::permanent(SourceError::NotFound { reference });
     }
     let transient = codes().any(|code| *code == OciErrorCode::Toomanyrequests);
-    Attempt {
-        error: SourceError::Unavailable { reference, reason },
-        transient,
-    }
+    Attempt::new(SourceError::Unavailable { reference, reason }, transient)
 }
 
 fn status_attempt(reference: String, code: u16, message: &str) -> Attempt {

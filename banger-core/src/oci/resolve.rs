@@ -4,10 +4,10 @@ use async_trait::async_trait;
 
 use super::{
     Platform, ResolvedImage, SourceError,
-    document::{
-        Blob, Document, IndexEntry, MAX_CONFIG, MAX_MANIFEST, Manifest, parse_document, resolve,
-    },
+    config::resolve,
+    document::{Blob, Document, IndexEntry, MAX_CONFIG, MAX_MANIFEST, Manifest, parse_document},
     platform::{choose, offered},
+    problem::Problem,
 };
 use crate::domain::Digest;
 
@@ -37,7 +37,8 @@ pub(super) async fn resolve_image(
     let (digest, manifest) = platform_manifest(documents, root, platform).await?;
     check_size(documents, &manifest.config, MAX_CONFIG, "configuration")?;
     let config = documents.config(&manifest.config).await?;
-    resolve(digest, &manifest, &config).map_err(|problem| malformed(documents, problem))
+    resolve((digest, &manifest), &config, platform)
+        .map_err(|problem| problem.of(documents.reference()))
 }
 
 async fn platform_manifest(
@@ -47,7 +48,8 @@ async fn platform_manifest(
 ) -> Result<(Digest, Manifest), SourceError> {
     let (mut digest, mut bytes) = root;
     for _ in 0..MAX_INDEX_DEPTH {
-        let document = parse_document(&bytes).map_err(|problem| malformed(documents, problem))?;
+        let document =
+            parse_document(&bytes).map_err(|problem| problem.of(documents.reference()))?;
         let entries = match document {
             Document::Manifest(manifest) => return Ok((digest, manifest)),
             Document::Index(entries) => entries,
@@ -56,10 +58,8 @@ async fn platform_manifest(
         bytes = documents.document(&blob).await?;
         digest = blob.digest;
     }
-    Err(malformed(
-        documents,
-        format!("more than {MAX_INDEX_DEPTH} indexes lead to one another"),
-    ))
+    let problem = format!("more than {MAX_INDEX_DEPTH} indexes lead to one another");
+    Err(Problem::Limit(problem).of(documents.reference()))
 }
 
 fn choose_entry(
@@ -94,15 +94,5 @@ pub(super) fn check_size(
         "its {what} has {} bytes, more than {limit}",
         blob.size.get()
     );
-    Err(SourceError::Limit {
-        reference: documents.reference().to_owned(),
-        problem,
-    })
-}
-
-pub(super) fn malformed(documents: &dyn Documents, problem: String) -> SourceError {
-    SourceError::Malformed {
-        reference: documents.reference().to_owned(),
-        problem,
-    }
+    Err(Problem::Limit(problem).of(documents.reference()))
 }

@@ -1,70 +1,31 @@
-//! What becomes of a pull when its registry misbehaves.
+//! What becomes of a download when its registry misbehaves.
 
-use std::{fs, time::Duration};
-
-use banger_core::{
-    ErrorKind,
-    directories::Directories,
-    oci::{ImageSources as _, LayerBlob, Platform, SourceError, SourceOptions},
-    progress::NoProgress,
+use std::{
+    fs,
+    time::{Duration, Instant},
 };
-use camino::Utf8Path;
-use tempfile::TempDir;
 
-use super::registry::{Fault, LAYER, Registry};
+use banger_core::{ErrorKind, domain::Bytes, progress::ProgressEvent};
 
-struct World {
-    registry: Registry,
-    options: SourceOptions,
-    _scratch: TempDir,
+use super::{
+    content::{Content, LAYER},
+    registry::Fault,
+    world::{Recorder, World},
+};
+
+/// Pulls, and compares what came with what should have.
+async fn pull_whole(world: &World, fault: Fault) {
+    let pulled = world.pull().await;
+    let blobs = pulled.unwrap_or_else(|error| panic!("{fault:?}: {error}"));
+    assert!(fs::read(&blobs[0].path).unwrap() == LAYER, "{fault:?}");
+    assert_eq!(world.cached(Some("partial")), 0, "{fault:?}");
+    assert_eq!(world.cached(None), 1, "{fault:?}");
 }
 
-impl World {
-    async fn new(fault: Fault) -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(scratch.path()).unwrap();
-        let directories = Directories {
-            state: root.join("state"),
-            cache: root.join("cache"),
-            runtime: root.join("run"),
-        };
-        let options = SourceOptions {
-            retry_pause: Duration::from_millis(1),
-            ..SourceOptions::new(directories)
-        };
-        Self {
-            registry: Registry::start(fault).await,
-            options,
-            _scratch: scratch,
-        }
-    }
-
-    async fn fetch(&self, name: &str) -> Result<Vec<LayerBlob>, SourceError> {
-        let reference = format!("{}/{name}", self.registry.host).parse().unwrap();
-        let source = self.options.open(&reference)?;
-        let amd64 = Platform {
-            os: "linux".into(),
-            architecture: "amd64".into(),
-            variant: None,
-        };
-        let image = source.resolve(&amd64).await?;
-        assert_eq!(image.run_config.cmd, ["sh"]);
-        source.fetch_layers(&image.layers, &NoProgress).await
-    }
-
-    fn layer_requests(&self) -> Vec<Option<String>> {
-        self.registry.state.lock().unwrap().layer_requests.clone()
-    }
-
-    /// Blobs under their own names.
-    fn published(&self) -> usize {
-        let Ok(entries) = self.options.directories.blobs().read_dir_utf8() else {
-            return 0;
-        };
-        entries
-            .filter(|entry| entry.as_ref().unwrap().path().extension().is_none())
-            .count()
-    }
+/// The first byte of the range that a request asked for.
+fn asked_start(request: Option<&String>) -> usize {
+    let range = request.unwrap().strip_prefix("bytes=").unwrap();
+    range.strip_suffix('-').unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -73,76 +34,143 @@ async fn what_may_pass_is_tried_again() {
         (Fault::None, 1),
         (Fault::Status(429, 1), 2),
         (Fault::Status(500, 2), 3),
-        (Fault::Token, 1),
+        (Fault::Status(503, 4), 5),
     ];
     for (fault, requests) in cases {
-        let world = World::new(fault).await;
-        let blobs = world
-            .fetch("test/image")
-            .await
-            .unwrap_or_else(|error| panic!("{fault:?}: {error}"));
-        assert_eq!(fs::read(&blobs[0].path).unwrap(), LAYER, "{fault:?}");
+        let world = World::with_fault(fault).await;
+        pull_whole(&world, fault).await;
         assert_eq!(world.layer_requests().len(), requests, "{fault:?}");
     }
 }
 
 #[tokio::test]
-async fn a_cut_download_goes_on_where_it_broke_off() {
-    let world = World::new(Fault::CutOnce).await;
-    let blobs = world.fetch("test/image").await.unwrap();
-    assert_eq!(fs::read(&blobs[0].path).unwrap(), LAYER);
-    let requests = world.layer_requests();
-    let [None, Some(range)] = requests.as_slice() else {
-        panic!("{requests:?}")
-    };
-    let start = range.trim_start_matches("bytes=").trim_end_matches('-');
-    assert!(0 < start.parse::<usize>().unwrap(), "{range}");
-}
-
-#[tokio::test]
-async fn a_registry_without_ranges_sends_everything_again() {
-    let world = World::new(Fault::CutOnceIgnoreRange).await;
-    let blobs = world.fetch("test/image").await.unwrap();
-    assert_eq!(fs::read(&blobs[0].path).unwrap(), LAYER);
-    assert_eq!(world.layer_requests().len(), 2);
-}
-
-#[tokio::test]
-async fn wrong_bytes_are_never_published() {
-    for fault in [Fault::WrongBytes, Fault::TooLong, Fault::TooShort] {
-        let world = World::new(fault).await;
-        let error = world.fetch("test/image").await.unwrap_err();
-        assert!(
-            matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unavailable),
-            "{fault:?}: {error}"
-        );
-        assert_eq!(world.published(), 0, "{fault:?}");
+async fn what_does_not_pass_ends_with_its_status() {
+    for (status, requests, kind) in [
+        (500, 5, ErrorKind::Unavailable),
+        (429, 5, ErrorKind::Unavailable),
+        (418, 1, ErrorKind::Unavailable),
+        (404, 1, ErrorKind::NotFound),
+        (403, 1, ErrorKind::Unauthenticated),
+    ] {
+        let world = World::with_fault(Fault::Status(status, usize::MAX)).await;
+        let error = world.pull().await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{status}: {error}");
+        assert_eq!(world.layer_requests().len(), requests, "{status}");
     }
 }
 
 #[tokio::test]
-async fn refusals_and_missing_images_are_told_apart() {
-    let refused = World::new(Fault::Refused)
-        .await
-        .fetch("test/image")
-        .await
-        .unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{refused}");
-    let missing = World::new(Fault::None)
-        .await
-        .fetch("test/other:tag")
-        .await
-        .unwrap_err();
-    assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing}");
-    assert!(missing.to_string().contains("test/other:tag"), "{missing}");
+async fn a_cut_download_goes_on_where_it_broke_off() {
+    let world = World::with_fault(Fault::Cut(1)).await;
+    pull_whole(&world, Fault::Cut(1)).await;
+    let requests = world.layer_requests();
+    assert_eq!(requests.len(), 2);
+    assert_eq!(requests[0], None);
+    let start = asked_start(requests[1].as_ref());
+    // not a byte that had arrived was sent again
+    assert!(0 < start && start <= LAYER.len() / 2, "{start}");
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_often_still_brings_everything() {
+    // more often than one attempt is repeated, and each time further
+    let world = World::with_fault(Fault::Cut(7)).await;
+    let pulled = world.pull().await;
+    let starts: Vec<usize> = world.layer_requests()[1..]
+        .iter()
+        .map(|request| asked_start(request.as_ref()))
+        .collect();
+    assert!(starts.is_sorted(), "{starts:?}");
+    assert!(pulled.is_ok(), "{pulled:?} after {starts:?}");
+}
+
+#[tokio::test]
+async fn registries_that_cannot_resume_send_everything_again() {
+    for (fault, requests) in [
+        (Fault::CutOnceIgnoreRange, 2),
+        (Fault::CutOnceRefuseRange, 3),
+        (Fault::CutOnceWrongRange, 3),
+    ] {
+        let world = World::with_fault(fault).await;
+        pull_whole(&world, fault).await;
+        assert_eq!(world.layer_requests().len(), requests, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_never_published() {
+    for (fault, requests) in [
+        (Fault::WrongBytes, 1),
+        (Fault::TooLong, 1),
+        (Fault::TooShort, 5),
+    ] {
+        let world = World::with_fault(fault).await;
+        let error = world.pull().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{fault:?}: {error}");
+        let digest = Content::layer_digest().to_string();
+        assert!(error.to_string().contains(&digest), "{fault:?}: {error}");
+        assert_eq!(world.cached(None), 0, "{fault:?}");
+        assert_eq!(world.layer_requests().len(), requests, "{fault:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn concurrent_pulls_share_one_download_and_later_ones_the_cache() {
-    let world = World::new(Fault::None).await;
-    let (first, second) = tokio::join!(world.fetch("test/image"), world.fetch("test/image"));
+    let world = World::with_fault(Fault::None).await;
+    let (first, second) = tokio::join!(world.pull(), world.pull());
     assert_eq!(first.unwrap(), second.unwrap());
-    world.fetch("test/image").await.unwrap();
+    let recorder = Recorder::default();
+    world.pull_with(&recorder).await.unwrap();
     assert_eq!(world.layer_requests().len(), 1);
-    assert_eq!(world.published(), 1);
+    assert_eq!(world.cached(None), 1);
+    let cached = ProgressEvent::LayerCached {
+        layer: Content::layer_digest(),
+    };
+    assert_eq!(*recorder.events.lock().unwrap(), [cached]);
+}
+
+#[tokio::test]
+async fn a_cancelled_pull_leaves_what_the_next_one_goes_on_from() {
+    let world = World::with_fault(Fault::StallOnce).await;
+    let some_bytes_lie_there = async {
+        while partial_length(&world) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        pulled = world.pull() => panic!("a stalled pull ended: {pulled:?}"),
+        () = some_bytes_lie_there => {}
+    }
+    assert_eq!(world.cached(None), 0);
+    pull_whole(&world, Fault::StallOnce).await;
+    let requests = world.layer_requests();
+    assert_eq!(requests.len(), 2);
+    assert_ne!(asked_start(requests[1].as_ref()), 0);
+}
+
+fn partial_length(world: &World) -> u64 {
+    let blob = world.options.directories.blob(&Content::layer_digest());
+    fs::metadata(blob.with_extension("partial")).map_or(0, |metadata| metadata.len())
+}
+
+#[tokio::test]
+async fn progress_is_told_seldom_and_to_the_end() {
+    let world = World::with_fault(Fault::None).await;
+    let recorder = Recorder::default();
+    let started = Instant::now();
+    world.pull_with(&recorder).await.unwrap();
+    let tenths = started.elapsed().as_millis() / Duration::from_millis(100).as_millis();
+    let events = recorder.events.lock().unwrap();
+    assert!(
+        events.len() as u128 <= tenths + 2,
+        "{} events",
+        events.len()
+    );
+    let all = Bytes::new(LAYER.len() as u64);
+    let last = ProgressEvent::LayerProgress {
+        layer: Content::layer_digest(),
+        done: all,
+        total: all,
+    };
+    assert_eq!(events.last(), Some(&last));
 }

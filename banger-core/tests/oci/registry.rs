@@ -1,15 +1,15 @@
 //! A small registry on the loopback interface that misbehaves as told.
 
 use std::{
-    collections::HashMap,
     convert::Infallible,
     sync::{Arc, Mutex},
 };
 
 use banger_core::domain::Digest;
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
 use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
@@ -18,37 +18,57 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
+use super::content::{Content, LAYER, Shape};
+
 /// What the registry does wrong with the first requests for a layer, or, where
 /// it says so, with all of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    #[default]
     None,
     /// Answers this status this many times.
     Status(u16, usize),
-    /// Breaks off in the middle, once.
-    CutOnce,
-    /// The same, and then ignores the range that is asked for.
+    /// Breaks off in the middle, this many times.
+    Cut(usize),
+    /// Breaks off once, and then ignores the range that is asked for.
     CutOnceIgnoreRange,
+    /// Breaks off once, and then refuses every range.
+    CutOnceRefuseRange,
+    /// Breaks off once, and then sends another range than was asked for.
+    CutOnceWrongRange,
+    /// Sends half, and then nothing more, once.
+    StallOnce,
     /// Always sends other bytes of the same length.
     WrongBytes,
     /// Always sends more bytes than announced in the manifest.
     TooLong,
     /// Always sends fewer bytes than announced in the manifest.
     TooShort,
-    /// Wants a bearer token.
-    Token,
-    /// Refuses everybody.
-    Refused,
 }
 
-type Body = BoxBody<Bytes, std::io::Error>;
+/// Who gets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Gate {
+    Open,
+    /// Wants a token, which everybody gets.
+    Token,
+    /// Wants a token, which ends before the layer is asked for.
+    ShortToken,
+    /// Wants a token, which only user `ann` with secret `s3cret` gets.
+    Login,
+    /// Gives out a token that cannot stand in a header.
+    BrokenToken,
+    /// Gives out tokens and takes none.
+    Closed,
+}
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 pub(crate) struct State {
     fault: Fault,
-    documents: HashMap<String, (String, Vec<u8>)>,
-    layer: String,
-    /// Requests for the layer, with the range asked for.
+    gate: Gate,
+    content: Content,
+    tokens: usize,
+    /// Requests for the layer that were let in, with the range asked for.
     pub(crate) layer_requests: Vec<Option<String>>,
 }
 
@@ -58,35 +78,20 @@ pub(crate) struct Registry {
     _tasks: JoinSet<()>,
 }
 
-/// Larger than what a server holds back before it writes.
-pub(crate) const LAYER: &[u8] = &[7; 8_000_000];
-
 impl Registry {
-    /// Serves `test/image:latest`, an index with one image of one layer.
-    pub(crate) async fn start(fault: Fault) -> Self {
+    /// Serves `test/image:latest`.
+    pub(crate) async fn start(shape: Shape, fault: Fault, gate: Gate) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let host = listener.local_addr().unwrap().to_string();
-        let state = Arc::new(Mutex::new(State::new(fault)));
+        let state = Arc::new(Mutex::new(State {
+            fault,
+            gate,
+            content: Content::new(shape),
+            tokens: 0,
+            layer_requests: Vec::new(),
+        }));
         let mut tasks = JoinSet::new();
-        let (shared, address) = (Arc::clone(&state), host.clone());
-        tasks.spawn(async move {
-            let mut connections = JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let (state, host) = (Arc::clone(&shared), address.clone());
-                connections.spawn(async move {
-                    let service = service_fn(move |request: Request<Incoming>| {
-                        let answer = state.lock().unwrap().answer(&host, &request);
-                        async move { Ok::<_, Infallible>(answer) }
-                    });
-                    // a cut body ends its connection with an error, as it should
-                    drop(
-                        http1::Builder::new()
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    );
-                });
-            }
-        });
+        tasks.spawn(serve(listener, host.clone(), Arc::clone(&state)));
         Self {
             host,
             state,
@@ -95,128 +100,161 @@ impl Registry {
     }
 }
 
-impl State {
-    fn new(fault: Fault) -> Self {
-        let mut documents = HashMap::new();
-        let mut put = |kind: &str, media_type: &str, content: Vec<u8>| {
-            let digest = Digest::of(&content).to_string();
-            let descriptor = serde_json::json!({"mediaType": media_type, "digest": digest, "size": content.len()});
-            documents.insert(
-                format!("/v2/test/image/{kind}/{digest}"),
-                (media_type.to_owned(), content),
+async fn serve(listener: TcpListener, host: String, state: Arc<Mutex<State>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let (state, host) = (Arc::clone(&state), host.clone());
+        connections.spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let answer = state.lock().unwrap().answer(&host, &request);
+                async move { Ok::<_, Infallible>(answer) }
+            });
+            // a cut body ends its connection with an error, as it should
+            drop(
+                http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await,
             );
-            descriptor
-        };
-        let layer = put(
-            "blobs",
-            "application/vnd.oci.image.layer.v1.tar",
-            LAYER.to_vec(),
-        );
-        let config = serde_json::json!({
-            "architecture": "amd64", "os": "linux", "config": {"Cmd": ["sh"]},
-            "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]},
         });
-        let config = put(
-            "blobs",
-            "application/vnd.oci.image.config.v1+json",
-            config.to_string().into(),
-        );
-        let manifest = serde_json::json!({"schemaVersion": 2, "config": config, "layers": [layer],
-            "mediaType": "application/vnd.oci.image.manifest.v1+json"});
-        let mut manifest = put(
-            "manifests",
-            "application/vnd.oci.image.manifest.v1+json",
-            manifest.to_string().into(),
-        );
-        manifest["platform"] = serde_json::json!({"os": "linux", "architecture": "amd64"});
-        let media_type = "application/vnd.oci.image.index.v1+json";
-        let index = serde_json::json!({"schemaVersion": 2, "mediaType": media_type, "manifests": [manifest]});
-        let index = (media_type.to_owned(), index.to_string().into());
-        documents.insert("/v2/test/image/manifests/latest".to_owned(), index);
-        let layer = format!("/v2/test/image/blobs/{}", layer["digest"].as_str().unwrap());
-        Self {
-            fault,
-            documents,
-            layer,
-            layer_requests: Vec::new(),
-        }
     }
+}
 
+impl State {
     fn answer(&mut self, host: &str, request: &Request<Incoming>) -> Response<Body> {
-        let path = request.uri().path();
+        let path = request.uri().path().to_owned();
         if path == "/token" {
-            return whole(
-                StatusCode::OK,
-                "application/json",
-                br#"{"token":"let-me-in"}"#.to_vec(),
-            );
+            return self.token(request);
         }
-        if self.fault == Fault::Refused || (self.fault == Fault::Token && !has_token(request)) {
+        if !self.lets_in(request, &path) {
             return challenge(host);
         }
-        if path == "/v2/" {
-            return whole(StatusCode::OK, "application/json", b"{}".to_vec());
+        match path.strip_prefix("/v2/") {
+            Some("") => json(StatusCode::OK, "{}"),
+            Some("test/image/manifests/latest") => {
+                let (media_type, bytes) = self.content.root.clone();
+                whole(StatusCode::OK, &media_type, bytes)
+            }
+            Some(rest) => {
+                let digest = rest.strip_prefix("test/image/manifests/");
+                let digest = digest.or_else(|| rest.strip_prefix("test/image/blobs/"));
+                self.blob(digest.and_then(|digest| digest.parse().ok()), request)
+            }
+            None => unknown(),
         }
-        if path == self.layer {
-            let range = request
-                .headers()
-                .get(header::RANGE)
-                .map(|range| range.to_str().unwrap().to_owned());
-            self.layer_requests.push(range.clone());
-            return self.layer_answer(range.as_deref());
-        }
-        if let Some((media_type, content)) = self.documents.get(path) {
-            return whole(StatusCode::OK, media_type, content.clone());
-        }
-        let error = br#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#;
-        whole(StatusCode::NOT_FOUND, "application/json", error.to_vec())
     }
 
-    fn layer_answer(&self, range: Option<&str>) -> Response<Body> {
-        let octets = "application/octet-stream";
+    fn token(&mut self, request: &Request<Incoming>) -> Response<Body> {
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        // "ann:s3cret"
+        let is_ann = authorization.is_some_and(|value| value == "Basic YW5uOnMzY3JldA==");
+        if self.gate == Gate::Login && !is_ann {
+            return json(
+                StatusCode::UNAUTHORIZED,
+                r#"{"details":"ann is not known here"}"#,
+            );
+        }
+        if self.gate == Gate::BrokenToken {
+            return json(StatusCode::OK, r#"{"token":"let\nme\u0000in"}"#);
+        }
+        self.tokens += 1;
+        let token = format!(r#"{{"token":"let-me-in-{}"}}"#, self.tokens);
+        json(StatusCode::OK, &token)
+    }
+
+    fn lets_in(&self, request: &Request<Incoming>, path: &str) -> bool {
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        let newest = format!("Bearer let-me-in-{}", self.tokens);
+        let has_newest = authorization.is_some_and(|value| *value == newest);
+        let is_layer = path.ends_with(&Content::layer_digest().to_string());
+        match self.gate {
+            Gate::Open => true,
+            Gate::Closed | Gate::BrokenToken => false,
+            Gate::Token | Gate::Login => has_newest,
+            Gate::ShortToken => has_newest && (self.tokens != 1 || !is_layer),
+        }
+    }
+
+    fn blob(&mut self, digest: Option<Digest>, request: &Request<Incoming>) -> Response<Body> {
+        if digest == Some(Content::layer_digest()) {
+            let range = request.headers().get(header::RANGE);
+            let range = range.map(|range| range.to_str().unwrap().to_owned());
+            self.layer_requests.push(range.clone());
+            return self.layer(range.as_deref());
+        }
+        let found = digest.and_then(|digest| self.content.blobs.get(&digest));
+        found.map_or_else(unknown, |(media_type, bytes)| {
+            whole(StatusCode::OK, media_type, bytes.clone())
+        })
+    }
+
+    fn layer(&self, range: Option<&str>) -> Response<Body> {
+        let octets =
+            |bytes: &[u8]| whole(StatusCode::OK, "application/octet-stream", bytes.to_vec());
         let asked = self.layer_requests.len();
-        match self.fault {
-            Fault::Status(status, times) if asked <= times => {
-                whole(StatusCode::from_u16(status).unwrap(), octets, Vec::new())
+        match (self.fault, range.map(first_byte)) {
+            (Fault::Status(status, times), _) if asked <= times => whole(
+                StatusCode::from_u16(status).unwrap(),
+                "text/plain",
+                Vec::new(),
+            ),
+            (Fault::Cut(times), start) if asked <= times => cut(start.unwrap_or(0)),
+            (
+                Fault::CutOnceIgnoreRange | Fault::CutOnceRefuseRange | Fault::CutOnceWrongRange,
+                None,
+            ) if asked == 1 => cut(0),
+            (Fault::StallOnce, None) => stall(),
+            (Fault::WrongBytes, _) => octets(&vec![8; LAYER.len()]),
+            (Fault::TooLong, _) => octets(&[LAYER, b"more"].concat()),
+            (Fault::TooShort, _) => octets(&LAYER[1..]),
+            (Fault::CutOnceRefuseRange, Some(_)) => {
+                whole(StatusCode::RANGE_NOT_SATISFIABLE, "text/plain", Vec::new())
             }
-            Fault::CutOnce | Fault::CutOnceIgnoreRange if asked == 1 => cut(&LAYER[..6_000_000]),
-            Fault::CutOnce => {
-                let start = range
-                    .unwrap()
-                    .trim_start_matches("bytes=")
-                    .trim_end_matches('-');
-                let rest = &LAYER[start.parse().unwrap()..];
-                whole(StatusCode::PARTIAL_CONTENT, octets, rest.to_vec())
-            }
-            Fault::WrongBytes => whole(StatusCode::OK, octets, vec![8; LAYER.len()]),
-            Fault::TooLong => whole(StatusCode::OK, octets, [LAYER, b"more"].concat()),
-            Fault::TooShort => whole(StatusCode::OK, octets, LAYER[1..].to_vec()),
-            _ => whole(StatusCode::OK, octets, LAYER.to_vec()),
+            (Fault::CutOnceWrongRange, Some(start)) => partial(vec![9; LAYER.len() - start]),
+            (Fault::CutOnceIgnoreRange, _) | (_, None) => octets(LAYER),
+            (_, Some(start)) => partial(LAYER[start..].to_vec()),
         }
     }
 }
 
-fn has_token(request: &Request<Incoming>) -> bool {
-    request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .is_some_and(|value| value == "Bearer let-me-in")
+/// The start of `bytes=START-`.
+fn first_byte(range: &str) -> usize {
+    let start = range.strip_prefix("bytes=").unwrap();
+    start.strip_suffix('-').unwrap().parse().unwrap()
 }
 
 fn challenge(host: &str) -> Response<Body> {
     let realm = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
-    let error = br#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
-    let mut response = whole(StatusCode::UNAUTHORIZED, "application/json", error.to_vec());
+    let error = r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
+    let mut response = json(StatusCode::UNAUTHORIZED, error);
     response
         .headers_mut()
         .insert(header::WWW_AUTHENTICATE, realm.parse().unwrap());
     response
 }
 
+fn unknown() -> Response<Body> {
+    json(
+        StatusCode::NOT_FOUND,
+        r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#,
+    )
+}
+
+fn json(status: StatusCode, text: &str) -> Response<Body> {
+    whole(status, "application/json", text.to_owned().into())
+}
+
+fn partial(content: Vec<u8>) -> Response<Body> {
+    whole(
+        StatusCode::PARTIAL_CONTENT,
+        "application/octet-stream",
+        content,
+    )
+}
+
 fn whole(status: StatusCode, media_type: &str, content: Vec<u8>) -> Response<Body> {
     let body = Full::new(Bytes::from(content))
         .map_err(|never| match never {})
-        .boxed();
+        .boxed_unsync();
     Response::builder()
         .status(status)
         .header(header::CONTENT_TYPE, media_type)
@@ -224,15 +262,33 @@ fn whole(status: StatusCode, media_type: &str, content: Vec<u8>) -> Response<Bod
         .unwrap()
 }
 
-/// A body that ends in an error, which ends its connection.
-fn cut(head: &'static [u8]) -> Response<Body> {
-    let frames = [
-        Ok(Frame::data(Bytes::from_static(head))),
-        Err(std::io::Error::other("cut")),
-    ];
-    let body = StreamBody::new(futures_util::stream::iter(frames)).boxed();
+/// About half of what is missing, and an error, which ends the connection. How
+/// much of the half gets out before that is left to the kernel.
+fn cut(start: usize) -> Response<Body> {
+    let end = std::io::Error::other("cut");
+    unfinished(start, stream::iter([Err(end)]).boxed())
+}
+
+/// Half of the layer, and then nothing more.
+fn stall() -> Response<Body> {
+    unfinished(0, stream::pending().boxed())
+}
+
+fn unfinished(
+    start: usize,
+    end: stream::BoxStream<'static, std::io::Result<Frame<Bytes>>>,
+) -> Response<Body> {
+    let half = usize::midpoint(start, LAYER.len());
+    let head = Frame::data(Bytes::from_static(&LAYER[start..half]));
+    let frames = stream::iter([Ok(head)]).chain(end);
+    let status = if start == 0 {
+        StatusCode::OK
+    } else {
+        StatusCode::PARTIAL_CONTENT
+    };
     Response::builder()
-        .header(header::CONTENT_LENGTH, LAYER.len())
-        .body(body)
+        .status(status)
+        .header(header::CONTENT_LENGTH, LAYER.len() - start)
+        .body(StreamBody::new(frames).boxed_unsync())
         .unwrap()
 }
