@@ -2,7 +2,7 @@
 //!
 //! Invariants: a part is made once, and again only when its recipe changes; it
 //! appears whole, whatever interrupts its making, and runs of this task wait
-//! for one another. Entry points: [`make`], [`debian`].
+//! for one another. Entry points: [`make`], [`debian()`].
 
 mod busybox;
 mod debian;

@@ -6,6 +6,11 @@
 //! [`crate::requests`] makes what the library takes of it.
 //! Entry points: [`Cli`], [`parse`].
 
+#![expect(
+    rustdoc::broken_intra_doc_links,
+    reason = "help texts show brackets, which are no links"
+)]
+
 mod image;
 mod kernel;
 mod values;

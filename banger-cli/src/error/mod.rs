@@ -1,7 +1,7 @@
 //! What can go wrong for a user of the command.
 //!
-//! Purpose: one type for every failure a command can end with; [`report`] says
-//! how it is shown, [`hint`] what would help, [`crate::exit`] what status it
+//! Purpose: one type for every failure a command can end with; `report` says
+//! how it is shown, `hint` what would help, [`crate::exit`] what status it
 //! has. Invariants: errors of the library keep their own words and causes.
 //! Entry points: [`CliError`], [`Report`].
 

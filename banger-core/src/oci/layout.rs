@@ -26,6 +26,7 @@ use crate::{
     domain::{Bytes, Digest},
     host_fs::{IoContext as _, PathError},
     progress::{ProgressEvent, ProgressSink},
+    task::off_thread,
 };
 
 /// Largest `oci-layout` file that is looked at.
@@ -71,12 +72,7 @@ impl LayoutSource {
         work: impl FnOnce(&Layout) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
         let layout = Arc::clone(&self.layout);
-        let done = tokio::task::spawn_blocking(move || work(&layout)).await;
-        done.unwrap_or_else(|_| {
-            let ended = io::Error::other("the reading thread ended early");
-            let error = PathError::new("read", &self.layout.directory, ended);
-            Err(self.layout.io(error))
-        })
+        off_thread(move || work(&layout)).await
     }
 }
 

@@ -17,6 +17,7 @@ use super::document::Blob;
 use crate::{
     domain::Digest,
     host_fs::{FileLock, IoContext as _, PathError, sync_directory},
+    task::off_thread,
 };
 
 /// Bytes that are collected before they are written.
@@ -75,8 +76,7 @@ impl Partial {
     ) -> Result<Self, PathError> {
         let path = Self::path(&target);
         let limit = blob.size.get();
-        let opened = tokio::task::spawn_blocking(move || PartialFile::open(target, limit, lock));
-        let (file, length) = opened.await.unwrap_or_else(|_| Err(ended(&path)))?;
+        let (file, length) = off_thread(move || PartialFile::open(target, limit, lock)).await?;
         Ok(Self {
             file: Some(file),
             path,
@@ -163,11 +163,11 @@ impl Partial {
         work: impl FnOnce(&mut PartialFile) -> Result<T, PathError> + Send + 'static,
     ) -> Result<T, PathError> {
         let mut file = self.file.take().ok_or_else(|| ended(&self.path))?;
-        let working = tokio::task::spawn_blocking(move || {
+        let (file, done) = off_thread(move || {
             let done = work(&mut file);
             (file, done)
-        });
-        let (file, done) = working.await.map_err(|_| ended(&self.path))?;
+        })
+        .await;
         self.file = Some(file);
         done
     }

@@ -20,6 +20,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Prefix of names that builders keep for themselves; they describe nothing.
 const RESERVED: &[u8] = b".wh..wh.";
 
+/// The directory that every ext4 disk has for itself (`e2fsck` puts what it
+/// finds there). Images made of disks hold an empty one, which means nothing.
+const LOST_AND_FOUND: &[u8] = b"lost+found";
+
 /// An entry that cannot be merged.
 #[derive(Debug)]
 pub(super) struct MergeError {
@@ -113,6 +117,9 @@ impl Layer<'_> {
         let Some((parents, name)) = path.split() else {
             return self.describe_root(entry);
         };
+        if path.components()[0].as_ref() == LOST_AND_FOUND {
+            return disks_own(&entry);
+        }
         let directory = make_directory(self.tree, parents, self.created_unix);
         let directory = directory.map_err(|error| failed(&path, &error))?;
         let (metadata, xattrs) = (entry.metadata, entry.xattrs);
@@ -180,6 +187,14 @@ impl Layer<'_> {
         self.tree.bind(directory, name, inode);
         Ok(())
     }
+}
+
+/// An entry at or below the disk's own directory.
+fn disks_own(entry: &Entry) -> Result<(), MergeError> {
+    if entry.kind == EntryKind::Directory && entry.path.components().len() == 1 {
+        return Ok(());
+    }
+    Err(failed(&entry.path, &"ext4 keeps /lost+found for itself"))
 }
 
 /// What an entry becomes; a hard link becomes nothing new and answers its

@@ -45,6 +45,7 @@ fn metadata_survives_exactly() {
         .entry("before-1970", old.clone(), &[("mtime", b"-86400.5")], b"")
         .entry("after-2038", old, &[("mtime", b"4102444800")], b"")
         .directory("sticky/", 0o1777)
+        .directory("lost+found/", 0o700)
         .device("null", tar::EntryType::Char, 1, 3)
         .device("disk", tar::EntryType::Block, 259, 70_000)
         .device("pipe", tar::EntryType::Fifo, 0, 0)

@@ -92,7 +92,12 @@ type Case = (
     &'static [&'static str],
 );
 
-const RULES: [Case; 16] = [
+const RULES: [Case; 17] = [
+    (
+        "the disk's own directory",
+        &[&["lost+found/", "a"]],
+        &["a 1"],
+    ),
     ("whiteout", &[&["a", "b"], &[".wh.a"]], &["b 1"]),
     ("whiteout of a tree", &[&["d/", "d/x"], &[".wh.d"]], &[]),
     (
@@ -191,7 +196,9 @@ fn hard_links_keep_the_file_whatever_happens_to_its_first_name() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let cases: [&[&[&str]]; 6] = [
+    let cases: [&[&[&str]]; 8] = [
+        &[&["lost+found"]],
+        &[&["lost+found/", "lost+found/x"]],
         &[&["a", "a/b"]],
         &[&["l=->l", "l/x"]],
         &[&["l=->m", "m=->l"], &["l/x"]],
