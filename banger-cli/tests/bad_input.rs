@@ -27,8 +27,12 @@ impl Home {
     }
 
     fn command(&self, line: &str) -> Command {
+        self.command_of(Utf8Path::new(env!("CARGO_BIN_EXE_banger")), line)
+    }
+
+    fn command_of(&self, program: &Utf8Path, line: &str) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the program under test")]
-        let mut command = Command::new(env!("CARGO_BIN_EXE_banger"));
+        let mut command = Command::new(program);
         command
             .args(line.split_whitespace())
             .env_clear()
@@ -129,6 +133,17 @@ fn json_errors_are_one_object() {
 
 #[test]
 fn a_missing_guest_program_is_said_before_any_work() {
+    // away from cargo's directory, where there may be a guest program
+    let alone = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = Utf8Path::from_path(alone.path()).unwrap().join("banger");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_banger"), &program).unwrap();
+    let refused = |line: &str, status| {
+        let home = Home::new();
+        let output = home.command_of(&program, line).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{line}: {output:?}");
+        assert!(home.is_empty(), "{line} left something behind");
+        String::from_utf8(output.stderr).unwrap()
+    };
     let error = refused("vm start v", 9);
     assert!(
         error.starts_with("banger: the guest program was not found: looked for "),
