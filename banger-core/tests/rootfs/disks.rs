@@ -79,7 +79,7 @@ fn links_of_every_length_and_names_of_255_bytes_survive() {
         .symlink("fast", &short)
         .symlink("slow", &long)
         .symlink("absolute", "/etc/passwd")
-        .entry("placeholder", file, &[("path", name.as_bytes())], b"named")
+        .entry("short", file, &[("path", name.as_bytes())], b"named")
         .file("first", b"shared")
         .hard_link("second", "first")
         .finish();
