@@ -1,6 +1,6 @@
 //! Opening the database: pragmas, version checks, migrations.
 
-use std::time::Duration;
+use std::{fs::File, io::Read as _, time::Duration};
 
 use camino::Utf8Path;
 use sqlx::{
@@ -28,18 +28,38 @@ const READERS: u32 = 4;
 pub(super) async fn open(directories: &Directories) -> Result<Store, StoreError> {
     create_directory(&directories.state).map_err(StoreError::Io)?;
     let path = directories.database();
+    // SQLite does not wait for its turn to start a write-ahead log: it fails
+    let mut lock = None;
+    if !has_write_ahead_log(&path) {
+        lock = Some(schema_lock(directories).await?);
+    }
     let writer = connect(&path, 1).await?;
     check_sqlite_version(&writer).await?;
     if schema_version(&writer, &path).await? < newest_known() {
-        let lock =
-            FileLock::acquire(&directories.locks().join("schema.lock"), lock_deadline()).await;
-        let _lock = lock.map_err(StoreError::Lock)?;
+        if lock.is_none() {
+            lock = Some(schema_lock(directories).await?);
+        }
         migrate(&writer, &path).await?;
     }
+    drop(lock);
     Ok(Store {
         reader: connect(&path, READERS).await?,
         writer,
     })
+}
+
+/// The lock of whoever makes the database or changes its schema.
+async fn schema_lock(directories: &Directories) -> Result<FileLock, StoreError> {
+    let lock = FileLock::acquire(&directories.locks().join("schema.lock"), lock_deadline()).await;
+    lock.map_err(StoreError::Lock)
+}
+
+/// Whether a database's header says that it has a write-ahead log
+/// (sqlite.org, "Database File Format", 1.3.3).
+fn has_write_ahead_log(path: &Utf8Path) -> bool {
+    let mut header = [0; 20];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok() && header[18..] == [2, 2]
 }
 
 /// A pool whose every connection has the same pragmas. `FULL` makes a record

@@ -204,6 +204,14 @@ impl Running {
             .unwrap();
     }
 
+    /// Sends input to a process that may have ended; answers whether it could.
+    pub(crate) async fn offer(&self, bytes: impl Into<Bytes>) -> bool {
+        let request = Some(Request::Stdin(bytes.into()));
+        soon(self.requests.send(ExecRequest { request }))
+            .await
+            .is_ok()
+    }
+
     pub(crate) async fn close_stdin(&self) {
         self.request(Request::CloseStdin(CloseStdin {})).await;
     }

@@ -83,8 +83,9 @@ async fn a_process_may_ignore_or_close_its_input() {
         ]))
         .await
         .unwrap();
-    for _ in 0..20 {
-        running.stdin(vec![0; MAX_EXEC_CHUNK]).await;
+    let mut left = 20;
+    while 0 < left && running.offer(vec![0; MAX_EXEC_CHUNK]).await {
+        left -= 1;
     }
     let finished = running.finish().await;
     assert_eq!(finished.text(), "closed");
