@@ -19,7 +19,7 @@ use crate::{
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
     oci::{ImageSource, LayerBlob, LayerDescriptor, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
-    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
+    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest},
     store::InsertError,
     task::settle,
 };
@@ -91,11 +91,9 @@ fn rootfs_request(
     layers: Vec<LayerBlob>,
 ) -> RootfsRequest {
     RootfsRequest {
-        layers,
         size: request.size,
-        identity: image.manifest,
         created_unix: image.created_unix.unwrap_or(0),
-        limits: RootfsLimits::default(),
+        ..RootfsRequest::new(layers)
     }
 }
 

@@ -11,7 +11,7 @@ use mkext4::{FsBuilder, Options, RegionSink, build::ImageWriter};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RootfsBuilder, RootfsError, RootfsReport, RootfsRequest,
+    RootfsBuilder, RootfsError, RootfsReport, RootfsRequest, RootfsTimings,
     layout::{Pending, Plan, layout_error, plan},
     merge::apply_layer,
     size::{BLOCK, Census},
@@ -63,7 +63,10 @@ impl RootfsBuilder for Ext4RootfsBuilder {
         let on_disk = disk_usage(output).map_err(RootfsError::Io)?;
         Ok(RootfsReport {
             content: Bytes::new(census.content),
+            metadata: Bytes::new(on_disk.get().saturating_sub(census.content)),
             entries: census.inodes,
+            written: on_disk,
+            timings: RootfsTimings::default(),
             sizes: ImageSizes {
                 apparent: size,
                 on_disk,

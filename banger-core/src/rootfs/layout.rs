@@ -17,7 +17,7 @@ use super::{
     tree::{Node, NodeId, NodeKind, ROOT, Tree},
 };
 use crate::{
-    domain::Bytes,
+    domain::{Bytes, Digest},
     layer::{Component, Content, DataRun, Metadata, block_runs},
 };
 
@@ -76,9 +76,16 @@ pub(super) fn layout_error(error: mkext4::Error) -> RootfsError {
 
 fn options(request: &RootfsRequest, census: &Census, size: Bytes) -> Options {
     let epoch = request.created_unix.clamp(0, i64::from(u32::MAX));
-    let mut options = Options::new(size.get(), uuid(request.identity.as_bytes()), epoch);
+    let mut options = Options::new(size.get(), uuid(identity(request).as_bytes()), epoch);
     options.inodes = InodeCount::Exact(u32::try_from(census.inode_table()).unwrap_or(u32::MAX));
     options
+}
+
+/// What UUID and hash seed are derived from: the layers' content.
+fn identity(request: &RootfsRequest) -> Digest {
+    let diff_ids = request.layers.iter().map(|layer| layer.descriptor.diff_id);
+    let chain: Vec<[u8; 32]> = diff_ids.map(|digest| *digest.as_bytes()).collect();
+    Digest::of(&chain.concat())
 }
 
 /// A version 8 UUID (RFC 9562, 5.8) of the identity's first bytes.
@@ -292,7 +299,7 @@ impl<'a> Planner<'a> {
             .last()
             .map(|layer| layer.descriptor.digest);
         RootfsError::UnusableEntry {
-            layer: layer.unwrap_or(self.request.identity),
+            layer: layer.unwrap_or_else(|| identity(self.request)),
             path: path.to_owned(),
             problem: problem.to_string(),
         }

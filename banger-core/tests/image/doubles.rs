@@ -28,7 +28,7 @@ use banger_core::{
         ResolvedImage, SourceError,
     },
     progress::ProgressSink,
-    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest},
+    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest, RootfsTimings},
     store::Store,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -242,8 +242,11 @@ impl RootfsBuilder for TinyRootfs {
         }
         Ok(RootfsReport {
             content: Bytes::new(4),
+            metadata: Bytes::new(0),
             entries: 1,
             sizes: ImageSizes::default(),
+            written: Bytes::new(4),
+            timings: RootfsTimings::default(),
         })
     }
 }

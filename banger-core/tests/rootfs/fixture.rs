@@ -6,10 +6,7 @@ use banger_core::{
     domain::{Bytes, Digest},
     oci::{Compression, LayerBlob, LayerDescriptor},
     progress::NoProgress,
-    rootfs::{
-        Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsLimits, RootfsReport,
-        RootfsRequest,
-    },
+    rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsReport, RootfsRequest},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
@@ -145,11 +142,9 @@ impl Bench {
 
     pub(crate) fn request(layers: Vec<LayerBlob>) -> RootfsRequest {
         RootfsRequest {
-            layers,
             size: Some(Bytes::from_mib(64)),
-            identity: Digest::of(b"identity"),
             created_unix: 1_700_000_000,
-            limits: RootfsLimits::default(),
+            ..RootfsRequest::new(layers)
         }
     }
 

@@ -18,7 +18,7 @@ use banger_core::{
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
     oci::{Compression, LayerBlob, LayerDescriptor},
     progress::NoProgress,
-    rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsLimits, RootfsRequest},
+    rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsRequest},
     store::Store,
     vm::{
         CreateVm, ExecControl, ExecError, ExecEvent, ExecExit, ExecRequest, ExecSession, Lifetime,
@@ -348,20 +348,18 @@ fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
     fs::write(&layer, busybox_tar()).unwrap();
     let content = fs::read(&layer).unwrap();
     let digest = Digest::of(&content);
+    let blob = LayerBlob {
+        path: layer,
+        descriptor: LayerDescriptor {
+            digest,
+            size: Bytes::new(content.len() as u64),
+            compression: Compression::None,
+            diff_id: digest,
+        },
+    };
     let request = RootfsRequest {
-        layers: vec![LayerBlob {
-            path: layer,
-            descriptor: LayerDescriptor {
-                digest,
-                size: Bytes::new(content.len() as u64),
-                compression: Compression::None,
-                diff_id: digest,
-            },
-        }],
         size: Some(Bytes::from_mib(64)),
-        identity: digest,
-        created_unix: 0,
-        limits: RootfsLimits::default(),
+        ..RootfsRequest::new(vec![blob])
     };
     Ext4RootfsBuilder
         .build(&request, output, &NoProgress, &CancellationToken::new())
