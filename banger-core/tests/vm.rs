@@ -35,6 +35,7 @@ mod vm {
         ("a_killed_client_loses_nothing", crash::a_killed_client),
         ("reconcile_removes_leftovers_only", crash::leftovers),
         ("a_cancelled_create_leaves_nothing", crash::cancelled_create),
+        ("a_vm_whose_creator_is_gone_is_removed", crash::deserted_vms),
         ("a_broken_disk_names_its_stage", refusal::a_broken_disk),
         ("a_vmm_that_dies_is_quoted", refusal::a_vmm_that_dies),
         ("a_silent_vmm_meets_the_deadline", refusal::a_silent_vmm),

@@ -18,15 +18,16 @@ use crate::Result;
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Runs a command in a new machine, which is gone afterwards. Should this
-/// process be killed meanwhile, the lifeline it holds ends the machine.
+/// process be killed meanwhile, the lifelines it holds end the machine.
 pub(crate) async fn run_command(
     vms: &dyn VmSupervisor,
     image: ImageId,
     argv: Vec<String>,
 ) -> Result<u8> {
-    let vm = vms.create(request(image), &NoProgress).await?;
-    let vm = Selector::from(vm.id.to_string().as_str());
-    let started = match vms.start(&vm, Lifetime::BoundToCaller, &NoProgress).await {
+    let lifetime = Lifetime::BoundToCaller;
+    let created = vms.create(request(image), lifetime, &NoProgress).await?;
+    let vm = Selector::from(created.vm.id.to_string().as_str());
+    let started = match vms.start(&vm, lifetime, &NoProgress).await {
         Ok(started) => started,
         Err(error) => {
             vms.delete(&vm, true).await?;

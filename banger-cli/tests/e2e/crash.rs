@@ -65,10 +65,17 @@ fn a_killed_client_takes_its_machine_along_at_every_stage_of_the_boot() {
     let line = [
         "vm", "run", "--rm", "--name", "mine", "small", "--", "sleep", "1000",
     ];
-    for stage in ["", "qemu", "ready"] {
+    for stage in ["", "", "", "record", "disk", "disk", "qemu", "ready"] {
         let child = spawn(&environment, &line);
+        let has = |name| {
+            tree(&environment.state())
+                .iter()
+                .any(|path| path.file_name() == Some(name))
+        };
         match stage {
             "" => {}
+            "record" => eventually("a directory", || has("writable.ext4")),
+            "disk" => eventually("a made machine", || has("creator.lock")),
             "qemu" => eventually("a machine", || {
                 environment
                     .processes()
@@ -83,15 +90,11 @@ fn a_killed_client_takes_its_machine_along_at_every_stage_of_the_boot() {
         eventually("the end of the machine", || {
             environment.processes().is_empty()
         });
-        // a machine that was made but never started is kept, as its record says
-        for name in environment.names("vm") {
-            assert_eq!(
-                environment.vm_state(&name),
-                "created",
-                "killed at stage {stage:?}"
-            );
-            environment.must(&["vm", "delete", &name]);
-        }
+        assert_eq!(
+            environment.names("vm"),
+            [""; 0],
+            "killed at stage {stage:?}"
+        );
         environment.assert_no_vm_left();
     }
 }

@@ -109,6 +109,13 @@ impl FileLock {
     }
 }
 
+impl From<FileLock> for OwnedFd {
+    /// The descriptor whose closing frees the lock.
+    fn from(lock: FileLock) -> Self {
+        lock.file
+    }
+}
+
 impl AsFd for FileLock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -2,14 +2,16 @@
 //!
 //! Order: everything that can be refused, then directory + lock + record
 //! (state creating), then the disks, then the record says created. Whatever
-//! goes wrong after the record was made removes it and the files again.
+//! goes wrong after the record was made removes it and the files again. A VM
+//! bound to its creator has a lock file that the creator holds: once that is
+//! free, a VM that was never started is nobody's.
 
 use std::{fmt::Display, sync::Arc};
 
 use tokio::sync::oneshot;
 
 use super::{
-    CreateVm, CreateVmError, in_words,
+    CreateVm, CreateVmError, CreatedVm, Lifeline, Lifetime, in_words,
     lifecycle::{VmEvent, step},
     lock::{Taken, try_take},
     reconcile::{lock_directories, remove},
@@ -38,8 +40,9 @@ const NAME_TRIES: usize = 32;
 pub(super) async fn create(
     host: &Arc<Host>,
     request: CreateVm,
+    lifetime: Lifetime,
     progress: &dyn ProgressSink,
-) -> Result<Vm, CreateVmError> {
+) -> Result<CreatedVm, CreateVmError> {
     validate(&request)?;
     let image = host.find_image(&request.image).await?;
     let backend = backend(host, request.backend).await?;
@@ -50,7 +53,12 @@ pub(super) async fn create(
     progress.emit(ProgressEvent::PreparingDisks);
     // on a task of its own: it undoes its work when nobody waits any more
     let (answer, answered) = oneshot::channel();
-    let making = make_for(host.clone(), image.id, request, answer);
+    let wanted = Wanted {
+        image: image.id,
+        request,
+        lifetime,
+    };
+    let making = make_for(host.clone(), wanted, answer);
     drop(host.tasks.spawn(making));
     answered.await.unwrap_or_else(|_| Err(broken_off(host)))
 }
@@ -64,24 +72,30 @@ pub(super) async fn backend(
     off_thread(move || choose_backend(&programs, wanted, &HostFacts::gather(&programs))).await
 }
 
-async fn make_for(
-    host: Arc<Host>,
+/// What was asked for, of an image that exists.
+struct Wanted {
     image: ImageId,
     request: CreateVm,
-    answer: oneshot::Sender<Result<Vm, CreateVmError>>,
+    lifetime: Lifetime,
+}
+
+async fn make_for(
+    host: Arc<Host>,
+    wanted: Wanted,
+    answer: oneshot::Sender<Result<CreatedVm, CreateVmError>>,
 ) {
-    let made = make(&host, image, request).await;
-    if let Err(Ok(vm)) = answer.send(made) {
-        let taken = try_take(&host.files(vm.id).directory);
+    let made = make(&host, wanted).await;
+    if let Err(Ok(created)) = answer.send(made) {
+        let taken = try_take(&host.files(created.vm.id).directory);
         if let Ok(Taken::Ours(_lock)) = taken {
-            undo(&host, vm).await;
+            undo(&host, created.vm).await;
         }
     }
 }
 
-async fn make(host: &Host, image: ImageId, request: CreateVm) -> Result<Vm, CreateVmError> {
-    let (vm, _lock) = reserve(host, image, request).await?;
-    match fill(host, &vm).await {
+async fn make(host: &Host, wanted: Wanted) -> Result<CreatedVm, CreateVmError> {
+    let (vm, _lock) = reserve(host, wanted.image, wanted.request).await?;
+    match fill(host, &vm, wanted.lifetime).await {
         Ok(created) => Ok(created),
         Err(error) => {
             undo(host, vm).await;
@@ -189,15 +203,38 @@ fn record(host: &Host, id: VmId, image: ImageId, request: &CreateVm, name: VmNam
     }
 }
 
-/// Makes the disks and marks the VM as created.
-async fn fill(host: &Host, vm: &Vm) -> Result<Vm, CreateVmError> {
+/// Makes the disks and marks the VM as created. It is its creator's before
+/// the record says so.
+async fn fill(host: &Host, vm: &Vm, lifetime: Lifetime) -> Result<CreatedVm, CreateVmError> {
     make_disks(host, vm).await?;
+    let lifeline = match lifetime {
+        Lifetime::Detached => None,
+        Lifetime::BoundToCaller => Some(creator_lifeline(host, vm)?),
+    };
     let mut created = vm.clone();
     created.state = step(vm.state, &VmEvent::DisksMade)
         .map_err(|error| invalid("state", vm.state.as_str(), &error.to_string()))?;
     "it was never started".clone_into(&mut created.reason);
     let stored = host.store().update_vm(&created).await;
-    stored.map_err(CreateVmError::Store)
+    Ok(CreatedVm {
+        vm: stored.map_err(CreateVmError::Store)?,
+        lifeline,
+    })
+}
+
+fn creator_lifeline(host: &Host, vm: &Vm) -> Result<Lifeline, CreateVmError> {
+    let path = host.files(vm.id).creator_lock();
+    let lock = FileLock::try_acquire(&path).and_then(|lock| {
+        // the directory is new and locked: nobody else is in it
+        lock.ok_or_else(|| PathError::new("lock", &path, rustix::io::Errno::WOULDBLOCK))
+    });
+    let lock = lock.map_err(|source| CreateVmError::Io {
+        name: vm.name.clone(),
+        source,
+    })?;
+    Ok(Lifeline {
+        _descriptor: lock.into(),
+    })
 }
 
 async fn make_disks(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {

@@ -50,6 +50,11 @@ impl VmFiles {
         self.directory.join("console.log.1")
     }
 
+    /// The lock of a creator who keeps the VM until it is started.
+    pub(super) fn creator_lock(&self) -> Utf8PathBuf {
+        self.directory.join("creator.lock")
+    }
+
     /// What the monitor is to run.
     pub(super) fn launch(&self) -> Utf8PathBuf {
         self.directory.join("launch.json")

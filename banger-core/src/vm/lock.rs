@@ -65,17 +65,18 @@ pub(super) async fn take_within(
         .unwrap_or(Ok(Taken::Held))
 }
 
-/// Whether somebody holds a VM's lock. Askers do not hinder one another.
-pub(super) fn is_held(directory: &Utf8Path) -> Result<bool, PathError> {
-    let file = match File::open(directory) {
+/// Whether somebody holds the lock on a VM's directory or on a file in it.
+/// Askers do not hinder one another.
+pub(super) fn is_held(path: &Utf8Path) -> Result<bool, PathError> {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(PathError::new("open", directory, error)),
+        Err(error) => return Err(PathError::new("open", path, error)),
     };
     match flock(&file, FlockOperation::NonBlockingLockShared) {
         Ok(()) => Ok(false),
         Err(Errno::WOULDBLOCK) => Ok(true),
-        Err(error) => Err(PathError::new("lock", directory, error)),
+        Err(error) => Err(PathError::new("lock", path, error)),
     }
 }
 

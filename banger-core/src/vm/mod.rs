@@ -68,14 +68,25 @@ pub struct CreateVm {
     pub labels: BTreeMap<String, String>,
 }
 
-/// How long a started VM shall live.
+/// How long a VM shall live that was made or started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// Until it is stopped or powers itself off.
+    /// Made: until it is deleted. Started: until it is stopped or powers
+    /// itself off.
     Detached,
-    /// At most as long as the [`StartedVm`]'s lifeline: when that is dropped,
-    /// or its process dies, the VM is stopped.
+    /// At most as long as the lifeline that comes with it. When that is
+    /// dropped, or its process dies, a VM that was never started is removed by
+    /// the next call that meets it, and a started one is stopped.
     BoundToCaller,
+}
+
+/// A VM that was made.
+#[derive(Debug)]
+pub struct CreatedVm {
+    /// Its record.
+    pub vm: Vm,
+    /// Keeps a VM with [`Lifetime::BoundToCaller`] until it is started.
+    pub lifeline: Option<Lifeline>,
 }
 
 /// A VM that was started.
@@ -90,8 +101,9 @@ pub struct StartedVm {
 /// While this lives, so may the VM it belongs to.
 #[derive(Debug)]
 pub struct Lifeline {
-    /// The write end of a pipe whose closing the monitor sees.
-    pub(crate) _pipe: std::os::fd::OwnedFd,
+    /// Before the start: the lock on the VM's file of its creator. After it:
+    /// the write end of a pipe whose closing the monitor sees.
+    pub(crate) _descriptor: std::os::fd::OwnedFd,
 }
 
 /// Which part of a console log is wanted.
@@ -121,8 +133,9 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     async fn create(
         &self,
         request: CreateVm,
+        lifetime: Lifetime,
         progress: &dyn ProgressSink,
-    ) -> Result<Vm, CreateVmError>;
+    ) -> Result<CreatedVm, CreateVmError>;
 
     /// Boots a VM and answers when its agent does. Starting a running VM is an
     /// error. Cancelling leaves the boot to the VM's monitor.

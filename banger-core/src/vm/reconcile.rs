@@ -10,7 +10,9 @@ use std::collections::HashSet;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    ReconcileVmsError, VmQueryError, in_words,
+    ReconcileVmsError, VmQueryError,
+    files::VmFiles,
+    in_words,
     lifecycle::{VmEvent, step},
     lock::{Taken, is_held, try_take},
     supervisor::Host,
@@ -58,19 +60,35 @@ pub(super) async fn observe(host: &Host, vm: Vm) -> Result<Option<Vm>, VmQueryEr
 
 /// Whether nobody works on a VM that its record says is being worked on.
 fn leftover(vm: &Vm, host: &Host) -> Result<bool, PathError> {
-    Ok(remedy(vm).is_some() && !is_held(&host.files(vm.id).directory)?)
+    Ok(remedy(vm, host)?.is_some() && !is_held(&host.files(vm.id).directory)?)
 }
 
 /// What a VM needs whose lock is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remedy {
-    /// Its making, its removal or its only run is over: remove what is there.
+    /// Its making, its removal or its only run is over, or its creator went
+    /// without starting it: remove what is there.
     Remove,
     /// Its monitor vanished.
     MarkLost,
 }
 
-const fn remedy(vm: &Vm) -> Option<Remedy> {
+fn remedy(vm: &Vm, host: &Host) -> Result<Option<Remedy>, PathError> {
+    let deserted = vm.state == VmState::Created && is_deserted(&host.files(vm.id))?;
+    Ok(if deserted {
+        Some(Remedy::Remove)
+    } else {
+        remedy_of_state(vm)
+    })
+}
+
+/// Whether a creator kept the VM for itself and is gone.
+fn is_deserted(files: &VmFiles) -> Result<bool, PathError> {
+    let lock = files.creator_lock();
+    Ok(lock.exists() && !is_held(&lock)?)
+}
+
+const fn remedy_of_state(vm: &Vm) -> Option<Remedy> {
     match vm.state {
         VmState::Creating | VmState::Deleting => Some(Remedy::Remove),
         VmState::Starting | VmState::Running | VmState::Stopping => Some(Remedy::MarkLost),
@@ -91,11 +109,11 @@ pub(super) async fn repair(host: &Host, id: VmId) -> Result<(), ReconcileVmsErro
     let Some(mut vm) = host.store().vm(id).await? else {
         return Ok(());
     };
-    if remedy(&vm) == Some(Remedy::MarkLost) {
+    if remedy(&vm, host)? == Some(Remedy::MarkLost) {
         remove_tree_if_present(&files.runtime)?;
         vm = host.store().update_vm(&lost(vm, host)).await?;
     }
-    if remedy(&vm) == Some(Remedy::Remove) {
+    if remedy(&vm, host)? == Some(Remedy::Remove) {
         remove(host, vm).await?;
     }
     Ok(())

@@ -100,7 +100,9 @@ pub(super) async fn start(
     progress.emit(ProgressEvent::AgentReady);
     Ok(StartedVm {
         vm: host.refreshed(&vm).await?,
-        lifeline: lifeline.map(|pipe| Lifeline { _pipe: pipe.into() }),
+        lifeline: lifeline.map(|pipe| Lifeline {
+            _descriptor: pipe.into(),
+        }),
     })
 }
 

@@ -7,10 +7,10 @@ use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CreateVm, CreateVmError, DeleteVmError, ExecError, ExecRequest, ExecSession, Lifetime,
-    LogStream, LogsError, LogsRequest, ReconcileVmsError, StartVmError, StartedVm, StopVmError,
-    VmQueryError, VmSupervisor, create, delete, exec_call, files::VmFiles, logs, reconcile, start,
-    stop,
+    CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
+    Lifetime, LogStream, LogsError, LogsRequest, ReconcileVmsError, StartVmError, StartedVm,
+    StopVmError, VmQueryError, VmSupervisor, create, delete, exec_call, files::VmFiles, logs,
+    reconcile, start, stop,
 };
 use crate::{
     clock::Clock,
@@ -156,9 +156,10 @@ impl VmSupervisor for LocalVmSupervisor {
     async fn create(
         &self,
         request: CreateVm,
+        lifetime: Lifetime,
         progress: &dyn ProgressSink,
-    ) -> Result<Vm, CreateVmError> {
-        create::create(&self.host, request, progress).await
+    ) -> Result<CreatedVm, CreateVmError> {
+        create::create(&self.host, request, lifetime, progress).await
     }
 
     async fn start(

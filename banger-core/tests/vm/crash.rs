@@ -3,10 +3,11 @@
 use std::fs;
 
 use banger_core::{
+    ErrorKind,
     domain::{VmExit, VmId, VmState},
     process::command,
     progress::NoProgress,
-    vm::VmSupervisor as _,
+    vm::{CreatedVm, Lifetime, VmSupervisor as _},
 };
 use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process};
@@ -133,10 +134,40 @@ pub(crate) fn leftovers() {
     });
 }
 
+pub(crate) fn deserted_vms() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 1").await;
+        let bound = async |name| {
+            let lifetime = Lifetime::BoundToCaller;
+            let created = host.vms.create(request(name), lifetime, &NoProgress).await;
+            created.unwrap()
+        };
+        let CreatedVm { vm, lifeline } = bound("deserted").await;
+        host.vms.reconcile().await.unwrap();
+        assert_eq!(host.state(&"deserted".into()).await, VmState::Created);
+        drop(lifeline);
+        let gone = host.vms.show(&"deserted".into()).await.unwrap_err();
+        assert_eq!(gone.kind(), ErrorKind::NotFound, "looking is enough");
+        host.assert_nothing_left(&vm).await;
+        // once it was started it is an ordinary VM
+        let tried = bound("tried").await;
+        let name = "tried".into();
+        let start = host.vms.start(&name, Lifetime::Detached, &NoProgress);
+        start.await.unwrap_err();
+        drop(tried);
+        host.vms.reconcile().await.unwrap();
+        assert_eq!(host.state(&name).await, VmState::Failed);
+    });
+}
+
 pub(crate) fn cancelled_create() {
     block_on(async {
         let host = Host::with_fake_vmm("exit 1").await;
-        let mut creating = Box::pin(host.vms.create(request("cancelled"), &NoProgress));
+        let mut creating = Box::pin(host.vms.create(
+            request("cancelled"),
+            Lifetime::Detached,
+            &NoProgress,
+        ));
         // far enough for a record to exist, then given up
         tokio::select! {
             _ = &mut creating => {}

@@ -21,9 +21,9 @@ use banger_core::{
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsRequest},
     store::Store,
     vm::{
-        CreateVm, ExecControl, ExecError, ExecEvent, ExecExit, ExecRequest, ExecSession, Lifetime,
-        LocalVmOptions, LocalVmSupervisor, LogsRequest, MonitorProgram, StartVmError, StartedVm,
-        VmSupervisor as _,
+        CreateVm, CreateVmError, ExecControl, ExecError, ExecEvent, ExecExit, ExecRequest,
+        ExecSession, Lifetime, LocalVmOptions, LocalVmSupervisor, LogsRequest, MonitorProgram,
+        StartVmError, StartedVm, VmSupervisor as _,
     },
     vmm::VmmPrograms,
 };
@@ -160,8 +160,18 @@ impl Host {
     }
 
     pub(crate) async fn create(&self, name: &str) -> Selector {
-        self.vms.create(request(name), &NoProgress).await.unwrap();
+        self.make(request(name)).await;
         Selector::from(name)
+    }
+
+    pub(crate) async fn make(&self, request: CreateVm) -> Vm {
+        let created = self.vms.create(request, Lifetime::Detached, &NoProgress);
+        created.await.unwrap().vm
+    }
+
+    pub(crate) async fn refused(&self, request: CreateVm) -> CreateVmError {
+        let created = self.vms.create(request, Lifetime::Detached, &NoProgress);
+        created.await.unwrap_err()
     }
 
     pub(crate) async fn start(&self, vm: &Selector) -> StartedVm {

@@ -41,7 +41,7 @@ pub(crate) fn a_running_vm_is_protected() {
         let host = Host::bootable().await;
         let mut several = request("guarded");
         several.vcpus = 2;
-        let vm = host.vms.create(several, &NoProgress).await.unwrap();
+        let vm = host.make(several).await;
         let vm = vm.name.as_str().into();
         let start = || host.vms.start(&vm, Lifetime::Detached, &NoProgress);
         let (one, other) = tokio::join!(start(), start());
@@ -119,7 +119,7 @@ pub(crate) fn a_dropped_lifeline() {
         let host = Host::bootable().await;
         let mut bound = request("bound");
         bound.remove_on_stop = true;
-        let vm = host.vms.create(bound, &NoProgress).await.unwrap();
+        let vm = host.make(bound).await;
         let selector = vm.name.as_str().into();
         let started = host
             .vms

@@ -71,7 +71,7 @@ pub(crate) fn a_vmm_that_dies() {
         // a failed VM may be started again, and removes itself if it was told so
         let mut bound = request("once");
         bound.remove_on_stop = true;
-        let once = host.vms.create(bound, &NoProgress).await.unwrap();
+        let once = host.make(bound).await;
         let selector = once.name.as_str().into();
         host.vms
             .start(&vm, Lifetime::Detached, &NoProgress)
@@ -133,30 +133,26 @@ pub(crate) fn early_refusals() {
             options.vmm = VmmPrograms::default();
         });
         let refused = without
-            .create(request("none"), &NoProgress)
+            .create(request("none"), Lifetime::Detached, &NoProgress)
             .await
             .unwrap_err();
         assert!(matches!(refused, CreateVmError::Backend(_)), "{refused:?}");
         let mut small = request("small");
         small.memory = Bytes::from_mib(1);
-        let refused = host.vms.create(small, &NoProgress).await.unwrap_err();
+        let refused = host.refused(small).await;
         assert_eq!(refused.kind(), ErrorKind::InvalidInput);
         let mut imageless = request("imageless");
         imageless.image = "nothing".into();
-        let refused = host.vms.create(imageless, &NoProgress).await.unwrap_err();
+        let refused = host.refused(imageless).await;
         assert_eq!(refused.kind(), ErrorKind::NotFound);
         assert!(!host.directories.vms().exists(), "nothing was made");
 
         let vm = host.create("taken").await;
-        let refused = host
-            .vms
-            .create(request("taken"), &NoProgress)
-            .await
-            .unwrap_err();
+        let refused = host.refused(request("taken")).await;
         assert!(matches!(refused, CreateVmError::AlreadyExists { .. }));
         let mut unnamed = request("unnamed");
         unnamed.name = None;
-        let unnamed = host.vms.create(unnamed, &NoProgress).await.unwrap();
+        let unnamed = host.make(unnamed).await;
         assert!(unnamed.name.as_str().contains('-'));
         assert_eq!(fs::read_dir(host.directories.vms()).unwrap().count(), 2);
 

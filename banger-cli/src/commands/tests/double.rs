@@ -20,9 +20,9 @@ use banger_core::{
     },
     progress::{ProgressEvent, ProgressSink},
     vm::{
-        CreateVm, CreateVmError, DeleteVmError, ExecControl, ExecError, ExecEvent, ExecRequest,
-        ExecSession, Lifetime, LogStream, LogsError, LogsRequest, StartVmError, StartedVm,
-        StopVmError, VmQueryError, VmSupervisor,
+        CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
+        ExecRequest, ExecSession, Lifetime, LogStream, LogsError, LogsRequest, StartVmError,
+        StartedVm, StopVmError, VmQueryError, VmSupervisor,
     },
 };
 use tokio::sync::mpsc;
@@ -311,9 +311,10 @@ impl VmSupervisor for World {
     async fn create(
         &self,
         request: CreateVm,
+        lifetime: Lifetime,
         _progress: &dyn ProgressSink,
-    ) -> Result<Vm, CreateVmError> {
-        self.call("create");
+    ) -> Result<CreatedVm, CreateVmError> {
+        self.call(format!("create {lifetime:?}"));
         let text = request.image.as_str();
         let known = lock(&self.images)
             .iter()
@@ -321,7 +322,10 @@ impl VmSupervisor for World {
             .map(|image| image.id);
         let made = vm(known.expect("a VM of an image that is not here"), request);
         lock(&self.vms).push(made.clone());
-        Ok(made)
+        Ok(CreatedVm {
+            vm: made,
+            lifeline: None,
+        })
     }
 
     async fn start(

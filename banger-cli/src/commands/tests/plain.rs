@@ -108,7 +108,7 @@ async fn a_vm_is_created_started_shown_and_stopped() {
         banger(&world, "banger vm stop v --grace 3").await.stdout,
         "v\n"
     );
-    assert_eq!(world.calls()[..2], ["create", "start Detached"]);
+    assert_eq!(world.calls()[..2], ["create Detached", "start Detached"]);
     assert!(world.calls().contains(&"stop 3s".to_owned()));
 }
 

@@ -49,7 +49,7 @@ async fn a_run_creates_starts_execs_and_stops_and_rm_leaves_nothing() {
         world.calls(),
         [
             "show image debian-bookworm",
-            "create",
+            "create BoundToCaller",
             "start BoundToCaller",
             "exec a b",
             "stop 5s"
@@ -95,7 +95,7 @@ async fn a_reference_is_pulled_once_with_the_only_kernel() {
     let line = format!("banger vm run --rm {REFERENCE} -- x");
     assert_eq!(banger(&world, &line).await.status(), 0);
     let pull = format!("pull {REFERENCE} only");
-    let expected = ["list images", "list kernels", &pull, "create"];
+    let expected = ["list images", "list kernels", &pull, "create BoundToCaller"];
     assert_eq!(world.calls()[..4], expected);
     assert_eq!(banger(&world, &line).await.status(), 0);
     let pulls = world
@@ -225,7 +225,11 @@ async fn a_detached_run_prints_the_name_and_goes() {
     assert_eq!((outcome.status(), outcome.stdout.as_str()), (0, "v\n"));
     assert_eq!(
         world.calls(),
-        ["show image debian-bookworm", "create", "start Detached"]
+        [
+            "show image debian-bookworm",
+            "create Detached",
+            "start Detached"
+        ]
     );
 }
 

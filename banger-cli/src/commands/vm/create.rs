@@ -1,6 +1,6 @@
 //! `banger vm create`.
 
-use banger_core::vm::CreateVm;
+use banger_core::vm::{CreateVm, Lifetime};
 
 use crate::{context::Context, error::CliError};
 
@@ -8,10 +8,10 @@ pub(in crate::commands) async fn create(
     context: &Context,
     request: CreateVm,
 ) -> Result<(), CliError> {
-    let vm = context
+    let created = context
         .services
         .vms
-        .create(request, &context.progress)
+        .create(request, Lifetime::Detached, &context.progress)
         .await?;
-    super::print(context, &vm).await
+    super::print(context, &created.vm).await
 }

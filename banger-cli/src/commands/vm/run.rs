@@ -2,13 +2,14 @@
 //!
 //! Invariants: once the VM exists, every way out passes [`end`] or
 //! [`discard`], so that nothing runs on behind the user's back; should banger
-//! be killed, the VM's lifeline closes and its monitor stops it.
+//! be killed, the VM's lifeline closes: its monitor stops it, and with `--rm`
+//! a VM that has no monitor yet is removed by the next command.
 
 use std::time::Duration;
 
 use banger_core::{
     domain::{Selector, Vm},
-    vm::{CreateVm, DeleteVmError, Lifetime, StartedVm, StopVmError, VmQueryError},
+    vm::{CreateVm, CreatedVm, DeleteVmError, Lifetime, StartedVm, StopVmError, VmQueryError},
 };
 
 use crate::{
@@ -35,7 +36,11 @@ pub(in crate::commands) async fn run(
         None => Lifetime::Detached,
         Some(_) => Lifetime::BoundToCaller,
     };
-    let vm = signals.guard(create(context, request)).await?;
+    // the VM is this process's until it is started
+    let CreatedVm {
+        vm,
+        lifeline: _creator,
+    } = signals.guard(create(context, request)).await?;
     let started = match signals.guard(start(context, &vm, lifetime)).await {
         Ok(started) => started,
         Err(error) => {
@@ -53,17 +58,20 @@ pub(in crate::commands) async fn run(
     Ok(ended?.status())
 }
 
-async fn create(context: &Context, request: RunRequest) -> Result<Vm, CliError> {
+async fn create(context: &Context, request: RunRequest) -> Result<CreatedVm, CliError> {
     let image = find_image(context, &request.target, &request.pull).await?;
     let create = CreateVm {
         image: Selector::from(image.id.to_string().as_str()),
         ..request.create
     };
-    Ok(context
-        .services
-        .vms
-        .create(create, &context.progress)
-        .await?)
+    // what is to be kept after its run is kept without one too
+    let lifetime = if create.remove_on_stop {
+        Lifetime::BoundToCaller
+    } else {
+        Lifetime::Detached
+    };
+    let vms = &context.services.vms;
+    Ok(vms.create(create, lifetime, &context.progress).await?)
 }
 
 const fn is_given_up(ended: &Result<Ended, CliError>) -> bool {
