@@ -9,7 +9,9 @@
 pub mod clock;
 pub mod directories;
 pub mod domain;
+
 pub mod error;
+pub mod ext4;
 pub mod host_fs;
 pub mod image;
 pub mod initrd;

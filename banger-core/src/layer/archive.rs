@@ -1,6 +1,6 @@
 //! The tar stream of a layer as entries (POSIX pax, GNU and old sparse forms).
 
-use std::io::Read as _;
+use std::io::BufRead;
 
 use tar_core::{
     EntryType, PaxExtensions,
@@ -8,8 +8,8 @@ use tar_core::{
 };
 
 use super::{
-    Content, Entry, EntryKind, LayerPath, LayerReader, Metadata, PathError, Stopped, Timestamp,
-    Xattrs, sparse::checked_runs, xattr,
+    Content, Entry, EntryKind, LayerPath, Metadata, PathError, Stopped, Timestamp, Xattrs,
+    sparse::checked_runs, xattr,
 };
 use crate::rootfs::RootfsLimits;
 
@@ -58,20 +58,24 @@ impl From<std::io::Error> for ArchiveError {
 
 /// Reads entries one after the other.
 #[derive(Debug)]
-pub struct Archive {
-    reader: LayerReader,
+pub struct Archive<R> {
+    reader: R,
     parser: Parser,
     limits: RootfsLimits,
     /// Bytes read but not consumed; a whole entry's headers at most.
     buffer: Vec<u8>,
-    /// Where the next header starts in the inflated stream.
+    /// Where the buffer starts in the inflated stream.
     position: u64,
+    /// Bytes of the present entry's content that were not read yet.
+    content: u64,
+    /// Bytes after the content, up to the next header.
+    padding: u64,
 }
 
-impl Archive {
+impl<R: BufRead> Archive<R> {
     /// Reads the entries of `reader`, which stands at its start.
     #[must_use]
-    pub fn new(reader: LayerReader, limits: &RootfsLimits) -> Self {
+    pub fn new(reader: R, limits: &RootfsLimits) -> Self {
         let mut parser = Parser::new(Limits {
             max_metadata_size: u32::try_from(limits.header_bytes).unwrap_or(u32::MAX),
             max_path_len: None,
@@ -85,15 +89,20 @@ impl Archive {
             limits: *limits,
             buffer: Vec::new(),
             position: 0,
+            content: 0,
+            padding: 0,
         }
     }
 
-    /// The next entry, or none after the last.
+    /// The next entry, or none after the last. What was not read of the last
+    /// one's content is passed over.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
+        let left = std::mem::take(&mut self.content) + std::mem::take(&mut self.padding);
+        self.pass(left, |_| ())?;
         loop {
             match self.step()? {
                 Step::Entry(entry, content) => {
-                    self.skip_content(content)?;
+                    self.expect_content(content)?;
                     return Ok(Some(entry));
                 }
                 Step::Nothing => {}
@@ -103,10 +112,22 @@ impl Archive {
         }
     }
 
-    /// Reads the stream to its end, past the last entry, and answers the
-    /// reader for its digest.
+    /// Hands the stored content of the entry last answered to `sink`, piece by
+    /// piece.
+    pub fn read_content(&mut self, sink: impl FnMut(&[u8])) -> Result<(), ArchiveError> {
+        let content = std::mem::take(&mut self.content);
+        self.pass(content, sink)
+    }
+
+    /// How much of the stream was read.
     #[must_use]
-    pub fn into_reader(self) -> LayerReader {
+    pub const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The reader, which stands somewhere behind the last entry.
+    #[must_use]
+    pub fn into_reader(self) -> R {
         self.reader
     }
 
@@ -167,31 +188,55 @@ impl Archive {
                 self.limits.header_bytes
             )));
         }
-        let missing = bytes.saturating_sub(self.buffer.len()).max(1) as u64;
-        let read = self
-            .reader
-            .by_ref()
-            .take(missing)
-            .read_to_end(&mut self.buffer)?;
-        if (read as u64) < missing {
-            return Err(ArchiveError::Corrupt("the stream ends early".to_owned()));
-        }
-        Ok(())
+        let filled = self.buffer.len();
+        let missing = bytes.saturating_sub(filled).max(1);
+        self.buffer.resize(filled + missing, 0);
+        Ok(self.reader.read_exact(&mut self.buffer[filled..])?)
     }
 
-    /// Passes over an entry's content and its padding.
-    fn skip_content(&mut self, bytes: u64) -> Result<(), ArchiveError> {
+    fn expect_content(&mut self, bytes: u64) -> Result<(), ArchiveError> {
         let padded = bytes.checked_next_multiple_of(BLOCK);
         let padded =
             padded.ok_or_else(|| ArchiveError::Corrupt("an entry claims 2^64 bytes".to_owned()))?;
-        let buffered = usize::try_from(padded)
-            .unwrap_or(usize::MAX)
-            .min(self.buffer.len());
-        self.buffer.drain(..buffered);
-        self.reader.skip(padded - buffered as u64)?;
-        self.position += padded;
+        self.content = bytes;
+        self.padding = padded - bytes;
         Ok(())
     }
+
+    /// Hands the next bytes of the stream to `sink`.
+    fn pass(&mut self, bytes: u64, mut sink: impl FnMut(&[u8])) -> Result<(), ArchiveError> {
+        let buffered = at_most(bytes, self.buffer.len());
+        sink(&self.buffer[..buffered]);
+        self.buffer.drain(..buffered);
+        pass(&mut self.reader, bytes - buffered as u64, sink)?;
+        self.position += bytes;
+        Ok(())
+    }
+}
+
+/// Hands the next bytes of a reader to `sink`, piece by piece.
+pub(crate) fn pass(
+    reader: &mut impl BufRead,
+    bytes: u64,
+    mut sink: impl FnMut(&[u8]),
+) -> std::io::Result<()> {
+    let mut left = bytes;
+    while left != 0 {
+        let piece = reader.fill_buf()?;
+        if piece.is_empty() {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let length = at_most(left, piece.len());
+        sink(&piece[..length]);
+        reader.consume(length);
+        left -= length as u64;
+    }
+    Ok(())
+}
+
+/// The smaller of a length and what there is of it.
+fn at_most(bytes: u64, available: usize) -> usize {
+    usize::try_from(bytes).map_or(available, |bytes| bytes.min(available))
 }
 
 /// What the parser made of the buffer.
@@ -336,8 +381,8 @@ impl Pax {
         let Some((name, value)) = xattr::from_pax(key, value) else {
             return;
         };
-        self.xattrs.retain(|(other, _)| other != name);
-        self.xattrs.push((name.to_vec(), value.to_vec()));
+        self.xattrs.retain(|(other, _)| **other != *name);
+        self.xattrs.push((name.into(), value.into()));
     }
 }
 

@@ -17,7 +17,7 @@ pub struct Entry {
 }
 
 /// Extended attributes: names and values.
-pub type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Xattrs = Vec<(Box<[u8]>, Box<[u8]>)>;
 
 /// What a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]

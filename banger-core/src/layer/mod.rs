@@ -6,14 +6,21 @@
 //! but the blob. Entry points: [`LayerReader`], [`Archive`], [`Entry`].
 
 mod archive;
+mod budget;
 mod entry;
 mod path;
 mod reader;
 mod sparse;
+mod stream;
 mod xattr;
 
+pub(crate) use stream::{
+    LayerStream, StreamDigests, StreamError, StreamResources, Streams, with_streams,
+};
+
+pub(crate) use archive::pass;
 pub use archive::{Archive, ArchiveError};
 pub use entry::{Content, Entry, EntryKind, Metadata, Timestamp, Xattrs};
-pub use path::{Component, LayerPath, PathError};
-pub use reader::{LayerReader, Stopped};
+pub use path::{LayerPath, PathError};
+pub use reader::{LayerReader, Stopped, claimed_length};
 pub use sparse::{DataRun, Expand, block_runs};

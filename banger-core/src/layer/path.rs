@@ -1,4 +1,4 @@
-//! Paths inside an archive, as components of bytes.
+//! Paths inside an archive: bytes, normalised.
 
 use std::fmt;
 
@@ -7,13 +7,10 @@ use crate::rootfs::RootfsLimits;
 /// Longest name of an ext4 directory entry (kernel, `EXT4_NAME_LEN`).
 const MAX_NAME: usize = 255;
 
-/// A path below the image's root: components without `.`, `..`, empty ones or
-/// NUL. The root itself has no components.
+/// A path below the image's root: components parted by single slashes, none
+/// of them `.`, `..`, empty or with a NUL. The root itself is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct LayerPath(Vec<Component>);
-
-/// A name in a directory: bytes, as the archive has them.
-pub type Component = Box<[u8]>;
+pub struct LayerPath(Box<[u8]>);
 
 /// A path that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,49 +40,62 @@ impl LayerPath {
                 limits.path_bytes
             )));
         }
-        let mut components = Vec::new();
+        let mut path = Vec::with_capacity(bytes.len());
+        let mut depth = 0_usize;
         for component in bytes.split(|byte| *byte == b'/') {
             match component {
-                b"" | b"." => {}
+                b"" | b"." => continue,
                 b".." => return Err(PathError::ParentComponent),
                 name if name.contains(&0) => return Err(PathError::Nul),
                 name if MAX_NAME < name.len() => return Err(PathError::LongName(name.len())),
-                name => components.push(name.into()),
+                name => {
+                    if depth != 0 {
+                        path.push(b'/');
+                    }
+                    path.extend_from_slice(name);
+                    depth += 1;
+                }
             }
         }
-        if limits.path_depth < components.len() {
+        if limits.path_depth < depth {
             return Err(PathError::Limit(format!(
                 "path depth ({})",
                 limits.path_depth
             )));
         }
-        Ok(Self(components))
+        Ok(Self(path.into()))
     }
 
-    /// The components, from the root down.
+    /// The components, parted by slashes.
     #[must_use]
-    pub fn components(&self) -> &[Component] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The directory and the name in it; none for the root.
     #[must_use]
-    pub fn split(&self) -> Option<(&[Component], &[u8])> {
-        self.0
-            .split_last()
-            .map(|(name, parents)| (parents, name.as_ref()))
+    pub fn split(&self) -> Option<(&[u8], &[u8])> {
+        let path = &self.0;
+        match path.iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => Some((&path[..slash], &path[slash + 1..])),
+            None if path.is_empty() => None,
+            None => Some((&[], path)),
+        }
+    }
+
+    /// The path and its parents, the topmost first; not the root.
+    pub fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
+        let slashes = self.0.iter().enumerate();
+        let slashes = slashes.filter_map(|(at, byte)| (*byte == b'/').then_some(at));
+        let whole = (!self.0.is_empty()).then_some(self.0.len());
+        slashes.chain(whole).map(|end| &self.0[..end])
     }
 }
 
 impl fmt::Display for LayerPath {
     /// The path with bytes that are not printable ASCII escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("/");
-        }
-        self.0
-            .iter()
-            .try_for_each(|component| write!(f, "/{}", component.escape_ascii()))
+        write!(f, "/{}", self.0.escape_ascii())
     }
 }
 
@@ -104,6 +114,10 @@ mod tests {
         assert_eq!(parse(b"./a//b/./c/"), Ok("/a/b/c".to_owned()));
         assert_eq!(parse(b"/a"), Ok("/a".to_owned()));
         assert_eq!(parse(b"./"), Ok("/".to_owned()));
+        let path = LayerPath::parse(b"a/b/c", &limits).unwrap();
+        assert_eq!(path.split(), Some((&b"a/b"[..], &b"c"[..])));
+        let prefixes: Vec<&[u8]> = path.prefixes().collect();
+        assert_eq!(prefixes, [&b"a"[..], b"a/b", b"a/b/c"]);
         assert_eq!(parse(b"\xff"), Ok("/\\xff".to_owned()));
         assert_eq!(parse(b"a/../b"), Err(PathError::ParentComponent));
         assert_eq!(parse(b"a\0b"), Err(PathError::Nul));

@@ -1,11 +1,10 @@
-//! The inflated, hashed and bounded byte stream of a layer blob.
+//! The inflated, bounded byte stream of a layer blob.
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufReader, Read},
 };
 
-use camino::Utf8Path;
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
@@ -13,13 +12,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::Digest,
     host_fs::{IoContext as _, PathError},
-    oci::Compression,
+    oci::{Compression, LayerBlob},
     rootfs::RootfsLimits,
 };
 
 /// Below this many inflated bytes no ratio is looked at: small layers of
 /// zeros are common and harmless.
 const RATIO_FLOOR: u64 = 64 << 20;
+
+/// Bytes read from a blob at once.
+const READ_SIZE: usize = 1 << 18;
 
 /// Why a layer is not read on. It travels inside the I/O error of the read
 /// that noticed.
@@ -36,8 +38,7 @@ pub enum Stopped {
 
 /// Reads a layer's tar stream.
 pub struct LayerReader {
-    inner: Box<dyn Read + Send>,
-    hasher: Option<Sha256>,
+    decoder: Decoder,
     length: u64,
     limit: u64,
     ratio_limit: u64,
@@ -53,33 +54,22 @@ impl std::fmt::Debug for LayerReader {
 }
 
 impl LayerReader {
-    /// Opens a blob and hashes what comes out of it.
+    /// Opens a blob. Unless it was verified before, its bytes are hashed as
+    /// they pass.
     pub fn open(
-        path: &Utf8Path,
-        compression: Compression,
+        blob: &LayerBlob,
         limits: &RootfsLimits,
         cancel: &CancellationToken,
     ) -> Result<Self, PathError> {
-        let reader = Self::open_verified(path, compression, limits, cancel)?;
-        Ok(Self {
-            hasher: Some(Sha256::new()),
-            ..reader
-        })
-    }
-
-    /// Opens a blob that was read through and verified before.
-    pub fn open_verified(
-        path: &Utf8Path,
-        compression: Compression,
-        limits: &RootfsLimits,
-        cancel: &CancellationToken,
-    ) -> Result<Self, PathError> {
+        let path = &blob.path;
         let file = File::open(path).at("open", path)?;
         let compressed = file.metadata().at("inspect", path)?.len();
-        let input = BufReader::with_capacity(1 << 18, file);
+        let input = BlobBytes {
+            file,
+            hasher: (!blob.verified).then(Sha256::new),
+        };
         Ok(Self {
-            inner: inflate(input, compression).at("read", path)?,
-            hasher: None,
+            decoder: Decoder::new(input, blob.descriptor.compression).at("read", path)?,
             length: 0,
             limit: limits.layer_bytes.get(),
             ratio_limit: compressed.saturating_mul(limits.ratio).max(RATIO_FLOOR),
@@ -87,29 +77,26 @@ impl LayerReader {
         })
     }
 
-    /// Bytes read so far.
-    #[must_use]
-    pub const fn position(&self) -> u64 {
-        self.length
-    }
-
-    /// Reads what is left and answers the digest of the whole stream.
-    pub fn finish(mut self) -> io::Result<Option<Digest>> {
-        let mut rest = vec![0; 1 << 16];
-        while self.read(&mut rest)? != 0 {}
-        Ok(self
-            .hasher
-            .map(|hasher| Digest::from_bytes(hasher.finalize().into())))
-    }
-
-    /// Passes over bytes; fewer than asked is an error.
-    pub fn skip(&mut self, bytes: u64) -> io::Result<()> {
-        let skipped = io::copy(&mut self.by_ref().take(bytes), &mut io::sink())?;
-        if skipped == bytes {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::UnexpectedEof.into())
+    /// Reads up to a full buffer; less only at the end of the stream.
+    pub fn read_full(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match self.read(&mut buffer[filled..])? {
+                0 => break,
+                read => filled += read,
+            }
         }
+        Ok(filled)
+    }
+
+    /// The digest of the blob, whose stream was read to its end; none when it
+    /// was verified before.
+    pub fn finish(self) -> io::Result<Option<Digest>> {
+        let mut input = self.decoder.into_input();
+        // what a decoder leaves behind its last frame belongs to the blob too
+        io::copy(&mut input, &mut io::sink())?;
+        let hasher = input.into_inner().hasher;
+        Ok(hasher.map(|hasher| Digest::from_bytes(hasher.finalize().into())))
     }
 
     fn check_limits(&self) -> io::Result<()> {
@@ -132,30 +119,92 @@ impl Read for LayerReader {
         if self.cancel.is_cancelled() {
             return Err(io::Error::other(Stopped::Cancelled));
         }
-        let read = self.inner.read(buffer)?;
-        if let Some(hasher) = &mut self.hasher {
-            hasher.update(&buffer[..read]);
-        }
+        let read = self.decoder.read(buffer)?;
         self.length += read as u64;
         self.check_limits()?;
         Ok(read)
     }
 }
 
+/// The bytes of a blob as stored.
+struct BlobBytes {
+    file: File,
+    hasher: Option<Sha256>,
+}
+
+impl Read for BlobBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..read]);
+        }
+        Ok(read)
+    }
+}
+
+type Input = BufReader<BlobBytes>;
+
 /// Decoders that go on to the next gzip member and zstd frame: eStargz and
 /// pigz write many.
-fn inflate(
-    input: impl BufRead + Send + 'static,
-    compression: Compression,
-) -> io::Result<Box<dyn Read + Send>> {
-    Ok(match compression {
-        Compression::None => Box::new(input),
-        Compression::Gzip => Box::new(MultiGzDecoder::new(input)),
+enum Decoder {
+    Plain(Input),
+    Gzip(Box<MultiGzDecoder<Input>>),
+    Zstd(Box<zstd::Decoder<'static, Input>>),
+}
+
+impl Decoder {
+    fn new(input: BlobBytes, compression: Compression) -> io::Result<Self> {
+        let input = BufReader::with_capacity(READ_SIZE, input);
+        Ok(match compression {
+            Compression::None => Self::Plain(input),
+            Compression::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(input))),
+            Compression::Zstd => {
+                let mut decoder = zstd::Decoder::with_buffer(input)?;
+                // a frame may ask for no more memory than 128 MiB (RFC 8878, 3.1.1.1.2)
+                decoder.window_log_max(27)?;
+                Self::Zstd(Box::new(decoder))
+            }
+        })
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(input) => input.read(buffer),
+            Self::Gzip(decoder) => decoder.read(buffer),
+            Self::Zstd(decoder) => decoder.read(buffer),
+        }
+    }
+
+    fn into_input(self) -> Input {
+        match self {
+            Self::Plain(input) => input,
+            Self::Gzip(decoder) => decoder.into_inner(),
+            Self::Zstd(decoder) => decoder.finish(),
+        }
+    }
+}
+
+/// What a blob says its stream inflates to, without proof; none when it does
+/// not say. One gzip member ends with its length modulo 2^32 (RFC 1952, 2.3.1).
+pub fn claimed_length(blob: &LayerBlob) -> io::Result<Option<u64>> {
+    let mut file = File::open(&blob.path)?;
+    let stored = file.metadata()?.len();
+    Ok(match blob.descriptor.compression {
+        Compression::None => Some(stored),
+        Compression::Gzip => {
+            let mut trailer = [0; 4];
+            io::Seek::seek(&mut file, io::SeekFrom::Start(stored.saturating_sub(4)))?;
+            file.read_exact(&mut trailer)?;
+            // less than is stored: several members, or more than 4 GiB
+            Some(u64::from(u32::from_le_bytes(trailer))).filter(|length| stored <= *length)
+        }
         Compression::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(input)?;
-            // a frame may ask for no more memory than 128 MiB (RFC 8878, 3.1.1.1.2)
-            decoder.window_log_max(27)?;
-            Box::new(decoder)
+            let mut header = Vec::new();
+            file.take(18).read_to_end(&mut header)?;
+            zstd::zstd_safe::get_frame_content_size(&header)
+                .ok()
+                .flatten()
+                .filter(|length| stored <= *length)
         }
     })
 }

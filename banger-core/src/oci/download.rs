@@ -44,7 +44,11 @@ impl RegistrySource {
             Some(path) => path,
             None => self.locked_layer(blob, progress).await?,
         };
-        Ok(LayerBlob { path, descriptor })
+        Ok(LayerBlob {
+            path,
+            descriptor,
+            verified: true,
+        })
     }
 
     fn cached(&self, blob: &Blob, progress: &dyn ProgressSink) -> Option<Utf8PathBuf> {

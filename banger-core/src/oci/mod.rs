@@ -1,8 +1,8 @@
 //! Where OCI images come from: registries and layouts.
 //!
-//! Purpose: from an [`ImageReference`] to verified layer blobs on disk.
-//! Invariants: a blob is handed out only after all its bytes matched its
-//! digest and length; a cached blob is published by rename; every wait on a
+//! Purpose: from an [`ImageReference`] to layer blobs on disk.
+//! Invariants: a blob is handed out as verified only after all its bytes
+//! matched its digest; a cached blob is published by rename; every wait on a
 //! peer has a deadline; credentials never reach a log or an error.
 //! Entry points: [`ImageReference`], [`ImageSources`], [`ImageSource`],
 //! [`SourceOptions`].
@@ -79,13 +79,16 @@ pub enum Compression {
     Zstd,
 }
 
-/// A layer whose blob is on disk and verified.
+/// A layer whose blob is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerBlob {
-    /// The blob's file, which nobody changes.
+    /// The blob's file, as long as the descriptor says.
     pub path: Utf8PathBuf,
     /// What it is.
     pub descriptor: LayerDescriptor,
+    /// Whether its bytes were compared with its digest, and nobody changes
+    /// them. If not, whoever reads them does that on the way.
+    pub verified: bool,
 }
 
 /// How sources are read.
@@ -159,7 +162,7 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// Reads manifest and configuration and chooses the platform.
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError>;
 
-    /// Answers the blob of every layer, in the given order, each verified.
+    /// Answers the blob of every layer, in the given order.
     async fn fetch_layers(
         &self,
         layers: &[LayerDescriptor],

@@ -54,10 +54,18 @@ pub enum RootfsError {
         /// The smallest size that would do.
         needed: Bytes,
     },
-    /// The disk's structure could not be laid out.
-    #[error("failed to lay out the disk: {problem}")]
-    Layout {
-        /// What the writer said.
+    /// The content needs a larger disk than there may be.
+    #[error("the image needs a disk of more than {largest}")]
+    TooLarge {
+        /// The largest size that is allowed.
+        largest: Bytes,
+    },
+    /// Something in the merged tree that an ext4 disk cannot hold.
+    #[error("{path:?} cannot be stored on an ext4 disk: {problem}")]
+    Unrepresentable {
+        /// Its path in the image, escaped.
+        path: String,
+        /// What is wrong.
         problem: String,
     },
     /// A host file failed.
@@ -74,10 +82,9 @@ impl RootfsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::CorruptLayer { .. } | Self::WrongDiffId { .. } => ErrorKind::Corrupt,
-            Self::UnusableEntry { .. } => ErrorKind::Unsupported,
-            Self::Limit { .. } => ErrorKind::ResourceExhausted,
+            Self::UnusableEntry { .. } | Self::Unrepresentable { .. } => ErrorKind::Unsupported,
+            Self::Limit { .. } | Self::TooLarge { .. } => ErrorKind::ResourceExhausted,
             Self::TooSmall { .. } => ErrorKind::InvalidInput,
-            Self::Layout { .. } => ErrorKind::Internal,
             Self::Io(error) => error.kind(),
             Self::Cancelled => ErrorKind::Cancelled,
         }

@@ -6,8 +6,6 @@
 
 use std::collections::VecDeque;
 
-use crate::layer::Component;
-
 use super::tree::{NodeId, NodeKind, ROOT, Tree, implicit_directory};
 
 /// Links followed before a path counts as a loop (kernel, `MAXSYMLINKS`).
@@ -22,12 +20,12 @@ pub(super) enum LookupError {
     Loop,
 }
 
-/// The directory at `components`, or none when a part is missing.
-pub(super) fn find_directory(
-    tree: &Tree,
-    components: &[Component],
-) -> Result<Option<NodeId>, LookupError> {
-    let mut walk = Walk::new(components);
+/// The directory at `path`, or none when a part is missing.
+pub(super) fn find_directory(tree: &Tree, path: &[u8]) -> Result<Option<NodeId>, LookupError> {
+    if let Some(id) = plain_directory(tree, path) {
+        return Ok(Some(id));
+    }
+    let mut walk = Walk::new(path);
     while let Some(name) = walk.next_name()? {
         let Some(id) = tree.child(walk.current(), &name) else {
             return Ok(None);
@@ -37,18 +35,34 @@ pub(super) fn find_directory(
     Ok(Some(walk.current()))
 }
 
-/// The directory at `components`; missing parts are made.
+/// The directory at `path`; missing parts are made.
 pub(super) fn make_directory(
     tree: &mut Tree,
-    components: &[Component],
+    path: &[u8],
     created_unix: i64,
 ) -> Result<NodeId, LookupError> {
-    let mut walk = Walk::new(components);
+    if let Some(id) = plain_directory(tree, path) {
+        return Ok(id);
+    }
+    let mut walk = Walk::new(path);
     while let Some(name) = walk.next_name()? {
         let id = child_or_new(tree, walk.current(), &name, created_unix);
         walk.enter(tree, id)?;
     }
     Ok(walk.current())
+}
+
+/// The directory at `path` when all its parts are there and none is a link,
+/// which is nearly always so.
+fn plain_directory(tree: &Tree, path: &[u8]) -> Option<NodeId> {
+    if path.is_empty() {
+        return Some(ROOT);
+    }
+    let mut names = path.split(|byte| *byte == b'/');
+    names.try_fold(ROOT, |directory, name| {
+        let child = tree.child(directory, name)?;
+        tree.node(child).kind.is_directory().then_some(child)
+    })
 }
 
 fn child_or_new(tree: &mut Tree, directory: NodeId, name: &[u8], created_unix: i64) -> NodeId {
@@ -64,15 +78,15 @@ fn child_or_new(tree: &mut Tree, directory: NodeId, name: &[u8], created_unix: i
 struct Walk {
     /// The directories from the root to where the walk is.
     trail: Vec<NodeId>,
-    left: VecDeque<Component>,
+    left: VecDeque<Box<[u8]>>,
     links: usize,
 }
 
 impl Walk {
-    fn new(components: &[Component]) -> Self {
+    fn new(path: &[u8]) -> Self {
         Self {
             trail: vec![ROOT],
-            left: components.iter().cloned().collect(),
+            left: path.split(|byte| *byte == b'/').map(Box::from).collect(),
             links: 0,
         }
     }
@@ -82,7 +96,7 @@ impl Walk {
     }
 
     /// The next name to look up in the current directory.
-    fn next_name(&mut self) -> Result<Option<Component>, LookupError> {
+    fn next_name(&mut self) -> Result<Option<Box<[u8]>>, LookupError> {
         while let Some(name) = self.left.pop_front() {
             match name.as_ref() {
                 b"" | b"." => {}

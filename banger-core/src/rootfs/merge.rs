@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    acl,
     lookup::{LookupError, find_directory, make_directory},
     tree::{Node, NodeId, NodeKind, ROOT, Tree},
 };
@@ -66,25 +67,51 @@ fn failed(path: &LayerPath, problem: &impl ToString) -> MergeError {
     }
 }
 
+/// What a marker hides of the layers below its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whiteout<'a> {
+    /// All that is in a directory.
+    Opaque { directory: &'a [u8] },
+    /// One name in a directory.
+    Of { directory: &'a [u8], name: &'a [u8] },
+    /// It is a builder's own note.
+    Nothing,
+}
+
+/// What the entry at `path` hides, if it is a marker.
+pub(super) fn whiteout_of(path: &LayerPath) -> Option<Whiteout<'_>> {
+    let (directory, name) = path.split()?;
+    let hidden = name.strip_prefix(WHITEOUT)?;
+    Some(if name == OPAQUE {
+        Whiteout::Opaque { directory }
+    } else if name.starts_with(RESERVED) {
+        Whiteout::Nothing
+    } else {
+        Whiteout::Of {
+            directory,
+            name: hidden,
+        }
+    })
+}
+
 fn is_whiteout(entry: &Entry) -> bool {
-    entry
-        .path
-        .split()
-        .is_some_and(|(_, name)| name.starts_with(WHITEOUT))
+    whiteout_of(&entry.path).is_some()
 }
 
 /// Hides what a whiteout names; something that is not there is fine.
 fn whiteout(tree: &mut Tree, path: &LayerPath) -> Result<(), LookupError> {
-    let Some((parents, name)) = path.split() else {
-        return Ok(());
-    };
-    let Some(directory) = find_directory(tree, parents)? else {
-        return Ok(());
-    };
-    if name == OPAQUE {
-        tree.clear(directory);
-    } else if !name.starts_with(RESERVED) {
-        tree.unbind(directory, &name[WHITEOUT.len()..]);
+    match whiteout_of(path) {
+        Some(Whiteout::Opaque { directory }) => {
+            if let Some(directory) = find_directory(tree, directory)? {
+                tree.clear(directory);
+            }
+        }
+        Some(Whiteout::Of { directory, name }) => {
+            if let Some(directory) = find_directory(tree, directory)? {
+                tree.unbind(directory, name);
+            }
+        }
+        Some(Whiteout::Nothing) | None => {}
     }
     Ok(())
 }
@@ -112,12 +139,13 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    fn add(&mut self, entry: Entry, lower_target: Option<NodeId>) -> Result<(), MergeError> {
+    fn add(&mut self, mut entry: Entry, lower_target: Option<NodeId>) -> Result<(), MergeError> {
         let path = entry.path.clone();
+        acl::to_disk_form(&mut entry).map_err(|problem| failed(&path, &problem))?;
         let Some((parents, name)) = path.split() else {
             return self.describe_root(entry);
         };
-        if path.components()[0].as_ref() == LOST_AND_FOUND {
+        if path.prefixes().next() == Some(LOST_AND_FOUND) {
             return disks_own(&entry);
         }
         let directory = make_directory(self.tree, parents, self.created_unix);
@@ -191,7 +219,7 @@ impl Layer<'_> {
 
 /// An entry at or below the disk's own directory.
 fn disks_own(entry: &Entry) -> Result<(), MergeError> {
-    if entry.kind == EntryKind::Directory && entry.path.components().len() == 1 {
+    if entry.kind == EntryKind::Directory && entry.path.as_bytes() == LOST_AND_FOUND {
         return Ok(());
     }
     Err(failed(&entry.path, &"ext4 keeps /lost+found for itself"))

@@ -7,13 +7,18 @@
 //! Entry points: [`RootfsBuilder`], [`Ext4RootfsBuilder`], [`format_empty`].
 
 mod acl;
+mod assemble;
+mod engine;
 mod error;
-mod ext4;
-mod layout;
+mod hidden;
 mod lookup;
 mod merge;
+mod output;
+mod place;
+mod placements;
 mod size;
 mod tree;
+mod view;
 
 use std::time::Duration;
 
@@ -26,8 +31,8 @@ use crate::{
     progress::ProgressSink,
 };
 
+pub use engine::{Ext4RootfsBuilder, format_empty};
 pub use error::RootfsError;
-pub use ext4::{Ext4RootfsBuilder, format_empty};
 
 /// What to build.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +91,8 @@ impl Default for RootfsResources {
 pub struct RootfsLimits {
     /// Inflated bytes of one layer.
     pub layer_bytes: Bytes,
+    /// Inflated bytes of all layers together.
+    pub total_bytes: Bytes,
     /// Entries of all layers together.
     pub entries: u64,
     /// Bytes of one path.
@@ -94,6 +101,8 @@ pub struct RootfsLimits {
     pub path_depth: usize,
     /// Bytes of one entry's extended headers.
     pub header_bytes: usize,
+    /// Bytes of one extended attribute's value.
+    pub xattr_bytes: usize,
     /// Inflated bytes for each compressed byte, once a layer passed 64 MiB.
     pub ratio: u64,
 }
@@ -102,10 +111,13 @@ impl Default for RootfsLimits {
     fn default() -> Self {
         Self {
             layer_bytes: Bytes::new(64 * Bytes::GIB),
+            total_bytes: Bytes::new(256 * Bytes::GIB),
             entries: 8_000_000,
             path_bytes: 4096,
             path_depth: 1024,
             header_bytes: 1 << 20,
+            // as the kernel's XATTR_SIZE_MAX
+            xattr_bytes: 1 << 16,
             ratio: 1000,
         }
     }

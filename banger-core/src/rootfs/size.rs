@@ -1,134 +1,70 @@
-//! How large a disk must be and shall be.
+//! How large a disk shall be.
 
-use super::tree::{NodeKind, ROOT, Tree};
-use crate::domain::Bytes;
+use super::RootfsError;
+use crate::{domain::Bytes, ext4::BLOCK_SIZE, layer::claimed_length, oci::LayerBlob};
 
-pub(super) const BLOCK: u64 = 4096;
-const BLOCKS_PER_GROUP: u64 = 32_768;
-const INODE_SIZE: u64 = 256;
-/// The smallest disk that has room for a journal.
-const SMALLEST: u64 = 2048 * BLOCK;
 const DEFAULT_SMALLEST: u64 = Bytes::GIB;
 
-/// What a tree takes on disk.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
-    /// Bytes of file content.
-    pub(super) content: u64,
-    /// Inodes with a name.
-    pub(super) inodes: u64,
-    /// Blocks of files, directories, long links and attributes, at most.
-    blocks: u64,
+/// The asked size in whole blocks, if that is enough; else, when none was
+/// asked for, max(content x 1.25, 1 GiB), and never less than what is needed.
+pub(super) fn chosen_size(
+    asked: Option<Bytes>,
+    content: u64,
+    smallest: u64,
+) -> Result<Bytes, RootfsError> {
+    let Some(asked) = asked else {
+        return Ok(default_size(content, smallest));
+    };
+    if asked.get() / BLOCK_SIZE * BLOCK_SIZE < smallest {
+        return Err(RootfsError::TooSmall {
+            size: asked,
+            needed: Bytes::new(smallest),
+        });
+    }
+    Ok(Bytes::new(asked.get() / BLOCK_SIZE * BLOCK_SIZE))
 }
 
-impl Census {
-    pub(super) fn of(tree: &Tree) -> Self {
-        let mut census = Self::default();
-        let mut seen = vec![false; tree.inode_count()];
-        let mut directories = vec![ROOT];
-        census.count(tree, ROOT);
-        while let Some(directory) = directories.pop() {
-            for id in tree
-                .children(directory)
-                .into_iter()
-                .flat_map(|children| children.values())
-            {
-                if std::mem::replace(&mut seen[id.index()], true) {
-                    continue;
-                }
-                census.count(tree, *id);
-                if tree.node(*id).kind.is_directory() {
-                    directories.push(*id);
-                }
-            }
-        }
-        census
-    }
-
-    fn count(&mut self, tree: &Tree, id: super::tree::NodeId) {
-        let node = tree.node(id);
-        self.inodes += 1;
-        self.blocks += u64::from(!node.xattrs.is_empty());
-        match &node.kind {
-            NodeKind::Directory(children) => self.blocks += directory_blocks(children.keys()),
-            NodeKind::File { content, .. } => {
-                self.content += content.stored;
-                let runs = content.runs.as_ref().map_or(1, Vec::len) as u64;
-                self.blocks += content.stored.div_ceil(BLOCK) + extent_blocks(content.stored, runs);
-            }
-            NodeKind::Symlink(target) => self.blocks += u64::from(59 < target.len()),
-            _ => {}
-        }
-    }
-
-    /// The size of inode table that leaves room to grow.
-    pub(super) fn inode_table(&self) -> u64 {
-        self.inodes + self.inodes / 4 + 4096
-    }
-
-    /// The smallest size that surely holds the tree.
-    pub(super) fn smallest(&self) -> Bytes {
-        let mut size = SMALLEST;
-        // metadata grows with the disk, much slower than the disk
-        loop {
-            let needed = (self.blocks + self.overhead(size)) * BLOCK;
-            if needed <= size {
-                return Bytes::new(size);
-            }
-            size = needed.next_multiple_of(Bytes::MIB);
-        }
-    }
-
-    /// Blocks of a disk of that size which can never hold content.
-    fn overhead(&self, size: u64) -> u64 {
-        let blocks = size / BLOCK;
-        let groups = blocks.div_ceil(BLOCKS_PER_GROUP);
-        let descriptors = (groups * 32).div_ceil(BLOCK);
-        let inodes_per_group = self.inode_table().div_ceil(groups).next_multiple_of(16);
-        let tables = groups * (inodes_per_group * INODE_SIZE / BLOCK);
-        groups * (3 + descriptors) + tables + journal_blocks(blocks) + 64
-    }
-
-    /// max(content x 1.25, 1 GiB), and never less than what is needed.
-    pub(super) fn default_size(&self) -> Bytes {
-        let roomy = (self.content + self.content / 4).max(DEFAULT_SMALLEST);
-        // a disk that is exactly full serves nobody: leave a tenth
-        let needed = self.smallest().get();
-        Bytes::new(roomy.max(needed + needed / 10)).round_up_to(Bytes::MIB)
-    }
+fn default_size(content: u64, smallest: u64) -> Bytes {
+    let roomy = (content + content / 4).max(DEFAULT_SMALLEST);
+    // a disk that is exactly full serves nobody: leave a tenth
+    let needed = smallest + smallest / 10;
+    Bytes::new(roomy.max(needed)).round_up_to(Bytes::MIB)
 }
 
-/// Blocks of a file's extent tree, and of the blocks that its runs share with
-/// holes. Four extents fit the inode; a block holds 340; block groups part
-/// long runs.
-fn extent_blocks(stored: u64, runs: u64) -> u64 {
-    let extents = runs + stored / (64 << 20);
-    if extents <= 4 {
-        runs.saturating_sub(1)
-    } else {
-        runs + 2 + extents / 340
-    }
+/// Whether layers that are what they claim to be fit a disk of that size for
+/// certain: with all their headers, a quarter more, and the disk's own
+/// structures.
+pub(super) fn surely_fits(layers: &[LayerBlob], size: Bytes) -> bool {
+    let claims = layers
+        .iter()
+        .map(|layer| claimed_length(layer).ok().flatten());
+    let claimed = claims.sum::<Option<u64>>();
+    claimed.is_some_and(|claimed| {
+        let room = size.get() - size.get() / 8;
+        claimed.saturating_add(claimed / 4) + 16 * Bytes::MIB <= room
+    })
 }
 
-/// Blocks of a directory: entries do not cross blocks, an index may leave
-/// blocks half full.
-fn directory_blocks<'a>(names: impl Iterator<Item = &'a Box<[u8]>>) -> u64 {
-    let bytes: u64 = names
-        .map(|name| (name.len() as u64 + 8).next_multiple_of(4))
-        .sum();
-    1 + (2 * bytes) / BLOCK + u64::from(BLOCK / 2 < bytes) * 2
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// mke2fs's journal sizes, which the writer uses too.
-fn journal_blocks(blocks: u64) -> u64 {
-    match blocks {
-        0..32_768 => 1024,
-        32_768..262_144 => 4096,
-        262_144..524_288 => 8192,
-        524_288..4_194_304 => 16_384,
-        4_194_304..8_388_608 => 32_768,
-        8_388_608..16_777_216 => 65_536,
-        16_777_216..33_554_432 => 131_072,
-        _ => 262_144,
+    #[test]
+    fn a_disk_has_room_unless_its_size_was_asked_for() {
+        let chosen = |asked, content, smallest| {
+            let asked: Option<u64> = asked;
+            let chosen = chosen_size(asked.map(Bytes::new), content, smallest);
+            chosen.map(Bytes::get).map_err(|error| error.to_string())
+        };
+        assert_eq!(chosen(None, 1000, 9 << 20), Ok(Bytes::GIB));
+        assert_eq!(chosen(None, 4 * Bytes::GIB, 4 << 30), Ok(5 * Bytes::GIB));
+        assert_eq!(
+            chosen(None, 100, 10 * Bytes::GIB),
+            Ok(11 * Bytes::GIB),
+            "metadata may be most of it"
+        );
+        assert_eq!(chosen(Some(8193), 1, 8192), Ok(8192));
+        let refused = chosen(Some(8191), 1, 8192).unwrap_err();
+        assert!(refused.contains("too small"), "{refused}");
     }
 }

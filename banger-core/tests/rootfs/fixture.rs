@@ -137,6 +137,7 @@ impl Bench {
                 compression,
                 diff_id: Digest::of(tar),
             },
+            verified: false,
         }
     }
 

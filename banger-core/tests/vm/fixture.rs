@@ -366,6 +366,7 @@ fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
             compression: Compression::None,
             diff_id: digest,
         },
+        verified: false,
     };
     let request = RootfsRequest {
         size: Some(Bytes::from_mib(64)),

@@ -1,0 +1,28 @@
+//! Which content was placed where.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::place::Placed;
+
+/// A file's content: its layer, and where it starts in the layer's stream.
+pub(super) type ContentKey = (usize, u64);
+
+/// The place of every file's content that has one.
+#[derive(Debug, Default)]
+pub(super) struct Placements(BTreeMap<ContentKey, Placed>);
+
+impl Placements {
+    pub(super) fn add(&mut self, key: ContentKey, placed: Placed) {
+        self.0.insert(key, placed);
+    }
+
+    pub(super) fn of(&self, key: ContentKey) -> Option<Placed> {
+        self.0.get(&key).copied()
+    }
+
+    /// Forgets what is not in `used` and answers it.
+    pub(super) fn take_unused(&mut self, used: &BTreeSet<ContentKey>) -> Vec<Placed> {
+        let unused = self.0.extract_if(.., |key, _| !used.contains(key));
+        unused.map(|(_, placed)| placed).collect()
+    }
+}
