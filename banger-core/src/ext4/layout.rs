@@ -124,8 +124,8 @@ impl Demand {
         let (block_bitmaps, inode_bitmaps) = (each(1), each(1));
         let tables = each(inodes_per_group / INODES_PER_BLOCK);
         let journal_runs = runs(&mut allocator, journal);
-        let journal_tree =
-            (4 < journal_runs.len() || 4 * 32_768 < journal).then(|| allocator.next_run(1).start);
+        let tree_blocks = extents::block_count(&extents::of_runs(&journal_runs));
+        let journal_tree = (tree_blocks != 0).then(|| allocator.next_run(1).start);
         if inodes_per_group * groups < self.inodes {
             // too few groups for so many inodes: nothing of this size fits
             inodes_per_group = 0;
