@@ -106,9 +106,15 @@ async fn carry_out(
 ) -> Result<u8, CliError> {
     let mut signals = Signals::listen().map_err(|source| setup("signal handling", source))?;
     let console = Console::of_process().map_err(|source| setup("standard streams", source))?;
-    if task == Task::Version {
-        return commands::version(&console, style).await;
-    }
+    let task = match task {
+        Task::Version => return commands::version(&console, style).await,
+        Task::BuildRootfs(request) => {
+            let sources = services::source_options(&settings);
+            let build = commands::build_rootfs(&sources, *request, &progress, &console, style);
+            return signals.guard(build).await;
+        }
+        task => task,
+    };
     let services = signals.guard(Services::open_local(settings)).await?;
     let context = Context {
         services,

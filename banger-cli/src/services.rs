@@ -9,7 +9,7 @@ use banger_core::{
     image::ImageManager,
     kernel::KernelResolver,
     local::{Local, LocalOptions},
-    oci::SourceOptions,
+    oci::{ImageSources, SourceOptions},
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
 };
@@ -19,6 +19,8 @@ use crate::{error::CliError, monitor, settings::Settings};
 /// What commands are written against.
 #[derive(Clone, Debug)]
 pub struct Services {
+    /// Where images come from.
+    pub sources: Arc<dyn ImageSources>,
     /// Images.
     pub images: Arc<dyn ImageManager>,
     /// Kernels.
@@ -31,8 +33,10 @@ impl Services {
     /// Opens banger on this host: the database is made or brought up to date,
     /// and what crashes left is repaired.
     pub async fn open_local(settings: Settings) -> Result<Self, CliError> {
+        let sources = Arc::new(source_options(&settings));
         let local = Local::open(local_options(settings)).await?;
         Ok(Self {
+            sources,
             images: local.images,
             kernels: local.kernels,
             vms: local.vms,
@@ -44,16 +48,22 @@ fn local_options(settings: Settings) -> LocalOptions {
     LocalOptions {
         guest_program: settings.guest_program.path(),
         monitor: MonitorProgram {
-            program: settings.executable,
+            program: settings.executable.clone(),
             arguments: vec![monitor::VERB.to_owned()],
         },
+        sources: source_options(&settings),
         vmm: VmmPrograms {
             qemu: settings.qemu,
         },
-        sources: SourceOptions {
-            plain_http: settings.plain_http,
-            ..SourceOptions::new(settings.directories.clone())
-        },
         directories: settings.directories,
+    }
+}
+
+/// How image sources are read.
+#[must_use]
+pub fn source_options(settings: &Settings) -> SourceOptions {
+    SourceOptions {
+        plain_http: settings.plain_http.clone(),
+        ..SourceOptions::new(settings.directories.clone())
     }
 }

@@ -3,12 +3,44 @@
 //! Purpose: blocking work away from the async threads, with an owner.
 //! Invariants: a panic in the work goes on in whoever waits; work that is
 //! given up ends by its token and drops what it owns.
-//! Entry points: [`off_thread`], [`attended`], [`settle`].
+//! Entry points: [`off_thread`], [`attended`], [`reporting`], [`settle`].
 
 use std::{future, panic};
 
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::{
+    sync::mpsc,
+    task::{JoinHandle, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
+
+use crate::progress::{ProgressEvent, ProgressSink};
+
+/// Runs blocking work that is long and tells of its progress. When the caller
+/// gives up, the token is cancelled and the work ends soon after.
+pub(crate) async fn reporting<T: Send + 'static>(
+    progress: &dyn ProgressSink,
+    work: impl FnOnce(&dyn ProgressSink, &CancellationToken) -> T + Send + 'static,
+) -> T {
+    let cancel = CancellationToken::new();
+    let _cancel_on_drop = cancel.clone().drop_guard();
+    let (sender, mut events) = mpsc::channel(64);
+    let worked = spawn_blocking(move || work(&ChannelProgress(sender), &cancel));
+    while let Some(event) = events.recv().await {
+        progress.emit(event);
+    }
+    settle(worked).await
+}
+
+/// Hands events from a blocking thread to the future that waits for it.
+#[derive(Debug)]
+struct ChannelProgress(mpsc::Sender<ProgressEvent>);
+
+impl ProgressSink for ChannelProgress {
+    fn emit(&self, event: ProgressEvent) {
+        // nobody listens any more once the work was given up
+        drop(self.0.blocking_send(event));
+    }
+}
 
 /// The answer of a task that nobody aborts; a panic in it goes on here.
 pub(crate) async fn settle<T>(task: JoinHandle<T>) -> T {

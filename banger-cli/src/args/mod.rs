@@ -13,6 +13,7 @@
 
 mod image;
 mod kernel;
+mod rootfs;
 mod values;
 mod vm;
 
@@ -25,6 +26,7 @@ use crate::error::CliError;
 
 pub use image::{DeleteImageArgs, ImageCommand, KernelArgs, PullArgs, ShowImageArgs};
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
+pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
     CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,
     StartArgs, StopArgs, VmCommand,
@@ -98,6 +100,9 @@ pub enum Command {
     /// Import, list and delete kernels
     #[command(subcommand, visible_alias = "kernels")]
     Kernel(KernelCommand),
+    /// Build root disks without the rest
+    #[command(subcommand)]
+    Rootfs(RootfsCommand),
     /// Run commands in virtual machines, and manage them
     #[command(subcommand, visible_alias = "vms")]
     Vm(VmCommand),

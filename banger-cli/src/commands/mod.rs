@@ -6,7 +6,10 @@
 
 mod image;
 mod kernel;
+mod rootfs;
 mod vm;
+
+pub use rootfs::build_rootfs;
 
 use crate::{
     console::Console,
@@ -27,6 +30,12 @@ pub async fn carry_out(
 ) -> Result<u8, CliError> {
     match task {
         Task::Version => version(&context.console, context.style).await,
+        Task::BuildRootfs(request) => {
+            let sources = context.services.sources.as_ref();
+            let (progress, console) = (&context.progress, &context.console);
+            let build = build_rootfs(sources, *request, progress, console, context.style);
+            signals.guard(build).await
+        }
         Task::Run(request) => vm::run(context, signals, *request).await,
         Task::Exec(vm, request) => vm::exec(context, signals, &vm, request).await,
         Task::Plain(task) => signals.guard(plain(context, task)).await,

@@ -4,7 +4,7 @@ use banger_core::{
     image::{DeleteImageError, ImageQueryError, PullError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::SourceError,
-    rootfs::RootfsError,
+    rootfs::{BuildError, RootfsError},
     vm::{
         CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
     },
@@ -42,6 +42,7 @@ fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
         CliError::ImageQuery(error) => image_query(error),
+        CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
         CliError::ImportKernel(error) => import_kernel(error),
         CliError::KernelQuery(error) => kernel_query(error),
@@ -70,6 +71,17 @@ fn pull(error: &PullError) -> Option<String> {
         PullError::Kernel { source, .. } => resolve_kernel(source),
         PullError::Source { source, .. } => source_error(source),
         PullError::Rootfs { source, .. } => rootfs(source),
+        _ => None,
+    }
+}
+
+fn build_rootfs(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::AlreadyExists { .. } => {
+            Some("remove it first, or write to another file with --output".to_owned())
+        }
+        BuildError::Source { source, .. } => source_error(source),
+        BuildError::Rootfs { source, .. } => rootfs(source),
         _ => None,
     }
 }

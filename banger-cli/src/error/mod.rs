@@ -17,6 +17,7 @@ use banger_core::{
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
+    rootfs::BuildError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
     },
@@ -98,6 +99,9 @@ pub enum CliError {
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
+    /// A root disk could not be built.
+    #[error(transparent)]
+    BuildRootfs(Box<BuildError>),
     /// An image could not be deleted.
     #[error(transparent)]
     DeleteImage(Box<DeleteImageError>),
@@ -173,6 +177,7 @@ boxed!(
     Open(OpenError),
     Pull(PullError),
     ImageQuery(ImageQueryError),
+    BuildRootfs(BuildError),
     DeleteImage(DeleteImageError),
     ImportKernel(ImportKernelError),
     KernelQuery(KernelQueryError),
@@ -224,6 +229,7 @@ impl CliError {
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
+            Self::BuildRootfs(error) => error.kind(),
             Self::DeleteImage(error) => error.kind(),
             Self::ImportKernel(error) => error.kind(),
             Self::KernelQuery(error) => error.kind(),

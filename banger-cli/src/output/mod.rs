@@ -8,6 +8,7 @@
 
 mod image;
 mod kernel;
+mod rootfs;
 mod table;
 mod vm;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub use image::{ImageOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
+pub use rootfs::{RootfsOutput, rootfs_details};
 pub use table::{details, table};
 pub use vm::{VmOutput, vm_details, vm_table};
 

@@ -70,7 +70,7 @@ pub(super) fn kernel(args: KernelArgs, directory: &Utf8Path) -> KernelSelection 
 
 /// A relative layout directory is made absolute, so that the record says the
 /// same from wherever it is read.
-fn reference(text: &str, directory: &Utf8Path) -> Result<ImageReference, CliError> {
+pub(super) fn reference(text: &str, directory: &Utf8Path) -> Result<ImageReference, CliError> {
     let layout = text.strip_prefix("oci:").filter(|rest| !rest.is_empty());
     let absolute = layout.map(|rest| {
         let rest = rest.strip_prefix("./").unwrap_or(rest);

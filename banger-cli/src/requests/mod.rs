@@ -5,6 +5,7 @@
 //! out is absolute. Entry points: [`Task::prepare`].
 
 mod image;
+mod rootfs;
 mod vm;
 
 use std::time::Duration;
@@ -13,12 +14,13 @@ use banger_core::{
     domain::{KernelName, Selector},
     image::PullRequest,
     kernel::{KernelSelection, KernelSource},
+    rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
 };
 use camino::Utf8Path;
 
 use crate::{
-    args::{Command, ImageCommand, KernelCommand, VmCommand},
+    args::{Command, ImageCommand, KernelCommand, RootfsCommand, VmCommand},
     error::CliError,
     exit::Surface,
 };
@@ -31,6 +33,8 @@ pub use vm::{ProcessRequest, RunRequest};
 pub enum Task {
     /// `version`.
     Version,
+    /// `rootfs build`.
+    BuildRootfs(Box<BuildRequest>),
     /// `vm run`.
     Run(Box<RunRequest>),
     /// `vm exec`.
@@ -81,6 +85,10 @@ impl Task {
             Command::Version => Ok(Self::Version),
             Command::Image(command) => prepare_image(command, directory).map(Self::Plain),
             Command::Kernel(command) => Ok(Self::Plain(prepare_kernel(command, directory))),
+            Command::Rootfs(RootfsCommand::Build(args)) => {
+                let request = rootfs::build(args, directory)?;
+                Ok(Self::BuildRootfs(Box::new(request)))
+            }
             Command::Vm(command) => prepare_vm(command, directory),
         }
     }
@@ -90,7 +98,7 @@ impl Task {
     pub const fn surface(&self) -> Surface {
         match self {
             Self::Run(_) | Self::Exec(..) => Surface::Guest,
-            Self::Version | Self::Plain(_) => Surface::Own,
+            Self::Version | Self::BuildRootfs(_) | Self::Plain(_) => Surface::Own,
         }
     }
 
@@ -109,7 +117,7 @@ impl Task {
                 .as_ref()
                 .is_some_and(|process| process.attachment.terminal),
             Self::Exec(_, process) => process.attachment.terminal,
-            Self::Version | Self::Plain(_) => false,
+            Self::Version | Self::BuildRootfs(_) | Self::Plain(_) => false,
         }
     }
 }

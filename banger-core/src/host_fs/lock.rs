@@ -65,9 +65,9 @@ impl FileLock {
         Self::try_lock(open_lock_file(path)?, path)
     }
 
-    /// Takes the lock on an existing directory, or answers none at once when
-    /// somebody holds it.
-    pub fn try_acquire_directory(path: &Utf8Path) -> Result<Option<Self>, PathError> {
+    /// Takes the lock on an existing directory or file, or answers none at
+    /// once when somebody holds it.
+    pub fn try_acquire_existing(path: &Utf8Path) -> Result<Option<Self>, PathError> {
         Self::try_lock(File::open(path).at("open", path)?, path)
     }
 

@@ -18,6 +18,6 @@ pub use lock::{FileLock, LockError, lock_deadline};
 pub use path_error::{IoContext, PathError};
 pub use staging::Staging;
 pub use write::{
-    create_directory, create_private_directory, disk_usage, remove_tree_if_present, sync_directory,
-    sync_file, write_atomically,
+    create_directory, create_private_directory, disk_usage, publish_file, remove_tree_if_present,
+    sync_directory, sync_file, write_atomically,
 };

@@ -12,7 +12,8 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    FileLock, IoContext as _, PathError, create_directory, remove_tree_if_present, sync_directory,
+    FileLock, IoContext as _, PathError, create_directory, publish_file, remove_tree_if_present,
+    sync_directory,
 };
 
 const SUFFIX: &str = "staging";
@@ -35,7 +36,7 @@ impl Staging {
         }
         let path = Self::path_for(target);
         fs::create_dir(&path).at("create directory", &path)?;
-        match FileLock::try_acquire_directory(&path)? {
+        match FileLock::try_acquire_existing(&path)? {
             Some(lock) => Ok(Self {
                 path,
                 target: target.to_owned(),
@@ -62,14 +63,7 @@ impl Staging {
     /// exist. The files in it must have been synced by whoever wrote them.
     pub fn publish(mut self) -> Result<(), PathError> {
         sync_directory(&self.path)?;
-        rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            self.path.as_std_path(),
-            rustix::fs::CWD,
-            self.target.as_std_path(),
-            rustix::fs::RenameFlags::NOREPLACE,
-        )
-        .at("publish", &self.target)?;
+        publish_file(&self.path, &self.target)?;
         self.published = true;
         self.target.parent().map_or(Ok(()), sync_directory)
     }
@@ -93,7 +87,7 @@ impl Staging {
         for path in entries(parent)? {
             let staging = path.file_name().is_some_and(Self::is_staging_name);
             // a missing lock answer means its maker is at work
-            if staging && FileLock::try_acquire_directory(&path)?.is_some() {
+            if staging && FileLock::try_acquire_existing(&path)?.is_some() {
                 remove_tree_if_present(&path)?;
                 removed.push(path);
             }

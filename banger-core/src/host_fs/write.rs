@@ -75,6 +75,18 @@ pub fn create_private_directory(path: &Utf8Path) -> Result<(), PathError> {
     Err(PathError::new("use as a private directory", path, refusal))
 }
 
+/// Renames a file or directory to a name that must not exist.
+pub fn publish_file(path: &Utf8Path, target: &Utf8Path) -> Result<(), PathError> {
+    rustix::fs::renameat_with(
+        rustix::fs::CWD,
+        path.as_std_path(),
+        rustix::fs::CWD,
+        target.as_std_path(),
+        rustix::fs::RenameFlags::NOREPLACE,
+    )
+    .at("publish", target)
+}
+
 /// Removes a file or a whole directory; one that is not there is fine.
 pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
     let removed = match fs::symlink_metadata(path) {

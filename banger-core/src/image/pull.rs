@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use camino::Utf8Path;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -15,13 +14,13 @@ use super::{
     local::publish_lock, stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Bytes, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, LayerDescriptor, ResolvedImage},
+    oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
     rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest},
     store::InsertError,
-    task::settle,
+    task::{reporting, settle},
 };
 
 /// How long a pull waits for another pull of the same name to end.
@@ -57,12 +56,6 @@ pub(super) async fn pull(
     };
     let record = pull.record(id, pulled, &built.report);
     pull.publish(built.staging, record).await // 10, 11
-}
-
-/// What all blobs take together, as their manifest claims.
-fn blob_bytes(layers: &[LayerDescriptor]) -> Bytes {
-    let sizes = layers.iter().map(|layer| layer.size.get());
-    Bytes::new(sizes.fold(0, u64::saturating_add))
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -151,11 +144,7 @@ impl Pull<'_> {
             .resolve(&self.manager.options.platform)
             .await
             .map_err(failed)?;
-        self.progress.emit(ProgressEvent::Resolved {
-            manifest: image.manifest,
-            layers: image.layers.len(),
-            bytes: blob_bytes(&image.layers),
-        });
+        self.progress.emit(image.resolved_event());
         let layers = source
             .fetch_layers(&image.layers, self.progress)
             .await
@@ -181,21 +170,15 @@ impl Pull<'_> {
         request: RootfsRequest,
         boot: BootArtifacts,
     ) -> Result<Built, PullError> {
-        let cancel = CancellationToken::new();
-        let _cancel_on_drop = cancel.clone().drop_guard();
-        let (sender, mut events) = mpsc::channel(64);
         let fill = Fill {
             request,
             boot,
             builder: Arc::clone(&self.manager.options.rootfs),
-            cancel,
         };
-        let work = move || fill.fill(staging, &ChannelProgress(sender));
-        let filled = tokio::task::spawn_blocking(work);
-        while let Some(event) = events.recv().await {
-            self.progress.emit(event);
-        }
-        settle(filled).await.map_err(|error| match error {
+        let filled = reporting(self.progress, move |progress, cancel| {
+            fill.fill(staging, progress, cancel)
+        });
+        filled.await.map_err(|error| match error {
             FillError::Rootfs(source) => PullError::Rootfs {
                 name: self.name.clone(),
                 source,
@@ -279,33 +262,24 @@ struct Fill {
     request: RootfsRequest,
     boot: BootArtifacts,
     builder: Arc<dyn RootfsBuilder>,
-    cancel: CancellationToken,
 }
 
 impl Fill {
-    fn fill(&self, staging: Staging, progress: &dyn ProgressSink) -> Result<Built, FillError> {
+    fn fill(
+        &self,
+        staging: Staging,
+        progress: &dyn ProgressSink,
+        cancel: &CancellationToken,
+    ) -> Result<Built, FillError> {
         let disk = staging.path().join(ROOTFS_FILE);
-        let report = self
-            .builder
-            .build(&self.request, &disk, progress, &self.cancel);
+        let report = self.builder.build(&self.request, &disk, progress, cancel);
         let report = report.map_err(FillError::Rootfs)?;
         progress.emit(ProgressEvent::StagingKernel);
         stage_boot_artifacts(&self.boot, staging.path()).map_err(FillError::Io)?;
         sync_directory(staging.path()).map_err(FillError::Io)?;
-        if self.cancel.is_cancelled() {
+        if cancel.is_cancelled() {
             return Err(FillError::Rootfs(RootfsError::Cancelled));
         }
         Ok(Built { staging, report })
-    }
-}
-
-/// Hands events from a blocking thread to the future that waits for it.
-#[derive(Debug)]
-struct ChannelProgress(mpsc::Sender<ProgressEvent>);
-
-impl ProgressSink for ChannelProgress {
-    fn emit(&self, event: ProgressEvent) {
-        // nobody listens any more once the pull was cancelled
-        drop(self.0.blocking_send(event));
     }
 }

@@ -31,7 +31,7 @@ use camino::Utf8PathBuf;
 use crate::{
     directories::Directories,
     domain::{Bytes, Digest, RunConfig},
-    progress::ProgressSink,
+    progress::{ProgressEvent, ProgressSink},
 };
 
 use layout::LayoutSource;
@@ -52,6 +52,18 @@ pub struct ResolvedImage {
     pub run_config: RunConfig,
     /// When it was made, in seconds since 1970-01-01 UTC, if it says so.
     pub created_unix: Option<i64>,
+}
+
+impl ResolvedImage {
+    /// What a progress display is told of it.
+    pub(crate) fn resolved_event(&self) -> ProgressEvent {
+        let sizes = self.layers.iter().map(|layer| layer.size.get());
+        ProgressEvent::Resolved {
+            manifest: self.manifest,
+            layers: self.layers.len(),
+            bytes: Bytes::new(sizes.fold(0, u64::saturating_add)),
+        }
+    }
 }
 
 /// One layer of a manifest.

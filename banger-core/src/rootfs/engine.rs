@@ -22,7 +22,7 @@ use super::{
 use crate::{
     domain::{Bytes, Digest, ImageSizes},
     ext4::{self, BLOCK_SIZE, Ext4Error, Plan, Run, Summary, Timestamp},
-    host_fs::{IoContext as _, PathError, disk_usage, remove_tree_if_present},
+    host_fs::{FileLock, IoContext as _, PathError, disk_usage, remove_tree_if_present},
     progress::{ProgressEvent, ProgressSink},
 };
 
@@ -89,7 +89,10 @@ fn with_new_disk<T>(
 ) -> Result<T, RootfsError> {
     let mut options = OpenOptions::new();
     let file = options.read(true).write(true).create_new(true).open(path);
-    let worked = work(&file.at("create", path)?);
+    let file = file.at("create", path)?;
+    // says that somebody works on it; a file just made is nobody else's
+    let _lock = FileLock::try_acquire_existing(path)?;
+    let worked = work(&file);
     if worked.is_err() {
         remove_tree_if_present(path)?;
     }

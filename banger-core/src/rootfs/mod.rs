@@ -10,6 +10,7 @@ mod acl;
 mod assemble;
 mod engine;
 mod error;
+mod from_source;
 mod hidden;
 mod lookup;
 mod merge;
@@ -33,6 +34,7 @@ use crate::{
 
 pub use engine::{Ext4RootfsBuilder, format_empty};
 pub use error::RootfsError;
+pub use from_source::{BuildError, BuildRequest, BuiltRootfs, build_from_source};
 
 /// What to build.
 #[derive(Clone, Debug, PartialEq, Eq)]

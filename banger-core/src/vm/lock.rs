@@ -32,7 +32,7 @@ pub(super) enum Taken {
 
 /// Takes a VM's lock if nobody holds it now.
 pub(super) fn try_take(directory: &Utf8Path) -> Result<Taken, PathError> {
-    match FileLock::try_acquire_directory(directory) {
+    match FileLock::try_acquire_existing(directory) {
         Ok(Some(lock)) => Ok(Taken::Ours(lock)),
         Ok(None) => Ok(Taken::Held),
         Err(error) if error.io_error().kind() == std::io::ErrorKind::NotFound => {

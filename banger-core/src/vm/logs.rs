@@ -235,7 +235,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let files = files(&scratch);
         fs::write(files.console_log(), "a\nb\n").unwrap();
-        let held = crate::host_fs::FileLock::try_acquire_directory(&files.directory)
+        let held = crate::host_fs::FileLock::try_acquire_existing(&files.directory)
             .unwrap()
             .unwrap();
         let (sender, mut chunks) = mpsc::channel(QUEUE);
