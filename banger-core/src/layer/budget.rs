@@ -129,10 +129,12 @@ mod tests {
         assert_eq!(ahead.len(), 2);
         let reserve: Vec<Chunk> = (0..RESERVE).filter_map(|_| budget.take(0)).collect();
         assert_eq!(ahead.len() + reserve.len(), budget.most());
-        drop(ahead);
-        assert!(budget.take(0).is_none_or(|chunk| chunk.length == 0));
+        // another stream's turn: it has a reserve of its own
         budget.set_turn(1);
         assert!(budget.take(1).is_some());
+        drop((ahead, reserve));
+        let again: Vec<Chunk> = (0..2).filter_map(|_| budget.take(5)).collect();
+        assert_eq!(again.len(), 2, "what was given back is handed out again");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use banger_core::{
     ErrorKind,
-    domain::Bytes,
+    domain::{Bytes, Digest},
     oci::Compression,
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, format_empty},

@@ -6,6 +6,7 @@ mod run;
 
 use std::{ffi::OsString, fs::File, os::fd::OwnedFd, sync::Arc};
 
+use banger_core::{directories::Directories, oci::SourceOptions};
 use camino::Utf8Path;
 use tokio::{
     io::{AsyncReadExt as _, DuplexStream, duplex},
@@ -45,6 +46,16 @@ impl Outcome {
     }
 }
 
+/// Directories that no test looks into.
+fn nowhere() -> Directories {
+    let nowhere = || camino::Utf8PathBuf::from("/nonexistent");
+    Directories {
+        state: nowhere(),
+        cache: nowhere(),
+        runtime: nowhere(),
+    }
+}
+
 /// Asks to end, from the user of a command under test.
 type User = mpsc::Sender<HostSignal>;
 
@@ -65,6 +76,7 @@ impl Stage {
         let (user, asked) = mpsc::channel(4);
         let (window, changed) = mpsc::channel(1);
         let services = Services {
+            sources: Arc::new(SourceOptions::new(nowhere())),
             images: Arc::clone(world) as _,
             kernels: Arc::clone(world) as _,
             vms: Arc::clone(world) as _,
