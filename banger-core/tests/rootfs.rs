@@ -6,9 +6,14 @@
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
 mod rootfs {
+    mod corpus;
+    mod determinism;
     mod disks;
+    mod distributions;
     pub(crate) mod fixture;
+    mod growth;
     mod hostile;
+    mod model;
     pub(crate) mod snapshot;
     mod umoci;
 }

@@ -16,8 +16,10 @@ const INODES_UNINITIALISED: u16 = 1;
 const BLOCKS_UNINITIALISED: u16 = 2;
 const TABLE_ZEROED: u16 = 4;
 
-const SIZE: usize = DESCRIPTOR_SIZE as usize;
+const SIZE: usize = 64;
 const CHECKSUM_AT: usize = 0x1e;
+
+const _: () = assert!(SIZE as u64 == DESCRIPTOR_SIZE);
 
 /// All groups: their descriptors, and what is free in them together.
 pub(super) struct Groups {

@@ -43,7 +43,7 @@ pub use write::{Disk, Summary, format_empty};
 pub const BLOCK_SIZE: u64 = 4096;
 
 /// The same, for slices.
-pub(self) const BLOCK: usize = 4096;
+const BLOCK: usize = 4096;
 
 /// What a file system shall be like.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The tar stream of a layer as entries (POSIX pax, GNU and old sparse forms).
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use tar_core::{
     EntryType, PaxExtensions,
@@ -105,8 +105,8 @@ impl<R: BufRead> Archive<R> {
                     self.expect_content(content)?;
                     return Ok(Some(entry));
                 }
-                Step::Nothing => {}
-                Step::More(bytes) => self.fill(bytes)?,
+                Step::More(bytes) if !self.fill(bytes)? => return Ok(None),
+                Step::More(_) | Step::Nothing => {}
                 Step::End => return Ok(None),
             }
         }
@@ -179,8 +179,9 @@ impl<R: BufRead> Archive<R> {
         Ok(step)
     }
 
-    /// Reads on until at least `bytes` are there.
-    fn fill(&mut self, bytes: usize) -> Result<(), ArchiveError> {
+    /// Reads on until at least `bytes` are there; false at the end of a stream
+    /// whose end marker is missing or cut, which many readers accept.
+    fn fill(&mut self, bytes: usize) -> Result<bool, ArchiveError> {
         let ceiling = self.limits.header_bytes.saturating_mul(2) + (1 << 20);
         if ceiling < bytes {
             return Err(ArchiveError::Limit(format!(
@@ -190,8 +191,15 @@ impl<R: BufRead> Archive<R> {
         }
         let filled = self.buffer.len();
         let missing = bytes.saturating_sub(filled).max(1);
-        self.buffer.resize(filled + missing, 0);
-        Ok(self.reader.read_exact(&mut self.buffer[filled..])?)
+        let mut rest = self.reader.by_ref().take(missing as u64);
+        let read = rest.read_to_end(&mut self.buffer)?;
+        if read == missing {
+            return Ok(true);
+        }
+        if self.buffer.iter().all(|byte| *byte == 0) {
+            return Ok(false);
+        }
+        Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
     }
 
     fn expect_content(&mut self, bytes: u64) -> Result<(), ArchiveError> {
@@ -250,8 +258,10 @@ enum Step {
 
 fn parse_error(error: ParseError) -> ArchiveError {
     match error {
-        ParseError::MetadataTooLarge { .. }
-        | ParseError::PathTooLong { .. }
+        ParseError::MetadataTooLarge { size, limit } => {
+            ArchiveError::Limit(format!("extended header bytes ({limit}): it has {size}"))
+        }
+        ParseError::PathTooLong { .. }
         | ParseError::TooManyPendingEntries { .. }
         | ParseError::TooManySparseEntries { .. } => ArchiveError::Limit(error.to_string()),
         other => ArchiveError::Corrupt(other.to_string()),

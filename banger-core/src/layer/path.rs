@@ -44,7 +44,7 @@ impl LayerPath {
         let mut depth = 0_usize;
         for component in bytes.split(|byte| *byte == b'/') {
             match component {
-                b"" | b"." => continue,
+                b"" | b"." => {}
                 b".." => return Err(PathError::ParentComponent),
                 name if name.contains(&0) => return Err(PathError::Nul),
                 name if MAX_NAME < name.len() => return Err(PathError::LongName(name.len())),

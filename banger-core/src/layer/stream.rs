@@ -226,10 +226,7 @@ impl LayerStream {
 
     /// Why the stream ended early, if it did.
     pub(crate) fn take_failure(&mut self) -> Option<StreamError> {
-        match self.end.take()? {
-            Err(error) => Some(error),
-            Ok(_) => None,
-        }
+        self.end.take_if(|end| end.is_err())?.err()
     }
 
     fn receive(&mut self) {

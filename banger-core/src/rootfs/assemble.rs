@@ -305,10 +305,10 @@ fn place(
     content: &Content,
     read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), ArchiveError>,
 ) -> Result<Placed, ArchiveError> {
-    let mut placer = places.placer();
+    let mut file = places.placer();
     let Some(runs) = &content.runs else {
-        read(&mut |bytes| placer.put(bytes))?;
-        return Ok(placer.end());
+        read(&mut |bytes| file.put(bytes))?;
+        return Ok(file.end());
     };
     let mut runs = runs.iter();
     let mut left = 0;
@@ -317,16 +317,16 @@ fn place(
             if left == 0 {
                 // the runs' lengths add up to the stored bytes
                 let Some(run) = runs.next() else { return };
-                placer.seek(run.offset);
+                file.seek(run.offset);
                 left = run.length;
             }
             let now = usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()));
-            placer.put(&bytes[..now]);
+            file.put(&bytes[..now]);
             bytes = &bytes[now..];
             left -= now as u64;
         }
     })?;
-    Ok(placer.end())
+    Ok(file.end())
 }
 
 /// Places contents of one layer, in the order of their bytes.
@@ -343,10 +343,10 @@ fn place_again(
     for (key, content) in contents {
         let ahead = content.offset - position;
         pass(&mut stream, ahead, |_| ()).map_err(|error| failed(error.into()))?;
-        let placed = place(places, content, |sink| {
+        let again = place(places, content, |sink| {
             Ok(pass(&mut stream, content.stored, sink)?)
         });
-        places.placements.add(*key, placed.map_err(failed)?);
+        places.placements.add(*key, again.map_err(failed)?);
         position = content.offset + content.stored;
     }
     let digests = stream.finish();

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{Bytes, Digest, ImageSizes},
-    ext4::{self, BLOCK_SIZE, Ext4Error, Plan, Run, Summary, Timestamp},
+    ext4::{self, BLOCK_SIZE, Ext4Error, Plan, Run, Timestamp},
     host_fs::{FileLock, IoContext as _, PathError, disk_usage, remove_tree_if_present},
     progress::{ProgressEvent, ProgressSink},
 };
@@ -191,7 +191,18 @@ impl Build<'_> {
         let summary = plan.write(size.get(), disk);
         let summary = summary.map_err(|error| self.failed(error, &assembled))?;
         let timings = self.sync(disk, &assembled, planning)?;
-        self.report(&assembled, &summary, size, content_written, timings)
+        self.report_end(&assembled);
+        Ok(RootfsReport {
+            content: Bytes::new(assembled.content),
+            metadata: Bytes::new(summary.metadata_bytes),
+            entries: assembled.view.entry_count(),
+            sizes: ImageSizes {
+                apparent: size,
+                on_disk: disk_usage(self.output)?,
+            },
+            written: Bytes::new(content_written + summary.metadata_bytes),
+            timings,
+        })
     }
 
     fn sync(
@@ -212,30 +223,12 @@ impl Build<'_> {
         })
     }
 
-    fn report(
-        &self,
-        assembled: &Assembled,
-        summary: &Summary,
-        size: Bytes,
-        content_written: u64,
-        timings: RootfsTimings,
-    ) -> Result<RootfsReport, RootfsError> {
+    fn report_end(&self, assembled: &Assembled) {
         let content = Bytes::new(assembled.content);
         self.assembly.progress.emit(ProgressEvent::WritingDisk {
             done: content,
             total: content,
         });
-        Ok(RootfsReport {
-            content,
-            metadata: Bytes::new(summary.metadata_bytes),
-            entries: assembled.view.entry_count(),
-            sizes: ImageSizes {
-                apparent: size,
-                on_disk: disk_usage(self.output)?,
-            },
-            written: Bytes::new(content_written + summary.metadata_bytes),
-            timings,
-        })
     }
 }
 

@@ -114,7 +114,7 @@ impl Default for RootfsLimits {
         Self {
             layer_bytes: Bytes::new(64 * Bytes::GIB),
             total_bytes: Bytes::new(256 * Bytes::GIB),
-            entries: 8_000_000,
+            entries: 2_000_000,
             path_bytes: 4096,
             path_depth: 1024,
             header_bytes: 1 << 20,

@@ -7,7 +7,8 @@
 use super::output::Output;
 use crate::ext4::{Allocator, BLOCK_SIZE, Extent, Run};
 
-const BLOCK: usize = BLOCK_SIZE as usize;
+const BLOCK: usize = 4096;
+const _: () = assert!(BLOCK as u64 == BLOCK_SIZE);
 
 /// Which of the [`Extents`] are a file's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -313,3 +313,39 @@ fn empty_disks_of_every_size_are_clean_sparse_and_usable() {
     let features = run("dumpe2fs", &["-h", bench.path("small").as_str()]);
     assert!(String::from_utf8_lossy(&features.stdout).contains("has_journal"));
 }
+
+/// Go's reader, and so docker, accepts a stream that ends at a header.
+#[test]
+fn a_missing_or_cut_end_marker_is_accepted() {
+    let whole = Layer::new()
+        .directory("d/", 0o755)
+        .file("d/f", b"x")
+        .finish();
+    let expected = tree(&Bench::new(), std::slice::from_ref(&whole));
+    for cut in [1, 512, 1024] {
+        let tar = whole[..whole.len() - cut].to_vec();
+        assert_eq!(tree(&Bench::new(), &[tar]), expected, "{cut} bytes cut");
+    }
+    let cut = whole[..whole.len() - 1024 - 512 + 1].to_vec();
+    let bench = Bench::new();
+    let error = bench.build_layers(&[cut]).unwrap_err();
+    assert_eq!(error.kind(), banger_core::ErrorKind::Corrupt, "{error}");
+}
+
+/// A global header is for all entries that follow, and a contiguous file is a
+/// file (POSIX pax, "pax Header Block"; "ustar Interchange Format"); umoci can
+/// read neither.
+#[test]
+fn global_headers_and_contiguous_files_are_read() {
+    let entries = |layer: Layer, kind| {
+        let header = Layer::header(kind, 0o640);
+        layer
+            .directory("./", 0o755)
+            .entry("f", header, &[], b"x")
+            .finish()
+    };
+    let odd = Layer::new().global(&[("comment", b"made by git")]);
+    let odd = entries(odd, tar::EntryType::Continuous);
+    let plain = entries(Layer::new(), tar::EntryType::Regular);
+    assert_eq!(tree(&Bench::new(), &[odd]), tree(&Bench::new(), &[plain]));
+}

@@ -12,6 +12,9 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+/// When the images of the tests were made.
+pub(crate) const CREATED: i64 = 1_700_000_000;
+
 /// A tar stream being written.
 pub(crate) struct Layer {
     builder: tar::Builder<Vec<u8>>,
@@ -101,6 +104,45 @@ impl Layer {
         self
     }
 
+    /// An entry with a name of any length.
+    pub(crate) fn long_entry(mut self, path: &str, kind: tar::EntryType, content: &[u8]) -> Self {
+        let mut header = tar::Header::new_gnu();
+        header.clone_from(&Self::header(kind, 0o755));
+        header.set_size(content.len() as u64);
+        self.builder
+            .append_data(&mut header, path, content)
+            .unwrap();
+        self
+    }
+
+    /// A file with a name of any bytes.
+    pub(crate) fn raw_name(mut self, name: &[u8], content: &[u8]) -> Self {
+        let mut header = Self::header(tar::EntryType::Regular, 0o644);
+        header.set_size(content.len() as u64);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.set_cksum();
+        self.builder.append(&header, content).unwrap();
+        self
+    }
+
+    /// Records for all entries that follow.
+    pub(crate) fn global(mut self, records: Pax<'_>) -> Self {
+        let mut text = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let length = rest + (rest + 2).to_string().len();
+            text.extend_from_slice(format!("{length} {key}=").as_bytes());
+            text.extend_from_slice(value);
+            text.push(b'\n');
+        }
+        let mut header = Self::header(tar::EntryType::XGlobalHeader, 0o644);
+        header.set_path("global").unwrap();
+        header.set_size(text.len() as u64);
+        header.set_cksum();
+        self.builder.append(&header, text.as_slice()).unwrap();
+        self
+    }
+
     pub(crate) fn finish(self) -> Vec<u8> {
         self.builder.into_inner().unwrap()
     }
@@ -144,7 +186,7 @@ impl Bench {
     pub(crate) fn request(layers: Vec<LayerBlob>) -> RootfsRequest {
         RootfsRequest {
             size: Some(Bytes::from_mib(64)),
-            created_unix: 1_700_000_000,
+            created_unix: CREATED,
             ..RootfsRequest::new(layers)
         }
     }

@@ -1,11 +1,11 @@
 //! Layers that lie, break off, or want too much.
 
-use std::fs;
+use std::{fs, io::Write};
 
 use banger_core::{
     ErrorKind,
     domain::{Bytes, Digest},
-    oci::Compression,
+    oci::{Compression, LayerBlob, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsLimits, RootfsRequest},
 };
@@ -182,4 +182,87 @@ fn a_cancelled_build_leaves_nothing() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Cancelled);
     assert!(!disk.exists());
+}
+
+/// The most memory this process had since the last call of [`forget_peak`].
+fn peak() -> Bytes {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.unwrap().trim().strip_suffix(" kB").unwrap();
+    Bytes::new(kibibytes.trim().parse::<u64>().unwrap() * Bytes::KIB)
+}
+
+fn forget_peak() {
+    fs::write("/proc/self/clear_refs", "5").unwrap();
+}
+
+/// A stream that is much larger than anything that should be held, compressed
+/// without being held either.
+fn large_stream(write: impl FnOnce(&mut dyn Write)) -> (Vec<u8>, Digest) {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    write(&mut encoder);
+    let blob = encoder.finish().unwrap();
+    let digest = Digest::of(&blob);
+    (blob, digest)
+}
+
+/// Builds a disk of such a stream, whose end nobody gets to see.
+fn refuse(bench: &Bench, (blob, digest): &(Vec<u8>, Digest)) -> RootfsError {
+    let path = bench.path("blob");
+    fs::write(&path, blob).unwrap();
+    let layer = LayerBlob {
+        path,
+        descriptor: LayerDescriptor {
+            digest: *digest,
+            size: Bytes::new(blob.len() as u64),
+            compression: Compression::Zstd,
+            diff_id: *digest,
+        },
+        verified: false,
+    };
+    let request = RootfsRequest {
+        size: None,
+        ..Bench::request(vec![layer])
+    };
+    bench.build(&request).unwrap_err()
+}
+
+fn header(kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = Layer::header(kind, 0o644);
+    header.set_path("name").unwrap();
+    header.set_size(size);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn streams_that_want_too_much_are_refused_in_little_memory() {
+    let zeros = vec![0; 1 << 20];
+    let bomb = large_stream(|stream| {
+        let header = header(tar::EntryType::Regular, 3 * Bytes::GIB);
+        stream.write_all(header.as_bytes()).unwrap();
+        (0..3 * 1024).for_each(|_| stream.write_all(&zeros).unwrap());
+    });
+    let records = large_stream(|stream| {
+        let header = header(tar::EntryType::XHeader, Bytes::GIB);
+        stream.write_all(header.as_bytes()).unwrap();
+        (0..1024).for_each(|_| stream.write_all(&zeros).unwrap());
+    });
+    let entries = large_stream(|stream| {
+        let headers = header(tar::EntryType::Regular, 0).as_bytes().repeat(1000);
+        (0..10_000).for_each(|_| stream.write_all(&headers).unwrap());
+    });
+    for (stream, limit, most) in [
+        (bomb, "compressed byte", 200),
+        (records, "extended header bytes", 200),
+        (entries, "entries", 800),
+    ] {
+        let bench = Bench::new();
+        forget_peak();
+        let error = refuse(&bench, &stream);
+        assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error}");
+        let said = error.to_string().to_lowercase();
+        assert!(said.contains(limit), "{said}");
+        assert!(peak() < Bytes::from_mib(most), "{limit}: {}", peak());
+    }
 }

@@ -1,0 +1,51 @@
+//! The same content gives the same bytes, whatever the work may use.
+
+use std::fs;
+
+use banger_core::{
+    domain::{Bytes, Digest},
+    oci::Compression,
+    rootfs::{RootfsRequest, RootfsResources},
+};
+
+use super::fixture::{Bench, Layer};
+
+/// Layers of different sizes that hide parts of one another.
+fn layers() -> Vec<Vec<u8>> {
+    let numbered = |prefix: &str, count: usize, length: usize| {
+        (0..count).fold(Layer::new(), |layer, number| {
+            let content: Vec<u8> = (0..length + number).map(|at| (at * number) as u8).collect();
+            layer.file(&format!("{prefix}{number}"), &content)
+        })
+    };
+    vec![
+        numbered("a", 200, 9000).finish(),
+        numbered("b", 2, 3_000_000).file(".wh.a7", b"").finish(),
+        numbered("a", 100, 10).hard_link("again", "a150").finish(),
+        numbered("c", 300, 700).symlink("link", "c1").finish(),
+    ]
+}
+
+#[test]
+fn bytes_depend_on_neither_threads_nor_memory_nor_compression() {
+    let bench = Bench::new();
+    let layers = layers();
+    let mut digests = Vec::new();
+    for (decoders, mebibytes) in [(1, 16), (2, 256), (8, 64), (8, 1), (1, 16)] {
+        for compression in [Compression::Gzip, Compression::Zstd, Compression::None] {
+            let blobs = layers.iter().map(|layer| bench.blob(layer, compression));
+            let request = RootfsRequest {
+                resources: RootfsResources {
+                    memory: Bytes::from_mib(mebibytes),
+                    decoders,
+                },
+                ..Bench::request(blobs.collect())
+            };
+            bench.build(&request).unwrap();
+            digests.push(Digest::of(&fs::read(bench.path("disk")).unwrap()));
+            fs::remove_file(bench.path("disk")).unwrap();
+        }
+    }
+    digests.dedup();
+    assert_eq!(digests.len(), 1, "{digests:?}");
+}
