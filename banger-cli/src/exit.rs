@@ -14,6 +14,8 @@ use crate::{error::CliError, signals::HostSignal};
 
 /// Everything worked.
 pub const SUCCESS: u8 = 0;
+/// What `image diff` answers when the disks differ, as diff(1) does.
+pub const DIFFERENT: u8 = 1;
 /// A fault of banger or its host.
 pub const INTERNAL: u8 = 1;
 /// The command line, configuration or request is wrong.

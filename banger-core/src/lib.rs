@@ -8,6 +8,7 @@
 
 pub mod clock;
 pub mod directories;
+pub mod disk;
 pub mod domain;
 
 pub mod error;

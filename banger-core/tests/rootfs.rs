@@ -14,6 +14,7 @@ mod rootfs {
     mod growth;
     mod hostile;
     mod model;
+    mod reading;
     pub(crate) mod snapshot;
     mod umoci;
 }

@@ -10,11 +10,19 @@ pub enum ImageCommand {
     /// Pull an OCI image and make a bootable image of it
     Pull(PullArgs),
     /// List images
-    #[command(visible_alias = "ls")]
     List,
     /// Show one image
     #[command(visible_alias = "inspect")]
     Show(ShowImageArgs),
+    /// List what is on an image's disk; without an image, list the images
+    Ls(ListContentArgs),
+    /// Write a file of an image's disk to standard output
+    Cat(CatArgs),
+    /// Compare the disks of two images
+    ///
+    /// Prints `A`, `D` or `C` (added, deleted, changed) with each path that
+    /// differs. The exit status is 1 when something differs.
+    Diff(DiffArgs),
     /// Delete images that no VM uses
     #[command(visible_alias = "rm")]
     Delete(DeleteImageArgs),
@@ -78,6 +86,41 @@ pub struct ShowImageArgs {
     /// Name, id, or part of an id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub image: String,
+}
+
+/// Arguments of `image ls`.
+#[derive(Args, Clone, Debug)]
+pub struct ListContentArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: Option<String>,
+    /// A path on its disk
+    #[arg(default_value = "/")]
+    pub path: String,
+    /// List all that is below it too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+}
+
+/// Arguments of `image cat`.
+#[derive(Args, Clone, Debug)]
+pub struct CatArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// A file on its disk; symbolic links are followed
+    pub path: String,
+}
+
+/// Arguments of `image diff`.
+#[derive(Args, Clone, Debug)]
+pub struct DiffArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub one: String,
+    /// What it is compared with
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub other: String,
 }
 
 /// Arguments of `image delete`.

@@ -24,7 +24,10 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::error::CliError;
 
-pub use image::{DeleteImageArgs, ImageCommand, KernelArgs, PullArgs, ShowImageArgs};
+pub use image::{
+    CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs, PullArgs,
+    ShowImageArgs,
+};
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{

@@ -12,6 +12,7 @@ use std::io;
 
 use banger_core::{
     ErrorKind,
+    disk::DiskError,
     domain::{ImageName, KernelName},
     image::{DeleteImageError, ImageQueryError, PullError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
@@ -102,6 +103,9 @@ pub enum CliError {
     /// A root disk could not be built.
     #[error(transparent)]
     BuildRootfs(Box<BuildError>),
+    /// A disk could not be read.
+    #[error(transparent)]
+    Disk(Box<DiskError>),
     /// An image could not be deleted.
     #[error(transparent)]
     DeleteImage(Box<DeleteImageError>),
@@ -178,6 +182,7 @@ boxed!(
     Pull(PullError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
+    Disk(DiskError),
     DeleteImage(DeleteImageError),
     ImportKernel(ImportKernelError),
     KernelQuery(KernelQueryError),
@@ -230,6 +235,7 @@ impl CliError {
             Self::Pull(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
+            Self::Disk(error) => error.kind(),
             Self::DeleteImage(error) => error.kind(),
             Self::ImportKernel(error) => error.kind(),
             Self::KernelQuery(error) => error.kind(),

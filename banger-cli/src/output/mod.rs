@@ -6,6 +6,7 @@
 //! safe for a terminal. Entry points: [`ImageOutput`], [`KernelOutput`],
 //! [`VmOutput`], [`table`].
 
+mod disk;
 mod image;
 mod kernel;
 mod rootfs;
@@ -18,6 +19,7 @@ use banger_core::domain::BootArtifacts;
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
 pub use image::{ImageOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
 pub use rootfs::{RootfsOutput, rootfs_details};

@@ -52,6 +52,12 @@ pub enum PlainTask {
     ListImages,
     /// `image show`.
     ShowImage(Selector),
+    /// `image ls`: the image, the path, and whether all below it is listed.
+    ListContent(Selector, String, bool),
+    /// `image cat`.
+    Cat(Selector, String),
+    /// `image diff`.
+    Diff(Selector, Selector),
     /// `image delete`.
     DeleteImages(Vec<Selector>),
     /// `kernel import`.
@@ -127,6 +133,12 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
+        ImageCommand::Ls(args) => match args.image {
+            None => PlainTask::ListImages,
+            Some(image) => PlainTask::ListContent(selector(&image), args.path, args.recursive),
+        },
+        ImageCommand::Cat(args) => PlainTask::Cat(selector(&args.image), args.path),
+        ImageCommand::Diff(args) => PlainTask::Diff(selector(&args.one), selector(&args.other)),
         ImageCommand::Delete(args) => PlainTask::DeleteImages(selectors(&args.images)),
     })
 }

@@ -14,7 +14,9 @@ use super::fixture::{Bench, Layer};
 fn layers() -> Vec<Vec<u8>> {
     let numbered = |prefix: &str, count: usize, length: usize| {
         (0..count).fold(Layer::new(), |layer, number| {
-            let content: Vec<u8> = (0..length + number).map(|at| (at * number) as u8).collect();
+            let content: Vec<u8> = (0..length + number)
+                .map(|at| u8::try_from(at * number % 251).unwrap())
+                .collect();
             layer.file(&format!("{prefix}{number}"), &content)
         })
     };

@@ -18,8 +18,8 @@ use super::{
 /// The images that `cargo xtask test` makes.
 #[expect(clippy::disallowed_methods, reason = "where the test bed is")]
 fn test_bed() -> Utf8PathBuf {
-    let place = env::var("BANGER_TESTBED").expect("use `cargo xtask test`");
-    Utf8PathBuf::from(place)
+    let place = env::var("BANGER_TESTBED");
+    Utf8PathBuf::from(place.unwrap_or_else(|_| panic!("use `cargo xtask test`")))
 }
 
 async fn request(source: &dyn ImageSource) -> RootfsRequest {

@@ -14,10 +14,10 @@ use super::{
 
 /// A disk with a little of everything.
 fn build(bench: &Bench, mebibytes: u64) {
-    let layer = (0..500).fold(Layer::new(), |layer, number| {
+    let layer = (0..500_u16).fold(Layer::new(), |layer, number| {
         layer.file(
             &format!("dir/file-with-a-long-name-{number}"),
-            &vec![number as u8; 5000],
+            &vec![number.to_le_bytes()[0]; 5000],
         )
     });
     let layer = layer

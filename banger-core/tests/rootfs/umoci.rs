@@ -134,15 +134,15 @@ pub(crate) fn mounted(bench: &Bench) -> Snapshot {
 pub(crate) fn difference(found: &Snapshot, expected: &Snapshot) -> Option<String> {
     for (path, expected) in expected {
         match found.get(path) {
-            None => return Some(format!("{path:?} is missing")),
+            None => return Some(format!("{} is missing", path.display())),
             Some(found) if found != expected => {
-                return Some(format!("{path:?} is {found:?}, not {expected:?}"));
+                return Some(format!("{} is {found:?}, not {expected:?}", path.display()));
             }
             Some(_) => {}
         }
     }
     let surplus = found.keys().find(|path| !expected.contains_key(*path));
-    surplus.map(|path| format!("{path:?} is too much"))
+    surplus.map(|path| format!("{} is too much", path.display()))
 }
 
 #[test]

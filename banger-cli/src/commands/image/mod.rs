@@ -1,10 +1,12 @@
 //! `banger image …`.
 
+mod content;
 mod delete;
 mod list;
 mod pull;
 mod show;
 
+pub(super) use content::{cat, diff, ls};
 pub(super) use delete::delete;
 pub(super) use list::list;
 pub(super) use pull::{choose_kernel, pull};
