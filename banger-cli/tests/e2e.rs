@@ -15,4 +15,5 @@ mod e2e {
     mod exec;
     mod lifecycle;
     pub(crate) mod registry;
+    mod rootfs;
 }

@@ -33,6 +33,10 @@ mod vm {
         ("a_boot_can_be_stopped", life::a_boot_can_be_stopped),
         ("a_killed_monitor_takes_its_vm", crash::a_killed_monitor),
         ("a_killed_client_loses_nothing", crash::a_killed_client),
+        (
+            "a_killed_guests_journal_recovers",
+            crash::a_killed_guests_journal,
+        ),
         ("reconcile_removes_leftovers_only", crash::leftovers),
         ("a_cancelled_create_leaves_nothing", crash::cancelled_create),
         ("a_vm_whose_creator_is_gone_is_removed", crash::deserted_vms),

@@ -48,6 +48,18 @@ pub(crate) fn make() -> Result<PathBuf> {
     })?;
     debian()?;
     provide(&Part {
+        name: "systemd",
+        what: "making a Debian image with systemd",
+        recipe: debian::systemd_recipe()?,
+        make: debian::make_systemd,
+    })?;
+    provide(&Part {
+        name: "many-files",
+        what: "making a Debian image with many files",
+        recipe: debian::many_files_recipe()?,
+        make: debian::make_many_files,
+    })?;
+    provide(&Part {
         name: "busybox",
         what: "making a busybox image",
         recipe: busybox::recipe(),

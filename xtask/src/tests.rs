@@ -9,6 +9,10 @@ use crate::{
     testbed,
 };
 
+/// Where property tests start: a run can be repeated. Another seed, or more
+/// cases (`PROPTEST_CASES`), look elsewhere.
+const PROPERTY_SEED: &str = "1";
+
 /// Installs, builds and makes what tests need, and runs them.
 pub(crate) fn test(filters: &[String]) -> Result<()> {
     testbed::check_architecture()?;
@@ -18,8 +22,10 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
     packages::install(packages::Set::Test)?;
     let guest = guest::build()?;
     let testbed = testbed::make()?;
+    let seed = environment("PROPTEST_RNG_SEED").unwrap_or_else(|| PROPERTY_SEED.to_owned());
     let with_parts = |mut command: Command| {
         command
+            .env("PROPTEST_RNG_SEED", &seed)
             .env("BANGER_TESTBED", &testbed)
             .env("BANGER_GUEST_PROGRAM", &guest);
         command

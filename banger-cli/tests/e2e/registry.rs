@@ -47,19 +47,20 @@ impl Registry {
 
     /// Copies an image of a layout there and answers its reference.
     pub(crate) fn push(&self, layout: &str, name: &str) -> String {
+        self.push_as(layout, name, &[])
+    }
+
+    /// The same, with further options of `skopeo copy`.
+    pub(crate) fn push_as(&self, layout: &str, name: &str, options: &[&str]) -> String {
         let reference = format!("{}/{name}", self.host);
         #[expect(
             clippy::disallowed_methods,
             reason = "the tool that fills the registry"
         )]
         let output = Command::new("skopeo")
-            .args([
-                "copy",
-                "--dest-tls-verify=false",
-                "--insecure-policy",
-                layout,
-                &format!("docker://{reference}"),
-            ])
+            .args(["copy", "--dest-tls-verify=false", "--insecure-policy"])
+            .args(options)
+            .args([layout, &format!("docker://{reference}")])
             .output()
             .expect("package skopeo is needed: use `cargo xtask test`");
         assert!(output.status.success(), "skopeo: {output:?}");

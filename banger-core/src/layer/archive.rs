@@ -8,14 +8,15 @@ use tar_core::{
 };
 
 use super::{
-    Content, Entry, EntryKind, LayerPath, Metadata, PathError, Stopped, Timestamp, Xattrs,
-    sparse::checked_runs, xattr,
+    Content, Entry, EntryKind, LayerPath, LimitExceeded, Metadata, PathError, RootfsLimits,
+    Stopped, Timestamp, Xattrs, sparse::checked_runs, xattr,
 };
-use crate::rootfs::RootfsLimits;
 
 /// Longest symbolic link target (kernel, `PATH_MAX` without its NUL).
 const MAX_LINK_TARGET: usize = 4095;
 const BLOCK: u64 = 512;
+/// Bytes of a path that errors show.
+const SHOWN_PATH: usize = 512;
 
 /// A layer cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,8 +26,13 @@ pub enum ArchiveError {
     #[error("{0}")]
     Corrupt(String),
     /// A limit was exceeded.
-    #[error("{0}")]
-    Limit(String),
+    #[error("it exceeds the limit on {limit}")]
+    Limit {
+        /// Which.
+        limit: LimitExceeded,
+        /// The entry's path, escaped, where it is known.
+        path: Option<String>,
+    },
     /// One entry cannot be used.
     #[error("{path}: {problem}")]
     Entry {
@@ -46,13 +52,19 @@ impl From<std::io::Error> for ArchiveError {
             .get_ref()
             .and_then(|inner| inner.downcast_ref::<Stopped>());
         match stopped {
-            Some(Stopped::Limit(limit)) => Self::Limit(limit.clone()),
+            Some(Stopped::Limit(limit)) => (*limit).into(),
             Some(Stopped::Cancelled) => Self::Cancelled,
             None if error.kind() == std::io::ErrorKind::UnexpectedEof => {
                 Self::Corrupt("the stream ends early".to_owned())
             }
             None => Self::Corrupt(error.to_string()),
         }
+    }
+}
+
+impl From<LimitExceeded> for ArchiveError {
+    fn from(limit: LimitExceeded) -> Self {
+        Self::Limit { limit, path: None }
     }
 }
 
@@ -184,10 +196,7 @@ impl<R: BufRead> Archive<R> {
     fn fill(&mut self, bytes: usize) -> Result<bool, ArchiveError> {
         let ceiling = self.limits.header_bytes.saturating_mul(2) + (1 << 20);
         if ceiling < bytes {
-            return Err(ArchiveError::Limit(format!(
-                "header bytes ({})",
-                self.limits.header_bytes
-            )));
+            return Err(LimitExceeded::HeaderBytes(self.limits.header_bytes).into());
         }
         let filled = self.buffer.len();
         let missing = bytes.saturating_sub(filled).max(1);
@@ -258,20 +267,33 @@ enum Step {
 
 fn parse_error(error: ParseError) -> ArchiveError {
     match error {
-        ParseError::MetadataTooLarge { size, limit } => {
-            ArchiveError::Limit(format!("extended header bytes ({limit}): it has {size}"))
+        ParseError::MetadataTooLarge { limit, .. } => {
+            LimitExceeded::HeaderBytes(limit as usize).into()
         }
-        ParseError::PathTooLong { .. }
-        | ParseError::TooManyPendingEntries { .. }
-        | ParseError::TooManySparseEntries { .. } => ArchiveError::Limit(error.to_string()),
+        ParseError::TooManyPendingEntries { limit, .. } => LimitExceeded::Headers(limit).into(),
+        ParseError::TooManySparseEntries { limit, .. } => LimitExceeded::SparsePieces(limit).into(),
         other => ArchiveError::Corrupt(other.to_string()),
     }
 }
 
 fn unusable(path: &[u8], problem: &str) -> ArchiveError {
     ArchiveError::Entry {
-        path: path.escape_ascii().to_string(),
+        path: shown(path),
         problem: problem.to_owned(),
+    }
+}
+
+/// A path as errors name it: escaped, and not without end.
+fn shown(path: &[u8]) -> String {
+    let cut = path.len().min(SHOWN_PATH);
+    let end = if cut < path.len() { "…" } else { "" };
+    format!("{}{end}", path[..cut].escape_ascii())
+}
+
+fn exceeded(path: &[u8], limit: LimitExceeded) -> ArchiveError {
+    ArchiveError::Limit {
+        limit,
+        path: Some(shown(path)),
     }
 }
 
@@ -281,7 +303,7 @@ fn convert(
     limits: &RootfsLimits,
 ) -> Result<Step, ArchiveError> {
     let follows = content.stored;
-    let pax = Pax::read(parsed)?;
+    let pax = Pax::read(parsed, limits.xattr_bytes)?;
     let entry = Entry {
         path: layer_path(&parsed.path, &parsed.path, limits)?,
         kind: kind(parsed, content, limits)?,
@@ -297,7 +319,7 @@ fn layer_path(
     limits: &RootfsLimits,
 ) -> Result<LayerPath, ArchiveError> {
     LayerPath::parse(bytes, limits).map_err(|error| match error {
-        PathError::Limit(limit) => ArchiveError::Limit(limit),
+        PathError::Limit(limit) => exceeded(entry, limit),
         other => unusable(entry, &other.to_string()),
     })
 }
@@ -373,7 +395,7 @@ struct Pax {
 }
 
 impl Pax {
-    fn read(parsed: &ParsedEntry<'_>) -> Result<Self, ArchiveError> {
+    fn read(parsed: &ParsedEntry<'_>, xattr_bytes: usize) -> Result<Self, ArchiveError> {
         let mut pax = Self::default();
         for record in PaxExtensions::new(parsed.pax.unwrap_or_default()) {
             let record = record.map_err(|_| unusable(&parsed.path, "a pax record is malformed"))?;
@@ -383,6 +405,11 @@ impl Pax {
                 b"uid" | b"gid" | b"size" => check_number(parsed, value)?,
                 key => pax.add_xattr(key, value),
             }
+        }
+        let mut values = pax.xattrs.iter().map(|(_, value)| value.len());
+        if values.any(|length| xattr_bytes < length) {
+            let limit = LimitExceeded::XattrBytes(xattr_bytes);
+            return Err(exceeded(&parsed.path, limit));
         }
         Ok(pax)
     }

@@ -8,6 +8,7 @@
 mod archive;
 mod budget;
 mod entry;
+mod limits;
 mod path;
 mod reader;
 mod sparse;
@@ -21,6 +22,7 @@ pub(crate) use stream::{
 pub(crate) use archive::pass;
 pub use archive::{Archive, ArchiveError};
 pub use entry::{Content, Entry, EntryKind, Metadata, Timestamp, Xattrs};
+pub use limits::{LimitExceeded, RootfsLimits};
 pub use path::{LayerPath, PathError};
 pub use reader::{LayerReader, Stopped, claimed_length};
 pub use sparse::{DataRun, Expand, block_runs};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::rootfs::RootfsLimits;
+use super::{LimitExceeded, RootfsLimits};
 
 /// Longest name of an ext4 directory entry (kernel, `EXT4_NAME_LEN`).
 const MAX_NAME: usize = 255;
@@ -26,8 +26,8 @@ pub enum PathError {
     #[error("a name has {0} bytes, more than {MAX_NAME}")]
     LongName(usize),
     /// It exceeds a limit.
-    #[error("{0}")]
-    Limit(String),
+    #[error("it exceeds the limit on {0}")]
+    Limit(LimitExceeded),
 }
 
 impl LayerPath {
@@ -35,10 +35,8 @@ impl LayerPath {
     /// slashes mean what they mean below the root; `..` is refused.
     pub fn parse(bytes: &[u8], limits: &RootfsLimits) -> Result<Self, PathError> {
         if limits.path_bytes < bytes.len() {
-            return Err(PathError::Limit(format!(
-                "path bytes ({})",
-                limits.path_bytes
-            )));
+            let exceeded = LimitExceeded::PathBytes(limits.path_bytes);
+            return Err(PathError::Limit(exceeded));
         }
         let mut path = Vec::with_capacity(bytes.len());
         let mut depth = 0_usize;
@@ -58,10 +56,8 @@ impl LayerPath {
             }
         }
         if limits.path_depth < depth {
-            return Err(PathError::Limit(format!(
-                "path depth ({})",
-                limits.path_depth
-            )));
+            let exceeded = LimitExceeded::PathDepth(limits.path_depth);
+            return Err(PathError::Limit(exceeded));
         }
         Ok(Self(path.into()))
     }

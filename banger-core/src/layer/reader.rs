@@ -13,8 +13,9 @@ use crate::{
     domain::Digest,
     host_fs::{IoContext as _, PathError},
     oci::{Compression, LayerBlob},
-    rootfs::RootfsLimits,
 };
+
+use super::{LimitExceeded, RootfsLimits};
 
 /// Below this many inflated bytes no ratio is looked at: small layers of
 /// zeros are common and harmless.
@@ -29,8 +30,8 @@ const READ_SIZE: usize = 1 << 18;
 #[non_exhaustive]
 pub enum Stopped {
     /// The layer inflates to more than the limits allow.
-    #[error("{0}")]
-    Limit(String),
+    #[error("it exceeds the limit on {0}")]
+    Limit(LimitExceeded),
     /// The caller gave the work up.
     #[error("cancelled")]
     Cancelled,
@@ -40,8 +41,9 @@ pub enum Stopped {
 pub struct LayerReader {
     decoder: Decoder,
     length: u64,
-    limit: u64,
-    ratio_limit: u64,
+    limits: RootfsLimits,
+    /// What [`RootfsLimits::ratio`] means for this blob.
+    ratio_bytes: u64,
     cancel: CancellationToken,
 }
 
@@ -71,8 +73,8 @@ impl LayerReader {
         Ok(Self {
             decoder: Decoder::new(input, blob.descriptor.compression).at("read", path)?,
             length: 0,
-            limit: limits.layer_bytes.get(),
-            ratio_limit: compressed.saturating_mul(limits.ratio).max(RATIO_FLOOR),
+            limits: *limits,
+            ratio_bytes: compressed.saturating_mul(limits.ratio).max(RATIO_FLOOR),
             cancel: cancel.clone(),
         })
     }
@@ -100,13 +102,10 @@ impl LayerReader {
     }
 
     fn check_limits(&self) -> io::Result<()> {
-        let exceeded = if self.limit < self.length {
-            format!("inflated bytes ({})", self.limit)
-        } else if self.ratio_limit < self.length {
-            format!(
-                "inflated bytes for each compressed byte ({} in all)",
-                self.ratio_limit
-            )
+        let exceeded = if self.limits.layer_bytes.get() < self.length {
+            LimitExceeded::LayerBytes(self.limits.layer_bytes)
+        } else if self.ratio_bytes < self.length {
+            LimitExceeded::Ratio(self.limits.ratio)
         } else {
             return Ok(());
         };

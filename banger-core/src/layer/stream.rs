@@ -19,14 +19,13 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LayerReader,
+    LayerReader, RootfsLimits,
     budget::{Budget, Chunk},
 };
 use crate::{
     domain::{Bytes, Digest},
     host_fs::PathError,
     oci::LayerBlob,
-    rootfs::RootfsLimits,
 };
 
 /// What comes out of a blob's thread.

@@ -13,7 +13,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RootfsError, RootfsRequest,
+    EntryPosition, RootfsError, RootfsRequest,
     hidden::Hidden,
     merge::apply_layer,
     output::Output,
@@ -26,8 +26,8 @@ use crate::{
     domain::{Bytes, Digest},
     ext4::{self, Allocator, Run},
     layer::{
-        Archive, ArchiveError, Content, Entry, EntryKind, LayerStream, StreamDigests, StreamError,
-        StreamResources, Streams, claimed_length, pass, with_streams,
+        Archive, ArchiveError, Content, Entry, EntryKind, LayerStream, LimitExceeded,
+        StreamDigests, StreamError, StreamResources, Streams, claimed_length, pass, with_streams,
     },
     oci::LayerBlob,
     progress::{ProgressEvent, ProgressSink},
@@ -233,15 +233,16 @@ impl Reading<'_, '_> {
     ) -> Result<Vec<Entry>, RootfsError> {
         let digest = layer.descriptor.digest;
         let mut archive = Archive::new(stream, &self.assembly.request.limits);
-        let read = self.entries(number, digest, &mut archive);
+        let mut entries = Vec::new();
+        let read = self.entries(number, &mut archive, &mut entries);
         self.inflated += archive.position();
         let mut stream = archive.into_reader();
+        let failed = |error| stream_error(digest, error, entries.last());
         match (read, stream.take_failure()) {
-            (_, Some(failure)) => Err(stream_error(digest, failure)),
-            (Err(error), None) => Err(error),
-            (Ok(entries), None) => {
-                let digests = stream.finish();
-                verify(layer, digests.map_err(|error| stream_error(digest, error))?)?;
+            (_, Some(failure)) => Err(failed(failure)),
+            (Err(error), None) => Err(layer_error(digest, error, entries.last())),
+            (Ok(()), None) => {
+                verify(layer, stream.finish().map_err(failed)?)?;
                 Ok(entries)
             }
         }
@@ -250,43 +251,45 @@ impl Reading<'_, '_> {
     fn entries(
         &mut self,
         number: usize,
-        layer: Digest,
         archive: &mut Archive<LayerStream>,
-    ) -> Result<Vec<Entry>, RootfsError> {
-        let failed = |error| layer_error(layer, error);
-        let mut entries = Vec::new();
-        while let Some(entry) = archive.next_entry().map_err(failed)? {
-            self.count(layer, archive.position())?;
+        entries: &mut Vec<Entry>,
+    ) -> Result<(), ArchiveError> {
+        loop {
+            let entry = archive.next_entry()?;
+            self.check(archive.position())?;
+            let Some(entry) = entry else { return Ok(()) };
+            self.count()?;
             if let EntryKind::File(content) = &entry.kind
                 && content.stored != 0
                 && !self.hidden.covers(&entry.path)
             {
                 let placed = place(self.places, content, |sink| archive.read_content(sink));
                 let key = (number, content.offset);
-                self.places.placements.add(key, placed.map_err(failed)?);
+                self.places.placements.add(key, placed?);
             }
             entries.push(entry);
         }
-        Ok(entries)
     }
 
-    fn count(&mut self, layer: Digest, position: u64) -> Result<(), RootfsError> {
-        let limits = &self.assembly.request.limits;
+    fn count(&mut self) -> Result<(), ArchiveError> {
+        let most = self.assembly.request.limits.entries;
         self.entries += 1;
-        if limits.entries < self.entries {
-            return Err(limit(layer, format!("entries ({})", limits.entries)));
+        if most < self.entries {
+            return Err(LimitExceeded::Entries(most).into());
         }
+        Ok(())
+    }
+
+    /// Whether a layer that was read up to `position` may be read on.
+    fn check(&mut self, position: u64) -> Result<(), ArchiveError> {
+        let limits = &self.assembly.request.limits;
         let inflated = self.inflated + position;
         if limits.total_bytes.get() < inflated {
-            let bytes = limits.total_bytes.get();
-            return Err(limit(
-                layer,
-                format!("inflated bytes of all layers ({bytes})"),
-            ));
+            return Err(LimitExceeded::TotalBytes(limits.total_bytes).into());
         }
         if self.places.output.is_broken() {
             // the writer tells why
-            return Err(RootfsError::Cancelled);
+            return Err(ArchiveError::Cancelled);
         }
         if self.reported + PROGRESS_STEP <= inflated {
             self.reported = inflated;
@@ -337,7 +340,7 @@ fn place_again(
     places: &mut Places<'_>,
 ) -> Result<(), RootfsError> {
     let digest = layer.descriptor.digest;
-    let failed = |error| layer_error(digest, error);
+    let failed = |error| layer_error(digest, error, None);
     let mut stream = streams.next_stream().ok_or(RootfsError::Cancelled)?;
     let mut position = 0;
     for (key, content) in contents {
@@ -350,7 +353,10 @@ fn place_again(
         position = content.offset + content.stored;
     }
     let digests = stream.finish();
-    verify(layer, digests.map_err(|error| stream_error(digest, error))?)
+    verify(
+        layer,
+        digests.map_err(|error| stream_error(digest, error, None))?,
+    )
 }
 
 /// Gives the places back that nothing shows.
@@ -390,26 +396,31 @@ fn verify(layer: &LayerBlob, digests: StreamDigests) -> Result<(), RootfsError> 
     Ok(())
 }
 
-fn stream_error(layer: Digest, error: StreamError) -> RootfsError {
+/// `last` is the entry read before the failure.
+fn stream_error(layer: Digest, error: StreamError, last: Option<&Entry>) -> RootfsError {
     match error {
         StreamError::Open(error) => RootfsError::Io(error),
-        StreamError::Read(error) => layer_error(layer, error.into()),
+        StreamError::Read(error) => layer_error(layer, error.into(), last),
     }
 }
 
-fn layer_error(layer: Digest, error: ArchiveError) -> RootfsError {
+fn layer_error(layer: Digest, error: ArchiveError, last: Option<&Entry>) -> RootfsError {
     match error {
         ArchiveError::Cancelled => RootfsError::Cancelled,
         ArchiveError::Corrupt(problem) => RootfsError::CorruptLayer { layer, problem },
-        ArchiveError::Limit(limit) => RootfsError::Limit { layer, limit },
+        ArchiveError::Limit { limit, path } => RootfsError::Limit {
+            layer,
+            limit,
+            entry: match (path, last) {
+                (Some(path), _) => EntryPosition::At(path),
+                (None, Some(last)) => EntryPosition::After(last.path.to_string()),
+                (None, None) => EntryPosition::First,
+            },
+        },
         ArchiveError::Entry { path, problem } => RootfsError::UnusableEntry {
             layer,
             path,
             problem,
         },
     }
-}
-
-fn limit(layer: Digest, limit: String) -> RootfsError {
-    RootfsError::Limit { layer, limit }
 }

@@ -4,7 +4,29 @@ use crate::{
     domain::{Bytes, Digest},
     error::ErrorKind,
     host_fs::PathError,
+    layer::LimitExceeded,
 };
+
+/// Where in a layer something was noticed; paths are escaped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EntryPosition {
+    /// At this entry.
+    At(String),
+    /// At an entry whose name is not known, the next one after this.
+    After(String),
+    /// At the first entry, whose name is not known.
+    First,
+}
+
+impl std::fmt::Display for EntryPosition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::At(path) => write!(f, "at entry {path:?}"),
+            Self::After(path) => write!(f, "after entry {path:?}"),
+            Self::First => f.write_str("at its first entry"),
+        }
+    }
+}
 
 /// A root disk could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -39,12 +61,14 @@ pub enum RootfsError {
         problem: String,
     },
     /// A layer claims more than the limits allow.
-    #[error("layer {layer} exceeds the limit on {limit}")]
+    #[error("layer {layer} exceeds the limit on {limit} {entry}")]
     Limit {
         /// The layer's blob.
         layer: Digest,
         /// Which limit, and its value.
-        limit: String,
+        limit: LimitExceeded,
+        /// Where in the layer.
+        entry: EntryPosition,
     },
     /// The asked size cannot hold the content.
     #[error("size {size} is too small: the image needs at least {needed}")]

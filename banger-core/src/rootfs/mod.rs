@@ -32,8 +32,9 @@ use crate::{
     progress::ProgressSink,
 };
 
+pub use crate::layer::{LimitExceeded, RootfsLimits};
 pub use engine::{Ext4RootfsBuilder, format_empty};
-pub use error::RootfsError;
+pub use error::{EntryPosition, RootfsError};
 pub use from_source::{BuildError, BuildRequest, BuiltRootfs, build_from_source};
 
 /// What to build.
@@ -84,43 +85,6 @@ impl Default for RootfsResources {
         Self {
             memory: Bytes::from_mib(256),
             decoders: cores.map_or(1, std::num::NonZero::get),
-        }
-    }
-}
-
-/// Bounds on untrusted layers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RootfsLimits {
-    /// Inflated bytes of one layer.
-    pub layer_bytes: Bytes,
-    /// Inflated bytes of all layers together.
-    pub total_bytes: Bytes,
-    /// Entries of all layers together.
-    pub entries: u64,
-    /// Bytes of one path.
-    pub path_bytes: usize,
-    /// Components of one path.
-    pub path_depth: usize,
-    /// Bytes of one entry's extended headers.
-    pub header_bytes: usize,
-    /// Bytes of one extended attribute's value.
-    pub xattr_bytes: usize,
-    /// Inflated bytes for each compressed byte, once a layer passed 64 MiB.
-    pub ratio: u64,
-}
-
-impl Default for RootfsLimits {
-    fn default() -> Self {
-        Self {
-            layer_bytes: Bytes::new(64 * Bytes::GIB),
-            total_bytes: Bytes::new(256 * Bytes::GIB),
-            entries: 2_000_000,
-            path_bytes: 4096,
-            path_depth: 1024,
-            header_bytes: 1 << 20,
-            // as the kernel's XATTR_SIZE_MAX
-            xattr_bytes: 1 << 16,
-            ratio: 1000,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Real images, entry by entry: Debian's own packages, and a busybox system.
+//! Real images, entry by entry: Debian in several sizes, and a busybox system.
 
 use std::env;
 
@@ -46,6 +46,16 @@ async fn compare(layout: &Utf8Path, tag: &str) {
         "the root is no entry"
     );
     assert_eq!(difference(&mounted(&bench), &expected), None);
+}
+
+#[tokio::test]
+async fn a_debian_with_systemd_equals_umocis_tree() {
+    compare(&test_bed().join("systemd"), "latest").await;
+}
+
+#[tokio::test]
+async fn a_debian_with_many_files_equals_umocis_tree() {
+    compare(&test_bed().join("many-files"), "latest").await;
 }
 
 #[tokio::test]

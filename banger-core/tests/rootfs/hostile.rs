@@ -71,7 +71,7 @@ fn limits_are_named() {
             layer_bytes,
             ..defaults
         },
-        "inflated bytes",
+        "inflated bytes of one layer (1.0 MiB)",
     );
     assert_limited(
         &zeros,
@@ -80,6 +80,15 @@ fn limits_are_named() {
             ..defaults
         },
         "for each compressed byte",
+    );
+
+    assert_limited(
+        &zeros,
+        RootfsLimits {
+            total_bytes: layer_bytes,
+            ..defaults
+        },
+        "inflated bytes of all layers",
     );
 
     let deep = Layer::new().file("a/b/c/d", b"").finish();
@@ -110,7 +119,22 @@ fn limits_are_named() {
 
     let header = Layer::header(tar::EntryType::Regular, 0o644);
     let record = vec![b'x'; 1 << 16];
+    let noted = Layer::new().entry(
+        "p",
+        header.clone(),
+        &[("SCHILY.xattr.user.n", &record)],
+        b"",
+    );
+    assert_limited(
+        &noted.finish(),
+        RootfsLimits {
+            xattr_bytes: 1000,
+            ..defaults
+        },
+        "bytes of an extended attribute (1000) at entry \"p\"",
+    );
     let pax = Layer::new()
+        .file("before", b"")
         .entry("p", header, &[("comment", &record)], b"")
         .finish();
     assert_limited(
@@ -119,7 +143,7 @@ fn limits_are_named() {
             header_bytes: 4096,
             ..defaults
         },
-        "4096",
+        "(4096) after entry \"/before\"",
     );
 }
 

@@ -139,6 +139,10 @@ impl Model {
             }
             Step::HardLink(path, target) if path != target && self.is_open(path) => {
                 let above = format!("{path}/");
+                // the target cannot be a file that the link itself lies below
+                if path.starts_with(&format!("{target}/")) {
+                    return layer;
+                }
                 // what is there now, else what a layer below has
                 let known = [&*self, lower]
                     .into_iter()

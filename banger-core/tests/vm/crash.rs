@@ -7,7 +7,7 @@ use banger_core::{
     domain::{VmExit, VmId, VmState},
     process::command,
     progress::NoProgress,
-    vm::{CreatedVm, Lifetime, VmSupervisor as _},
+    vm::{CreatedVm, ExecExit, Lifetime, VmSupervisor as _},
 };
 use camino::Utf8Path;
 use rustix::process::{Pid, Signal, kill_process};
@@ -86,6 +86,48 @@ pub(crate) fn a_killed_client() {
         let deleted = host.vms.delete(&vm, false).await.unwrap();
         host.assert_nothing_left(&deleted).await;
     });
+}
+
+/// The guest writes to a disk that was made of an image, content and all.
+pub(crate) fn a_killed_guests_journal() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("cut-off").await;
+        let disk = host.directories.vm(host.vms.show(&vm).await.unwrap().id);
+        let disk = disk.join("writable.ext4");
+        fs::copy(host.root().join("rootfs.ext4"), &disk).unwrap();
+        host.start(&vm).await;
+        let write = "for n in 1 2 3 4 5 6 7 8 9; do echo line $n >> /log; busybox sync; done";
+        assert_eq!(host.shell(&vm, write).await.0, ExecExit::Code(0));
+        let monitors = monitors(&host);
+        let processes = host.processes().into_iter();
+        let [vmm] = processes
+            .filter(|id| !monitors.contains(id))
+            .collect::<Vec<_>>()[..]
+        else {
+            panic!("one VMM");
+        };
+        send(vmm, Signal::KILL);
+        host.wait_until("the end is noticed", async |host| {
+            host.state(&vm).await == VmState::Failed
+        })
+        .await;
+        let header = tool("dumpe2fs", &["-h", disk.as_str()]).await;
+        assert!(header.contains("needs_recovery"), "{header}");
+        host.start(&vm).await;
+        let log = host.shell(&vm, "cat /log").await.1;
+        assert_eq!(log.lines().count(), 9, "{log}");
+        host.vms.stop(&vm, GRACE).await.unwrap();
+        tool("e2fsck", &["-fn", disk.as_str()]).await;
+    });
+}
+
+/// What a program that must succeed prints.
+async fn tool(program: &str, arguments: &[&str]) -> String {
+    let output = command(program).args(arguments).output().await.unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program}: {text}");
+    text
 }
 
 pub(crate) fn leftovers() {

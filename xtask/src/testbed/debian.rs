@@ -1,5 +1,6 @@
-//! `debian/`: a layout with tag `bookworm` that holds a minimal system of the
-//! host's own release, and a second layer that adds, replaces and removes.
+//! Layouts that hold systems of the host's own release: `debian/`, minimal and
+//! with a second layer that adds, replaces and removes; `systemd/`, with an
+//! init system; `many-files/`, with tens of thousands of files.
 
 use std::{
     fs,
@@ -16,13 +17,42 @@ use crate::{
 
 const OS_RELEASE: &str = "/etc/os-release";
 
+/// An init system and the bus it speaks on.
+const SYSTEMD: &str = "systemd-sysv,dbus";
+/// Packages of many small files and deep directories.
+const MANY_FILES: &str = "python3,git,golang-src,libboost-dev";
+
 pub(super) fn recipe() -> Result<String> {
     Ok(format!("2 {}", release()?))
 }
 
+pub(super) fn systemd_recipe() -> Result<String> {
+    Ok(format!("1 {} {SYSTEMD}", release()?))
+}
+
+pub(super) fn many_files_recipe() -> Result<String> {
+    Ok(format!("1 {} {MANY_FILES}", release()?))
+}
+
+pub(super) fn make_systemd(directory: &Path) -> Result<()> {
+    make_whole(directory, SYSTEMD, "/sbin/init")
+}
+
+pub(super) fn make_many_files(directory: &Path) -> Result<()> {
+    make_whole(directory, MANY_FILES, "/bin/bash")
+}
+
+/// A layout of one layer, tag `latest`, with these packages in it.
+fn make_whole(directory: &Path, packages: &str, cmd: &str) -> Result<()> {
+    let root = directory.join("root.tar");
+    debootstrap(directory, &root, packages)?;
+    layout::make(directory, "latest", &[&root], cmd)?;
+    fs::remove_file(&root).map_err(failed_at(&root))
+}
+
 pub(super) fn make(directory: &Path) -> Result<()> {
     let root = directory.join("root.tar");
-    debootstrap(directory, &root)?;
+    debootstrap(directory, &root, "")?;
     let second = second_layer(directory)?;
     layout::make(directory, "bookworm", &[&root, &second], "/bin/bash")?;
     for made in [&root, &second] {
@@ -31,14 +61,16 @@ pub(super) fn make(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Installs the release's essential packages and packs them.
-fn debootstrap(directory: &Path, root: &Path) -> Result<()> {
+/// Installs the release's essential packages and those named, and packs them.
+fn debootstrap(directory: &Path, root: &Path, packages: &str) -> Result<()> {
     let scratch = directory.join("scratch");
     fs::create_dir(&scratch).map_err(failed_at(&scratch))?;
     let release = release()?;
     let mut mmdebstrap = in_memory(&scratch, "mmdebstrap");
     mmdebstrap
-        .args(["--quiet", "--variant=essential", &release])
+        .args(["--quiet", "--variant=essential"])
+        .args((!packages.is_empty()).then(|| format!("--include={packages}")))
+        .arg(&release)
         .arg(root)
         .args(sources::of(&release)?)
         .env("TMPDIR", &scratch);

@@ -196,7 +196,7 @@ fn hard_links_keep_the_file_whatever_happens_to_its_first_name() {
 
 #[test]
 fn what_makes_no_sense_is_refused() {
-    let cases: [&[&[&str]]; 8] = [
+    let cases: [&[&[&str]]; 9] = [
         &[&["lost+found"]],
         &[&["lost+found/", "lost+found/x"]],
         &[&["a", "a/b"]],
@@ -204,6 +204,8 @@ fn what_makes_no_sense_is_refused() {
         &[&["l=->m", "m=->l"], &["l/x"]],
         &[&["a=nothing"]],
         &[&["d/", "a=d"]],
+        // its own parent is a directory by then, whatever was below
+        &[&["f"], &[".wh.f", "f/a=f"]],
         &[&["."]],
     ];
     for layers in cases {
