@@ -4,6 +4,7 @@
 //! names it; parsing is apart from reading. Relative paths in it start at the
 //! file's own directory. Entry points: [`Config::parse`], [`Config::read`].
 
+use banger_core::{domain::Bytes, rootfs::RootfsLimits};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
@@ -23,6 +24,56 @@ pub struct Config {
     pub qemu: Option<Utf8PathBuf>,
     /// Registries.
     pub registries: RegistriesConfig,
+    /// Bounds on what images' layers may claim.
+    pub limits: LimitsConfig,
+}
+
+/// Bounds on what images' layers may claim; the library's where unset.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct LimitsConfig {
+    /// Inflated size of one layer.
+    #[serde(deserialize_with = "size")]
+    pub layer_size: Option<Bytes>,
+    /// Inflated size of all layers together.
+    #[serde(deserialize_with = "size")]
+    pub total_size: Option<Bytes>,
+    /// Entries of all layers together.
+    pub entries: Option<u64>,
+    /// Bytes of one path.
+    pub path_bytes: Option<usize>,
+    /// Components of one path.
+    pub path_depth: Option<usize>,
+    /// Bytes of one entry's extended headers.
+    pub header_bytes: Option<usize>,
+    /// Bytes of one extended attribute's value.
+    pub xattr_bytes: Option<usize>,
+    /// Inflated bytes for each compressed byte.
+    pub ratio: Option<u64>,
+}
+
+impl LimitsConfig {
+    /// The limits that hold.
+    #[must_use]
+    pub fn limits(&self) -> RootfsLimits {
+        let usual = RootfsLimits::default();
+        RootfsLimits {
+            layer_bytes: self.layer_size.unwrap_or(usual.layer_bytes),
+            total_bytes: self.total_size.unwrap_or(usual.total_bytes),
+            entries: self.entries.unwrap_or(usual.entries),
+            path_bytes: self.path_bytes.unwrap_or(usual.path_bytes),
+            path_depth: self.path_depth.unwrap_or(usual.path_depth),
+            header_bytes: self.header_bytes.unwrap_or(usual.header_bytes),
+            xattr_bytes: self.xattr_bytes.unwrap_or(usual.xattr_bytes),
+            ratio: self.ratio.unwrap_or(usual.ratio),
+        }
+    }
+}
+
+/// A size as on the command line (`64GiB`).
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 /// What is special about which registries.
@@ -96,6 +147,7 @@ impl Config {
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
             registries: self.registries,
+            limits: self.limits,
         }
     }
 }
@@ -113,7 +165,8 @@ mod tests {
     #[test]
     fn every_key_is_read_and_paths_become_absolute() {
         let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
-            guest-program = \"../g\"\nqemu = \"/q\"\n[registries]\nplain-http = [\"localhost:5000\"]\n";
+            guest-program = \"../g\"\nqemu = \"/q\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
+            [limits]\nlayer-size = \"2G\"\nratio = 50\n";
         let config = Config::parse(Utf8Path::new("/etc/b/config.toml"), text).unwrap();
         let expected = Config {
             state_dir: Some("/etc/b/s".into()),
@@ -124,8 +177,16 @@ mod tests {
             registries: RegistriesConfig {
                 plain_http: vec!["localhost:5000".into()],
             },
+            limits: LimitsConfig {
+                layer_size: Some(Bytes::new(2 * Bytes::GIB)),
+                ratio: Some(50),
+                ..LimitsConfig::default()
+            },
         };
         assert_eq!(config, expected);
+        let limits = config.limits.limits();
+        let usual = RootfsLimits::default();
+        assert_eq!((limits.ratio, limits.entries), (50, usual.entries));
     }
 
     #[test]
@@ -136,6 +197,7 @@ mod tests {
             "{error}"
         );
         assert!(problem("[registries]\nhttp = []\n").contains("unknown field `http`"));
+        assert!(problem("[limits]\nlayer-size = \"much\"\n").contains("line 2"));
         assert!(!problem("[[[").contains('\n'));
     }
 

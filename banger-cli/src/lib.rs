@@ -30,6 +30,7 @@ mod monitor;
 
 use std::{ffi::OsString, io, process::ExitCode, time::Duration};
 
+use banger_core::rootfs::BuildRequest;
 use camino::Utf8Path;
 use tokio::runtime::Runtime;
 
@@ -110,7 +111,9 @@ async fn carry_out(
         Task::Version => return commands::version(&console, style).await,
         Task::BuildRootfs(request) => {
             let sources = services::source_options(&settings);
-            let build = commands::build_rootfs(&sources, *request, &progress, &console, style);
+            let limits = settings.limits;
+            let request = BuildRequest { limits, ..*request };
+            let build = commands::build_rootfs(&sources, request, &progress, &console, style);
             return signals.guard(build).await;
         }
         task => task,

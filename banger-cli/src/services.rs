@@ -55,6 +55,7 @@ fn local_options(settings: Settings) -> LocalOptions {
         vmm: VmmPrograms {
             qemu: settings.qemu,
         },
+        limits: settings.limits,
         directories: settings.directories,
     }
 }

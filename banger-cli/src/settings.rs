@@ -5,7 +5,7 @@
 //! is one of them); every path it answers is absolute.
 //! Entry points: [`resolve`], [`config_file`], [`Settings`].
 
-use banger_core::directories::Directories;
+use banger_core::{directories::Directories, rootfs::RootfsLimits};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{args::GlobalArgs, config::Config, environment::Environment};
@@ -29,6 +29,8 @@ pub struct Settings {
     pub qemu: Option<Utf8PathBuf>,
     /// Registries that are spoken to without TLS.
     pub plain_http: Vec<String>,
+    /// Bounds on what images' layers may claim.
+    pub limits: RootfsLimits,
     /// This program, which is also the monitor.
     pub executable: Utf8PathBuf,
 }
@@ -116,6 +118,7 @@ pub fn resolve(
         ),
         qemu: qemu.or_else(|| find_program(&qemu_program(), &environment.path, is_file)),
         plain_http: config.registries.plain_http.clone(),
+        limits: config.limits.limits(),
         executable: environment.executable.clone(),
     })
 }

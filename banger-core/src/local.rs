@@ -15,7 +15,7 @@ use crate::{
     image::{ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError},
     kernel::{KernelResolver, LocalKernelResolver, ReconcileKernelsError},
     oci::{Platform, SourceOptions},
-    rootfs::Ext4RootfsBuilder,
+    rootfs::{Ext4RootfsBuilder, RootfsLimits},
     store::{Store, StoreError},
     vm::{LocalVmOptions, LocalVmSupervisor, MonitorProgram, ReconcileVmsError, VmSupervisor},
     vmm::VmmPrograms,
@@ -34,6 +34,8 @@ pub struct LocalOptions {
     pub vmm: VmmPrograms,
     /// How registries are spoken to.
     pub sources: SourceOptions,
+    /// Bounds on what images' layers may claim.
+    pub limits: RootfsLimits,
 }
 
 /// The services, ready.
@@ -132,5 +134,6 @@ fn image_manager(
         rootfs: Arc::new(Ext4RootfsBuilder),
         clock,
         platform: Platform::host(),
+        limits: options.limits,
     })
 }

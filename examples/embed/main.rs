@@ -21,6 +21,7 @@ use banger_core::{
     directories::Directories,
     local::{Local, LocalOptions},
     oci::SourceOptions,
+    rootfs::RootfsLimits,
     vm::{
         MonitorProgram,
         monitor::{self, MonitorArguments},
@@ -98,6 +99,7 @@ fn options(arguments: &Arguments) -> Result<LocalOptions> {
             qemu: Some(arguments.qemu.clone()),
         },
         sources: SourceOptions::new(directories.clone()),
+        limits: RootfsLimits::default(),
         directories,
     })
 }

@@ -1,30 +1,46 @@
-//! The whole engine, fed with any blob.
+//! The whole engine, fed with any blob, or a stack of layers.
 #![no_main]
+
+mod tar_stream;
 
 use std::fs;
 
+use arbitrary::Arbitrary;
 use banger_core::{
     domain::{Bytes, Digest},
     oci::{Compression, LayerBlob, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsLimits, RootfsRequest, RootfsResources},
 };
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use libfuzzer_sys::fuzz_target;
+use tar_stream::{Piece, render};
 use tokio_util::sync::CancellationToken;
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (compression, blob) = input;
-    let compression = match compression % 3 {
-        0 => Compression::None,
-        1 => Compression::Gzip,
-        _ => Compression::Zstd,
-    };
-    let scratch = Utf8PathBuf::from(format!("/dev/shm/banger-fuzz-{}", std::process::id()));
-    fs::create_dir_all(&scratch).unwrap();
-    let (path, disk) = (scratch.join("blob"), scratch.join("disk"));
+#[derive(Arbitrary, Debug)]
+enum Input {
+    Gzip(Vec<u8>),
+    Zstd(Vec<u8>),
+    Stack(Vec<Vec<Piece>>),
+}
+
+impl Input {
+    fn blobs(&self) -> (Compression, Vec<Vec<u8>>) {
+        match self {
+            Self::Gzip(blob) => (Compression::Gzip, vec![blob.clone()]),
+            Self::Zstd(blob) => (Compression::Zstd, vec![blob.clone()]),
+            Self::Stack(layers) => {
+                let layers = layers.iter().take(5).map(|pieces| render(pieces));
+                (Compression::None, layers.collect())
+            }
+        }
+    }
+}
+
+fn write(directory: &Utf8Path, number: usize, compression: Compression, blob: &[u8]) -> LayerBlob {
+    let path = directory.join(format!("blob-{number}"));
     fs::write(&path, blob).unwrap();
-    let layer = LayerBlob {
+    LayerBlob {
         path,
         descriptor: LayerDescriptor {
             digest: Digest::of(blob),
@@ -34,7 +50,16 @@ fuzz_target!(|input: (u8, &[u8])| {
             diff_id: Digest::of(blob),
         },
         verified: false,
-    };
+    }
+}
+
+fuzz_target!(|input: Input| {
+    let scratch = Utf8PathBuf::from(format!("/dev/shm/banger-fuzz-{}", std::process::id()));
+    fs::create_dir_all(&scratch).unwrap();
+    let disk = scratch.join("disk");
+    let (compression, blobs) = input.blobs();
+    let layers = blobs.iter().enumerate();
+    let layers = layers.map(|(number, blob)| write(&scratch, number, compression, blob));
     let request = RootfsRequest {
         limits: RootfsLimits {
             layer_bytes: Bytes::from_mib(64),
@@ -42,9 +67,9 @@ fuzz_target!(|input: (u8, &[u8])| {
         },
         resources: RootfsResources {
             memory: Bytes::from_mib(16),
-            decoders: 1,
+            decoders: 2,
         },
-        ..RootfsRequest::new(vec![layer])
+        ..RootfsRequest::new(layers.collect())
     };
     let built = Ext4RootfsBuilder.build(&request, &disk, &NoProgress, &CancellationToken::new());
     assert_eq!(built.is_ok(), disk.exists());

@@ -5,7 +5,7 @@ use std::io;
 
 use arbitrary::Arbitrary;
 use banger_core::ext4::{
-    Allocator, Disk, Extent, Ext4Error, Inode, Kind, Options, Plan, Timestamp, Tree, Xattr,
+    Allocator, Disk, Ext4Error, Extent, Inode, Kind, Options, Plan, Timestamp, Tree, Xattr,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -84,7 +84,13 @@ fn place(shape: &Shape, allocator: &mut Allocator) -> Vec<Extent> {
 }
 
 fn xattrs(node: &Node) -> Vec<Xattr> {
-    let prefixes = ["user.", "trusted.", "security.", "system.posix_acl_access", "odd."];
+    let prefixes = [
+        "user.",
+        "trusted.",
+        "security.",
+        "system.posix_acl_access",
+        "odd.",
+    ];
     let xattrs = node.xattrs.iter().map(|(prefix, name, value)| {
         let prefix = prefixes[usize::from(*prefix) % prefixes.len()];
         let name = [prefix.as_bytes(), name].concat();

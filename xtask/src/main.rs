@@ -5,6 +5,7 @@
 //! stops everything and says why; what is made appears whole, by rename.
 //! Entry points: [`Task`].
 
+mod fuzz;
 mod guest;
 mod packages;
 mod paths;
@@ -51,6 +52,14 @@ enum Task {
     Testbed,
     /// Generate the Rust of the protocols and the command line's reference
     Codegen,
+    /// Feed the parsers and the disk writer with random input
+    Fuzz {
+        /// Which target; each in turn when none is given
+        target: Option<String>,
+        /// How long a target runs
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
     /// Check the rules of the house
     Tidy,
 }
@@ -76,6 +85,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Guest => guest::build().map(drop),
         Task::Testbed => testbed::make().map(drop),
         Task::Codegen => tests::generate(),
+        Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Tidy => tidy::check(),
     }
 }

@@ -3,7 +3,7 @@
 use banger_core::{
     domain::Bytes,
     oci::Platform,
-    rootfs::{BuildRequest, RootfsResources},
+    rootfs::{BuildRequest, RootfsLimits, RootfsResources},
 };
 use camino::Utf8Path;
 
@@ -30,5 +30,6 @@ pub(super) fn build(args: BuildRootfsArgs, directory: &Utf8Path) -> Result<Build
             memory,
             decoders: args.threads.map_or(usual.decoders, usize::from),
         },
+        limits: RootfsLimits::default(),
     })
 }

@@ -20,7 +20,7 @@ use crate::{
     kernel::KernelResolver,
     oci::{ImageSources, Platform},
     progress::ProgressSink,
-    rootfs::RootfsBuilder,
+    rootfs::{RootfsBuilder, RootfsLimits},
     store::{Found, Store, StoreError},
 };
 
@@ -41,6 +41,8 @@ pub struct LocalImageOptions {
     pub clock: Arc<dyn Clock>,
     /// The platform to pull.
     pub platform: Platform,
+    /// Bounds on what layers may claim.
+    pub limits: RootfsLimits,
 }
 
 /// Keeps images below one state directory.

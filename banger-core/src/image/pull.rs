@@ -18,7 +18,7 @@ use crate::{
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
     oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
-    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest},
+    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
     store::InsertError,
     task::{reporting, settle},
 };
@@ -47,7 +47,7 @@ pub(super) async fn pull(
     let (image, layers) = pull.fetch(source.as_ref()).await?; // 6
     let id = ImageId::generate();
     let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
-    let rootfs = rootfs_request(&request, &image, layers);
+    let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
     let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
     let pulled = Pulled {
         request: &request,
@@ -82,8 +82,10 @@ fn rootfs_request(
     request: &PullRequest,
     image: &ResolvedImage,
     layers: Vec<LayerBlob>,
+    limits: RootfsLimits,
 ) -> RootfsRequest {
     RootfsRequest {
+        limits,
         size: request.size,
         created_unix: image.created_unix.unwrap_or(0),
         ..RootfsRequest::new(layers)

@@ -12,7 +12,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest, RootfsResources};
+use super::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsResources};
 use crate::{
     ErrorKind,
     domain::Bytes,
@@ -39,6 +39,8 @@ pub struct BuildRequest {
     pub journal: bool,
     /// What the work may use.
     pub resources: RootfsResources,
+    /// Bounds on what the layers may claim.
+    pub limits: RootfsLimits,
 }
 
 /// A disk that was built.
@@ -140,6 +142,7 @@ pub async fn build_from_source(
         created_unix: image.created_unix.unwrap_or(0),
         journal: request.journal,
         resources: request.resources,
+        limits: request.limits,
         ..RootfsRequest::new(layers)
     };
     let report = reporting(progress, move |progress, cancel| {

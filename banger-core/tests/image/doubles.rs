@@ -28,7 +28,7 @@ use banger_core::{
         ResolvedImage, SourceError,
     },
     progress::ProgressSink,
-    rootfs::{RootfsBuilder, RootfsError, RootfsReport, RootfsRequest, RootfsTimings},
+    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsTimings},
     store::Store,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -93,6 +93,7 @@ impl World {
             }),
             clock: Arc::new(SystemClock),
             platform: Platform::host(),
+            limits: RootfsLimits::default(),
         });
         Self {
             _scratch: scratch,
