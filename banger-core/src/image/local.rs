@@ -200,10 +200,10 @@ impl LocalImageManager {
             name: name.clone(),
             source,
         };
-        let images = self.options.store.images().await.map_err(failed)?;
-        if images.iter().any(|image| image.name == *name) {
-            return Err(PullError::AlreadyExists { name: name.clone() });
+        let taken = self.options.store.is_image_name(name).await;
+        match taken.map_err(failed)? {
+            true => Err(PullError::AlreadyExists { name: name.clone() }),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
