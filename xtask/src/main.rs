@@ -5,6 +5,7 @@
 //! stops everything and says why; what is made appears whole, by rename.
 //! Entry points: [`Task`].
 
+mod bench;
 mod guest;
 mod packages;
 mod paths;
@@ -49,6 +50,11 @@ enum Task {
     Guest,
     /// Make the kernel package and the images that tests use
     Testbed,
+    /// Measure banger against other ways and the machine's limit
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// Generate the Rust of the protocols and the command line's reference
     Codegen,
     /// Check the rules of the house
@@ -75,6 +81,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Packages { set } => packages::install(set),
         Task::Guest => guest::build().map(drop),
         Task::Testbed => testbed::make().map(drop),
+        Task::Bench { what } => bench::bench(what),
         Task::Codegen => tests::generate(),
         Task::Tidy => tidy::check(),
     }
