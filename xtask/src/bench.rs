@@ -5,8 +5,10 @@
 //! runs elsewhere than on loopback but the making of images. Entry points:
 //! [`bench`].
 
+mod counts;
 mod images;
 mod layout;
+mod rootfs;
 
 use std::path::PathBuf;
 
@@ -17,6 +19,8 @@ use crate::Result;
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Bench {
+    /// Measure the ways from an image to a disk, interleaved
+    Rootfs(rootfs::Options),
     /// Make the images that are measured
     Images {
         /// Which of them; all when none is given
@@ -32,11 +36,16 @@ pub(crate) enum Bench {
         /// The directory
         directory: PathBuf,
     },
+    /// Do as banger first did: what runs without privileges
+    #[command(hide = true)]
+    Flatten(rootfs::Flattening),
 }
 
 /// Measures.
 pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
+        Bench::Rootfs(options) => rootfs::bench(&options),
+        Bench::Flatten(flattening) => rootfs::flatten(&flattening),
         Bench::Images { images } => images::make(&images).map(drop),
         Bench::MakeImage { image, directory } => images::make_inside(image, &directory),
     }

@@ -7,7 +7,6 @@
 //! live in a mount namespace and thus end with the process that made them.
 //! Entry points: [`make`], [`Image`].
 
-mod counts;
 mod layers;
 mod overlay;
 mod recipe;
@@ -20,6 +19,7 @@ use std::{
 
 use clap::ValueEnum;
 
+use super::counts::Counts;
 use crate::{
     Result, packages,
     paths::{bench, failed_at, workspace},
@@ -92,7 +92,13 @@ impl Image {
             Self::Small => make_small(staging),
             Self::MediumZstd => zstd::recompress(&Self::Medium.layout(), staging),
             Self::Medium | Self::Large => make_in_namespace(self, staging),
-        }
+        }?;
+        say(&format!(
+            "the {} image: {}",
+            self.name(),
+            Counts::of(staging)?
+        ));
+        Ok(())
     }
 }
 
@@ -120,18 +126,13 @@ fn provide(image: Image) -> Result<()> {
     if let Some(base) = image.base() {
         provide(base)?;
     }
-    let is_there = image.layout().exists();
     let part = Part {
         name: image.name(),
         what: &format!("making the {} image", image.name()),
         recipe: image.recipe()?,
         make: &|staging| image.make(staging),
     };
-    testbed::provide(&directory(), &part)?;
-    if !is_there {
-        say(&counts::of(image)?);
-    }
-    Ok(())
+    testbed::provide(&directory(), &part).map(drop)
 }
 
 fn make_small(staging: &Path) -> Result<()> {

@@ -1,7 +1,8 @@
 //! Reading OCI layouts of one image: where its layers are.
 
 use std::{
-    fs,
+    fs::{self, File},
+    io::Read as _,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,14 @@ pub(super) fn layers(layout: &Path) -> Result<Vec<PathBuf>> {
     let manifest = read_json(&blob(layout, &index["manifests"][0])?)?;
     let layers = manifest["layers"].as_array().into_iter().flatten();
     layers.map(|layer| blob(layout, layer)).collect()
+}
+
+/// Whether a blob is compressed by gzip (RFC 1952: it starts with 1f 8b).
+pub(super) fn is_gzip(blob: &Path) -> Result<bool> {
+    let mut magic = [0; 2];
+    let mut file = File::open(blob).map_err(failed_at(blob))?;
+    file.read_exact(&mut magic).map_err(failed_at(blob))?;
+    Ok(magic == [0x1f, 0x8b])
 }
 
 /// A file with JSON in it.

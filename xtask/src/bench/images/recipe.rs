@@ -61,6 +61,7 @@ pub(super) const MEDIUM: [&str; 6] = [
 const PRUNED: &str = r#"# what is deleted and replaced
     cd "$root/usr/src"
     find linux-headers-*/arch -mindepth 1 -maxdepth 1 -type d ! -name x86 | xargs rm -r
+    rm -r "$root"/usr/include/boost/[a-l]*/
     cd "$root/usr/share"
     rm -rf man locale cmake-*/Help
     find doc -type f ! -name copyright -delete
@@ -125,7 +126,8 @@ const SPECIAL: &str = r#"# what else a layer can hold
 /// The layers of the large image, above those of the medium one.
 pub(super) const LARGE: [&str; 4] = [
     "# big wheels
-    install_wheels pandas scikit-learn pyarrow matplotlib opencv-python-headless sympy",
+    install_wheels pandas scikit-learn pyarrow matplotlib opencv-python-headless \
+        polars sympy",
     r#"# a tree of node modules
     mkdir -p "$root/srv/app"
     install_modules "$root/srv/app" \
