@@ -15,7 +15,13 @@ mod registry;
 mod report;
 mod statistics;
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use clap::Args;
 
@@ -36,6 +42,10 @@ use crate::{
 
 /// The size of the empty disk, in MiB.
 const EMPTY_MEBIBYTES: &str = "65536";
+
+/// How long ext4 avoids inodes that were freed: 5 s, or 40 s while the disk does
+/// not know yet (the kernel's fs/ext4/ialloc.c, `recently_deleted`).
+const FORGETTING: Duration = Duration::from_secs(45);
 
 /// What is measured.
 #[derive(Args, Debug)]
@@ -76,14 +86,18 @@ fn build() -> Result<()> {
     run(cargo().args(release).args(example))
 }
 
-fn clear(run: &std::path::Path) -> Result<()> {
+/// Removes what runs made and waits until ext4 hands out the inodes again:
+/// until then making files is slow, for others much more than for banger.
+fn clear(run: &Path) -> Result<()> {
     match fs::remove_dir_all(run) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(failed_at(run)(error)),
-        _ => Ok(()),
+        Ok(()) => thread::sleep(FORGETTING),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed_at(run)(error)),
     }
+    Ok(())
 }
 
-fn measure(options: &Options, run: &std::path::Path) -> Result<Report> {
+fn measure(options: &Options, run: &Path) -> Result<Report> {
     let mut bench = Bench::start(run)?;
     let chosen = if options.images.is_empty() {
         &Image::USUAL[..]
@@ -168,10 +182,10 @@ fn release(name: &str) -> PathBuf {
 }
 
 /// banger, with nothing of the user's.
-fn banger(directory: &std::path::Path) -> Command {
+fn banger(directory: &Path) -> Command {
     let mut banger = command(release("banger"), workspace());
     banger
-        .env("BANGER_CONFIG", directory.join("none.toml"))
+        .env("XDG_CONFIG_HOME", directory.join("config"))
         .env("BANGER_STATE_DIR", directory.join("state"))
         .env("BANGER_CACHE_DIR", directory.join("cache"))
         .env("BANGER_RUNTIME_DIR", directory.join("runtime"));

@@ -30,8 +30,6 @@ struct Owner {
 /// What is of interest in a layer.
 #[derive(Debug, Default)]
 pub(super) struct Layer {
-    /// Paths as the archive has them.
-    devices: Vec<u8>,
     deleted: Vec<PathBuf>,
     /// Directories that hide all below them.
     emptied: Vec<PathBuf>,
@@ -67,17 +65,9 @@ impl Layer {
         } else if let Some(deleted) = last.strip_prefix(WHITEOUT) {
             let deleted = parent(&path).join(OsStr::from_bytes(deleted));
             self.deleted.push(deleted);
-        } else if matches!(kind, EntryType::Block | EntryType::Char) {
-            self.devices.extend_from_slice(name);
-            self.devices.push(0);
-        } else if kind != EntryType::Link {
+        } else if !matches!(kind, EntryType::Block | EntryType::Char | EntryType::Link) {
             self.owners.push((path, owner));
         }
-    }
-
-    /// Names of its devices, each with a zero byte behind it.
-    pub(super) fn devices(&self) -> &[u8] {
-        &self.devices
     }
 }
 
@@ -266,9 +256,8 @@ mod checks {
     }
 
     #[test]
-    fn devices_are_listed_and_owned_by_nobody() {
+    fn devices_are_owned_by_nobody() {
         let layer = layer(&[("./dev/null", EntryType::Char, FILE)]);
-        assert_eq!(layer.devices(), b"./dev/null\0");
         assert!(layer.owners.is_empty());
     }
 

@@ -4,9 +4,8 @@
 //! As user 65534 this program extracts the layers in order with GNU tar, which
 //! inflates beside its writing; what a layer deletes or replaces by something
 //! of another type is removed before. That list, and the owners, come from
-//! reading the layer once more, which is done for the next layer while tar
-//! works on this one, so that it costs no time of its own where there are two
-//! cores. Devices are left out and extended attributes are lost, as they were
+//! reading the layers once more, which is done ahead while tar works, so that
+//! it costs next to no time of its own where there are two cores. Devices are left out and extended attributes are lost, as they were
 //! then. `mkfs.ext4 -d` makes the disk, and one run of `debugfs` sets user,
 //! group and mode of every path. The one capability kept is to read and search
 //! everywhere, since layouts may lie where only their owner may look.
@@ -15,6 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::mpsc,
     thread,
 };
 
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Result,
     paths::{failed_at, workspace},
-    run::{capture, command, run},
+    run::{capture, command},
 };
 
 const USER: u32 = 65534;
@@ -92,24 +92,38 @@ pub(crate) fn flatten(flattening: &Flattening) -> Result<()> {
     set_owners(&owners, &disk, directory)
 }
 
+/// Extracts the layers while another thread reads what they hold.
 fn extract_all(layers: &[PathBuf], tree: &Path) -> Result<Owners> {
-    let mut owners = Owners::default();
+    let (sender, read) = mpsc::sync_channel(2);
     thread::scope(|scope| {
-        let read = |path: &PathBuf| {
-            let path = path.clone();
-            scope.spawn(move || Layer::read(&path))
-        };
-        let mut next = layers.first().map(read);
-        for (index, path) in layers.iter().enumerate() {
-            let Some(reading) = next.take() else { break };
-            let layer = reading.join().map_err(|_| "a reader panicked")??;
-            next = layers.get(index + 1).map(read);
-            let removed = owners.apply(&layer);
-            remove(tree, &removed)?;
-            extract(path, &layer, tree)?;
-        }
-        Ok(owners)
+        scope.spawn(move || {
+            let all = layers.iter().map(|path| Layer::read(path));
+            // whoever receives no more has failed, and says so itself
+            all.map_while(|layer| sender.send(layer).ok())
+                .for_each(drop);
+        });
+        extract_in_order(layers, tree, &read)
     })
+}
+
+fn extract_in_order(
+    layers: &[PathBuf],
+    tree: &Path,
+    read: &mpsc::Receiver<Result<Layer>>,
+) -> Result<Owners> {
+    let mut owners = Owners::default();
+    let next = || read.recv().map_err(|_| "the reader of layers ended")?;
+    for (index, path) in layers.iter().enumerate() {
+        // below the first there is nothing to remove, so that tar need not wait
+        if index == 0 {
+            extract(path, tree)?;
+            owners.apply(&next()?);
+        } else {
+            remove(tree, &owners.apply(&next()?))?;
+            extract(path, tree)?;
+        }
+    }
+    Ok(owners)
 }
 
 fn remove(tree: &Path, paths: &[PathBuf]) -> Result<()> {
@@ -128,15 +142,26 @@ fn remove(tree: &Path, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-fn extract(path: &Path, layer: &Layer, tree: &Path) -> Result<()> {
-    let devices = tree.with_file_name("devices");
-    fs::write(&devices, layer.devices()).map_err(failed_at(&devices))?;
-    run(command("tar", tree)
-        .args(["--extract", "--gzip", "--no-same-owner", "--file"])
-        .arg(path)
-        .args(["--wildcards", "--no-anchored", "--exclude=.wh.*"])
-        .args(["--no-wildcards", "--anchored", "--null", "--exclude-from"])
-        .arg(&devices))
+/// Extracts a layer but its markers. Devices fail, which is how they are left
+/// out.
+fn extract(path: &Path, tree: &Path) -> Result<()> {
+    let extracted = capture(
+        command("tar", tree)
+            .env("LC_ALL", "C")
+            .args(["--extract", "--gzip", "--no-same-owner", "--file"])
+            .arg(path)
+            .arg("--exclude=.wh.*"),
+    );
+    match extracted {
+        Err(error) if !is_of_devices(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Whether all that tar could not make are devices.
+fn is_of_devices(error: &str) -> bool {
+    let mut lines = error.lines();
+    lines.all(|line| line.contains("Cannot mknod: ") || line.contains("previous errors"))
 }
 
 fn set_owners(owners: &Owners, disk: &Path, directory: &Path) -> Result<()> {
@@ -149,4 +174,17 @@ fn set_owners(owners: &Owners, disk: &Path, directory: &Path) -> Result<()> {
             .arg(disk),
     )
     .map(drop)
+}
+
+#[cfg(test)]
+mod checks {
+    use super::is_of_devices;
+
+    #[test]
+    fn only_devices_may_fail() {
+        let devices = "tar ended with exit status: 2: tar: ./dev/full: Cannot mknod: Operation not \
+                       permitted\ntar: Exiting with failure status due to previous errors";
+        assert!(is_of_devices(devices));
+        assert!(!is_of_devices(&devices.replace("mknod", "open")));
+    }
 }
