@@ -13,7 +13,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::mpsc,
     thread,
 };
@@ -27,7 +27,7 @@ use super::{
 use crate::{
     Result,
     paths::{failed_at, workspace},
-    run::{capture, command},
+    run::{capture, command, run},
 };
 
 const USER: u32 = 65534;
@@ -150,7 +150,7 @@ fn extract(path: &Path, tree: &Path) -> Result<()> {
             .env("LC_ALL", "C")
             .args(["--extract", "--gzip", "--no-same-owner", "--file"])
             .arg(path)
-            .arg("--exclude=.wh.*"),
+            .args(["--exclude=.wh.*", "--warning=no-timestamp"]),
     );
     match extracted {
         Err(error) if !is_of_devices(&error) => Err(error),
@@ -167,13 +167,12 @@ fn is_of_devices(error: &str) -> bool {
 fn set_owners(owners: &Owners, disk: &Path, directory: &Path) -> Result<()> {
     let script = directory.join("owners");
     fs::write(&script, owners.script()).map_err(failed_at(&script))?;
-    capture(
-        command("debugfs", directory)
-            .args(["-w", "-f"])
-            .arg(&script)
-            .arg(disk),
-    )
-    .map(drop)
+    // it repeats every command
+    run(command("debugfs", directory)
+        .args(["-w", "-f"])
+        .arg(&script)
+        .arg(disk)
+        .stdout(Stdio::null()))
 }
 
 #[cfg(test)]
