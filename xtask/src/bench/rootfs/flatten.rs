@@ -34,6 +34,8 @@ pub(super) struct Layer {
     /// Directories that hide all below them.
     emptied: Vec<PathBuf>,
     owners: Vec<(PathBuf, Owner)>,
+    /// Names of files that have another name, under which they are owned.
+    links: Vec<PathBuf>,
 }
 
 impl Layer {
@@ -65,7 +67,9 @@ impl Layer {
         } else if let Some(deleted) = last.strip_prefix(WHITEOUT) {
             let deleted = parent(&path).join(OsStr::from_bytes(deleted));
             self.deleted.push(deleted);
-        } else if !matches!(kind, EntryType::Block | EntryType::Char | EntryType::Link) {
+        } else if kind == EntryType::Link {
+            self.links.push(path);
+        } else if !matches!(kind, EntryType::Block | EntryType::Char) {
             self.owners.push((path, owner));
         }
     }
@@ -81,8 +85,13 @@ const fn file_type(kind: EntryType) -> u32 {
     }
 }
 
+/// A path from the root. That of a sparse file has a directory too many (GNU
+/// tar's manual, "PAX Format, Version 1.0").
 fn normal(path: &Path) -> PathBuf {
-    let is_normal = |part: &Component<'_>| matches!(part, Component::Normal(_));
+    let is_normal = |part: &Component<'_>| match part {
+        Component::Normal(name) => !name.as_bytes().starts_with(b"GNUSparseFile."),
+        _ => false,
+    };
     path.components().filter(is_normal).collect()
 }
 
@@ -111,6 +120,9 @@ impl Owners {
             self.forget(path);
         }
         self.paths.extend(layer.owners.iter().cloned());
+        for link in &layer.links {
+            self.paths.remove(link);
+        }
         removed
     }
 
@@ -253,6 +265,19 @@ mod checks {
         ]));
         assert_eq!(removed, [Path::new("a/c"), Path::new("a-b")]);
         assert_eq!(shown(&owners), ["", "a", "a/b", "a/c", "a-b"]);
+    }
+
+    #[test]
+    fn a_hard_link_is_owned_by_its_other_name() {
+        let mut owners = base();
+        owners.apply(&layer(&[("./a-b", EntryType::Link, FILE)]));
+        assert_eq!(shown(&owners), ["", "a", "a/b", "a/c", "a/c/d"]);
+    }
+
+    #[test]
+    fn a_sparse_file_has_its_own_name() {
+        let name = "./a/GNUSparseFile.7/b";
+        assert_eq!(normal(Path::new(name)), Path::new("a/b"));
     }
 
     #[test]
