@@ -201,9 +201,9 @@ impl LocalImageManager {
             source,
         };
         let taken = self.options.store.is_image_name(name).await;
-        match taken.map_err(failed)? {
-            true => Err(PullError::AlreadyExists { name: name.clone() }),
-            false => Ok(()),
+        if taken.map_err(failed)? {
+            return Err(PullError::AlreadyExists { name: name.clone() });
         }
+        Ok(())
     }
 }
