@@ -3,7 +3,7 @@
 //!
 //! Invariants: what is compared is measured in one go on one machine; nothing
 //! runs elsewhere than on loopback but the making of images. Entry points:
-//! [`bench`].
+//! [`bench()`].
 
 mod counts;
 mod images;

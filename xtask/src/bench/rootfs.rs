@@ -4,7 +4,7 @@
 //! all alike; each starts with the layout in the page cache and nothing left to
 //! be written back. Trees that a pipeline made are moved aside and removed at
 //! the end: deleting a big one slows what makes files next on ext4 by up to 50
-//! times. Entry points: [`bench`], [`Options`].
+//! times. Entry points: [`bench()`], [`Options`].
 
 mod flatten;
 mod limit;
