@@ -271,16 +271,29 @@ impl Reading<'_, '_> {
             self.check(archive.position())?;
             let Some(entry) = entry else { return Ok(()) };
             self.count()?;
-            if let EntryKind::File(content) = &entry.kind
-                && content.stored != 0
-                && !self.hidden.covers(&entry.path)
-            {
-                let placed = place(self.places, content, |sink| archive.read_content(sink));
-                let key = (number, content.offset);
-                self.places.placements.add(key, placed?);
-            }
+            let placed = self.place(number, &entry, archive);
+            // also one whose content fails: it is where the failure was
             entries.push(entry);
+            placed?;
         }
+    }
+
+    /// Places the content of a file, unless it has none or is hidden.
+    fn place(
+        &mut self,
+        number: usize,
+        entry: &Entry,
+        archive: &mut Archive<LayerStream>,
+    ) -> Result<(), ArchiveError> {
+        if let EntryKind::File(content) = &entry.kind
+            && content.stored != 0
+            && !self.hidden.covers(&entry.path)
+        {
+            let placed = place(self.places, content, |sink| archive.read_content(sink));
+            let key = (number, content.offset);
+            self.places.placements.add(key, placed?);
+        }
+        Ok(())
     }
 
     fn count(&mut self) -> Result<(), ArchiveError> {
