@@ -12,7 +12,9 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsResources};
+use super::{
+    RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsResources,
+};
 use crate::{
     ErrorKind,
     domain::Bytes,

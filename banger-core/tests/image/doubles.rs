@@ -28,7 +28,9 @@ use banger_core::{
         ResolvedImage, SourceError,
     },
     progress::ProgressSink,
-    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsTimings},
+    rootfs::{
+        RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsTimings,
+    },
     store::Store,
 };
 use camino::{Utf8Path, Utf8PathBuf};
