@@ -82,12 +82,11 @@ impl DockerArchive {
         let named = self.manifest(&members)?;
         let config = self.document(&members, &named.config, MAX_CONFIG)?;
         let digest = self.config_digest(&named, &config)?;
-        let diff_ids = diff_ids(&config).map_err(|problem| self.file.refused(problem))?;
+        let diff_ids = self.diff_ids(&named, &config)?;
         let mut layers = Vec::with_capacity(named.layers.len());
         let mut blobs = Vec::with_capacity(named.layers.len());
-        for (number, name) in named.layers.iter().enumerate() {
+        for (name, diff_id) in named.layers.iter().zip(&diff_ids) {
             let range = self.layer(&members, name)?;
-            let diff_id = diff_ids.get(number);
             blobs.push(self.blob((name, &range), diff_id, cancel)?);
             layers.push(range);
         }
@@ -128,6 +127,21 @@ impl DockerArchive {
                 available,
             },
         })
+    }
+
+    /// One for each layer, before a byte of any layer is read.
+    fn diff_ids(
+        &self,
+        named: &ArchivedManifest,
+        config: &[u8],
+    ) -> Result<Vec<Digest>, SourceError> {
+        let diff_ids = diff_ids(config).map_err(|problem| self.file.refused(problem))?;
+        let (stated, there) = (diff_ids.len(), named.layers.len());
+        if stated != there {
+            let problem = format!("its configuration names {stated} layers, its manifest {there}");
+            return Err(self.file.malformed(problem));
+        }
+        Ok(diff_ids)
     }
 
     fn member(&self, members: &Members, name: &str) -> Result<FileRange, SourceError> {
@@ -181,14 +195,14 @@ impl DockerArchive {
     fn blob(
         &self,
         (name, range): (&str, &FileRange),
-        diff_id: Option<&Digest>,
+        diff_id: &Digest,
         cancel: &CancellationToken,
     ) -> Result<(Blob, Compression), SourceError> {
         let compression = self
             .file
             .compression(range, &format!("its member {name:?}"))?;
-        let digest = match (compression, diff_id) {
-            (Compression::None, Some(diff_id)) => *diff_id,
+        let digest = match compression {
+            Compression::None => *diff_id,
             _ => self.file.digest(range, cancel)?,
         };
         let blob = Blob {

@@ -225,7 +225,7 @@ async fn docker_archives_of_every_age_give_the_same_disk() {
         ),
     ];
     for (name, names, blobs) in ages {
-        let config = config(&layers);
+        let config = config_of(&layers);
         let stated = format!("{}.json", Digest::of(&config).to_hex());
         let manifest = json!([{"Config": stated, "RepoTags": ["x:1"], "Layers": names}]);
         let archive = tree(&[
@@ -243,7 +243,7 @@ async fn docker_archives_of_every_age_give_the_same_disk() {
     }
 }
 
-fn config(layers: &[Vec<u8>]) -> Vec<u8> {
+fn config_of(layers: &[Vec<u8>]) -> Vec<u8> {
     let diff_ids: Vec<String> = layers
         .iter()
         .map(|layer| Digest::of(layer).to_string())
@@ -260,7 +260,7 @@ async fn shared_layers_may_be_links() {
     let bench = Bench::new();
     let layer = tree(&[("bin/sh", b"a shell")]);
     let layers = [layer.clone(), layer.clone()];
-    let config = config(&layers);
+    let config = config_of(&layers);
     let manifest =
         json!([{"Config": "c.json", "RepoTags": null, "Layers": ["a/layer.tar", "b/layer.tar"]}]);
     let disk = async |link: Option<&str>| {
@@ -276,9 +276,14 @@ async fn shared_layers_may_be_links() {
         match link {
             None => put("b/layer.tar", &layer),
             Some(target) => {
+                let hard = target.starts_with('a');
                 let mut header = tar::Header::new_gnu();
                 header.set_size(0);
-                header.set_entry_type(tar::EntryType::Symlink);
+                header.set_entry_type(if hard {
+                    tar::EntryType::Link
+                } else {
+                    tar::EntryType::Symlink
+                });
                 builder
                     .append_link(&mut header, "b/layer.tar", target)
                     .unwrap();
@@ -290,7 +295,9 @@ async fn shared_layers_may_be_links() {
             .await
     };
     let expected = disk(None).await.unwrap();
-    assert_eq!(disk(Some("../a/layer.tar")).await.unwrap(), expected);
+    for target in ["../a/layer.tar", "a/layer.tar"] {
+        assert_eq!(disk(Some(target)).await.unwrap(), expected, "{target}");
+    }
     for target in [
         "../b/layer.tar",
         "../../a/layer.tar",
@@ -373,12 +380,14 @@ async fn docker_archives_that_lie_are_refused() {
     let layer = tree(&[("bin/sh", b"a shell")]);
     let fake = tree(&[("bin/sh", b"no shell")]);
     let packed = gzip(&layer);
-    let config = config(std::slice::from_ref(&layer));
+    let config = config_of(std::slice::from_ref(&layer));
     let usual = format!("{}.json", Digest::of(&config).to_hex());
     let wrong = format!("blobs/sha256/{}", Digest::of(b"other").to_hex());
     let (usual, wrong) = (usual.as_str(), wrong.as_str());
     let good: &[(&str, &[u8])] = &[(usual, &config), ("l", &layer)];
-    let cases: [(&str, &str, Members<'_>); 8] = [
+    let other_config = config_of(&[layer.clone(), layer.clone()]);
+    let cases: [(&str, &str, Members<'_>); 9] = [
+        ("c.json", "l", &[("c.json", &other_config), ("l", &layer)]),
         (usual, "l", &[]),
         (usual, "l", &good[..1]),
         (usual, "l", &good[1..]),
