@@ -8,6 +8,7 @@ use banger_core::{
     rootfs::RootfsLimits,
 };
 use libfuzzer_sys::fuzz_target;
+
 use tar_stream::{Piece, render};
 
 fuzz_target!(|pieces: Vec<Piece>| {

@@ -14,8 +14,9 @@ use banger_core::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use libfuzzer_sys::fuzz_target;
-use tar_stream::{Piece, render};
 use tokio_util::sync::CancellationToken;
+
+use tar_stream::{Piece, render};
 
 #[derive(Arbitrary, Debug)]
 enum Input {

@@ -36,13 +36,10 @@ pub(crate) fn fuzz(wanted: Option<&str>, seconds: u32) -> Result<()> {
 }
 
 fn known(wanted: &str) -> Result<&str> {
-    match TARGETS.contains(&wanted) {
-        true => Ok(wanted),
-        false => Err(format!(
-            "there is no target {wanted}, only {}",
-            TARGETS.join(", ")
-        )),
-    }
+    let all = TARGETS.join(", ");
+    let refusal = || format!("there is no target {wanted}, only {all}");
+    let is_known = TARGETS.contains(&wanted);
+    is_known.then_some(wanted).ok_or_else(refusal)
 }
 
 fn cargo_fuzz() -> Result<PathBuf> {

@@ -5,6 +5,7 @@
 //! stops everything and says why; what is made appears whole, by rename.
 //! Entry points: [`Task`].
 
+mod bench;
 mod fuzz;
 mod guest;
 mod packages;
@@ -50,6 +51,11 @@ enum Task {
     Guest,
     /// Make the kernel package and the images that tests use
     Testbed,
+    /// Measure banger against other ways and the machine's limit
+    Bench {
+        #[command(subcommand)]
+        what: bench::Bench,
+    },
     /// Generate the Rust of the protocols and the command line's reference
     Codegen,
     /// Feed the parsers and the disk writer with random input
@@ -84,6 +90,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Packages { set } => packages::install(set),
         Task::Guest => guest::build().map(drop),
         Task::Testbed => testbed::make().map(drop),
+        Task::Bench { what } => bench::bench(what),
         Task::Codegen => tests::generate(),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),
         Task::Tidy => tidy::check(),

@@ -21,12 +21,14 @@ const LOCK_DEADLINE: Duration = Duration::from_mins(2);
 const LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// A set of packages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Set {
     /// To run VMs and to make the quickstart's image
     Run,
     /// To run every test as well
     Test,
+    /// To measure the engine against other ways, besides all that
+    Bench,
 }
 
 /// A package and what it is for.
@@ -40,7 +42,7 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 9] = [
+const PACKAGES: [Package; 17] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
     package("uidmap", "lets mmdebstrap work without root", Set::Run),
@@ -58,14 +60,22 @@ const PACKAGES: [Package; 9] = [
     package("docker-registry", "is the registry of the tests", Set::Test),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
+    package("acl", "sets access lists in images", Set::Bench),
+    package("attr", "sets attributes in images", Set::Bench),
+    package("libcap2-bin", "sets capabilities in images", Set::Bench),
+    package("nodejs", "is what npm runs on", Set::Bench),
+    package("npm", "fills images with modules of node", Set::Bench),
+    package("python3-pip", "fills images with wheels", Set::Bench),
+    package("time", "measures children", Set::Bench),
+    package("zstd", "compresses layers anew", Set::Bench),
 ];
 
 /// Installs what is missing of a set.
 pub(crate) fn install(set: Set) -> Result<()> {
     let missing: Vec<&Package> = PACKAGES
         .iter()
-        .filter(|package| set == Set::Test || package.set == Set::Run)
-        .filter(|package| !is_installed(package.name))
+        .filter(|package| package.set <= set)
+        .filter(|package| !is_installed(package.name) && !is_node_of_others(package.name))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -145,6 +155,12 @@ fn check_installed(names: &[&str]) -> Result<()> {
         Some(name) => Err(format!("package {name} was not installed")),
         None => Ok(()),
     }
+}
+
+/// Whether a package is npm and another source's node brought one along: the
+/// two exclude each other.
+fn is_node_of_others(name: &str) -> bool {
+    name == "npm" && capture(command("npm", workspace()).arg("--version")).is_ok()
 }
 
 fn is_installed(name: &str) -> bool {

@@ -31,6 +31,11 @@ pub(crate) fn testbed() -> PathBuf {
     target().join("testbed")
 }
 
+/// What benchmarks make and measure.
+pub(crate) fn bench() -> PathBuf {
+    target().join("bench")
+}
+
 /// A variable of the environment.
 pub(crate) fn environment(name: &str) -> Option<String> {
     #[expect(

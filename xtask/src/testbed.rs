@@ -2,12 +2,13 @@
 //!
 //! Invariants: a part is made once, and again only when its recipe changes; it
 //! appears whole, whatever interrupts its making, and runs of this task wait
-//! for one another. Entry points: [`make`], [`debian()`].
+//! for one another. Entry points: [`make`], [`debian()`]; [`provide`] for parts
+//! of others.
 
 mod busybox;
-mod debian;
+pub(crate) mod debian;
 mod kernel;
-mod layout;
+pub(crate) mod layout;
 mod sources;
 
 use std::{
@@ -27,61 +28,76 @@ use crate::{
 pub(crate) const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 
 /// One thing the test bed consists of.
-struct Part<'a> {
+pub(crate) struct Part<'a> {
     /// Its directory.
-    name: &'a str,
+    pub(crate) name: &'a str,
     /// What is said while it is made.
-    what: &'a str,
+    pub(crate) what: &'a str,
     /// Changes whenever it must be made anew.
-    recipe: String,
-    make: fn(&Path) -> Result<()>,
+    pub(crate) recipe: String,
+    pub(crate) make: &'a dyn Fn(&Path) -> Result<()>,
 }
 
 /// Makes whatever is missing and answers where it is.
 pub(crate) fn make() -> Result<PathBuf> {
     check_architecture()?;
-    provide(&Part {
-        name: "kernel",
-        what: "downloading a kernel package",
-        recipe: "1".to_owned(),
-        make: kernel::make,
-    })?;
+    let directory = testbed();
+    provide(
+        &directory,
+        &Part {
+            name: "kernel",
+            what: "downloading a kernel package",
+            recipe: "1".to_owned(),
+            make: &kernel::make,
+        },
+    )?;
     debian()?;
-    provide(&Part {
-        name: "systemd",
-        what: "making a Debian image with systemd",
-        recipe: debian::systemd_recipe()?,
-        make: debian::make_systemd,
-    })?;
-    provide(&Part {
-        name: "many-files",
-        what: "making a Debian image with many files",
-        recipe: debian::many_files_recipe()?,
-        make: debian::make_many_files,
-    })?;
-    provide(&Part {
-        name: "busybox",
-        what: "making a busybox image",
-        recipe: busybox::recipe(),
-        make: busybox::make,
-    })?;
-    Ok(testbed())
+    for part in more_images()? {
+        provide(&directory, &part)?;
+    }
+    Ok(directory)
+}
+
+/// The images that only tests need.
+fn more_images() -> Result<[Part<'static>; 3]> {
+    Ok([
+        Part {
+            name: "systemd",
+            what: "making a Debian image with systemd",
+            recipe: debian::systemd_recipe()?,
+            make: &debian::make_systemd,
+        },
+        Part {
+            name: "many-files",
+            what: "making a Debian image with many files",
+            recipe: debian::many_files_recipe()?,
+            make: &debian::make_many_files,
+        },
+        Part {
+            name: "busybox",
+            what: "making a busybox image",
+            recipe: busybox::recipe(),
+            make: &busybox::make,
+        },
+    ])
 }
 
 /// The layout with the Debian image.
 pub(crate) fn debian() -> Result<PathBuf> {
-    provide(&Part {
-        name: "debian",
-        what: "making a Debian image",
-        recipe: debian::recipe()?,
-        make: debian::make,
-    })
+    provide(
+        &testbed(),
+        &Part {
+            name: "debian",
+            what: "making a Debian image",
+            recipe: debian::recipe()?,
+            make: &debian::make,
+        },
+    )
 }
 
-/// Makes a part unless it is there by the same recipe.
-fn provide(part: &Part<'_>) -> Result<PathBuf> {
-    let directory = testbed();
-    fs::create_dir_all(&directory).map_err(failed_at(&directory))?;
+/// Makes a part below `directory` unless it is there by the same recipe.
+pub(crate) fn provide(directory: &Path, part: &Part<'_>) -> Result<PathBuf> {
+    fs::create_dir_all(directory).map_err(failed_at(directory))?;
     let path = directory.join(part.name);
     let _lock = lock(&path.with_extension("lock"))?;
     let recipe = hex::encode(Sha256::digest(&part.recipe));

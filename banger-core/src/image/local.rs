@@ -200,8 +200,8 @@ impl LocalImageManager {
             name: name.clone(),
             source,
         };
-        let images = self.options.store.images().await.map_err(failed)?;
-        if images.iter().any(|image| image.name == *name) {
+        let taken = self.options.store.is_image_name(name).await;
+        if taken.map_err(failed)? {
             return Err(PullError::AlreadyExists { name: name.clone() });
         }
         Ok(())

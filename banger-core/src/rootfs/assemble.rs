@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{Bytes, Digest},
-    ext4::{self, Allocator, Run},
+    ext4::{self, Allocator, BLOCK_SIZE, Run},
     layer::{
         Archive, ArchiveError, Content, Entry, EntryKind, LayerStream, LimitExceeded,
         StreamDigests, StreamError, StreamResources, Streams, claimed_length, pass, with_streams,
@@ -44,6 +44,8 @@ pub(super) struct Assembled {
     pub(super) dead: Vec<Run>,
     /// Bytes of file content that are stored.
     pub(super) content: u64,
+    /// Bytes of the blocks that hold it.
+    pub(super) stored: u64,
     /// How long reading and placing, and merging, took.
     pub(super) timings: (Duration, Duration),
 }
@@ -65,6 +67,14 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
+    fn blocks_in_use(&self) -> u64 {
+        let extents = self
+            .placements
+            .all()
+            .flat_map(|placed| self.extents.of(placed));
+        extents.map(|extent| u64::from(extent.length)).sum()
+    }
+
     fn placer(&mut self) -> Placer<'_> {
         Placer::new(&mut self.allocator, self.output, &mut self.extents)
     }
@@ -94,6 +104,7 @@ impl Assembly<'_> {
         }
         self.place_missing(&tree, &numbering, &mut places)?;
         let dead = give_back(&mut places, &used);
+        let blocks = places.blocks_in_use();
         let Places {
             allocator,
             extents,
@@ -110,6 +121,7 @@ impl Assembly<'_> {
             allocator,
             dead,
             content,
+            stored: blocks * BLOCK_SIZE,
             timings: (merging - started + merged.elapsed(), merged - merging),
         })
     }

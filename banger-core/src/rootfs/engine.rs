@@ -194,6 +194,7 @@ impl Build<'_> {
         self.report_end(&assembled);
         Ok(RootfsReport {
             content: Bytes::new(assembled.content),
+            stored: Bytes::new(assembled.stored),
             metadata: Bytes::new(summary.metadata_bytes),
             entries: assembled.view.entry_count(),
             sizes: ImageSizes {

@@ -7,6 +7,7 @@
 //! Entry points: [`RootfsBuilder`], [`Ext4RootfsBuilder`], [`format_empty`].
 
 mod acl;
+mod aligned;
 mod assemble;
 mod engine;
 mod error;
@@ -94,6 +95,8 @@ impl Default for RootfsResources {
 pub struct RootfsReport {
     /// Bytes of file content in the merged tree, holes not counted.
     pub content: Bytes,
+    /// Bytes of the blocks that hold it: whole blocks, and none of zeros.
+    pub stored: Bytes,
     /// Bytes of the disk's own structures and of directories, links and
     /// attributes, holes not counted.
     pub metadata: Bytes,

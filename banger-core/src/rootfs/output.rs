@@ -1,5 +1,8 @@
 //! The disk's file: bytes in ascending order, written behind the work's back.
 //!
+//! Content goes past the page cache where the file system lets it: it is
+//! written once, and whoever waits for stable storage afterwards waits less.
+//!
 //! Invariants: at most [`BUFFERS`] pieces exist; the first failure of a write
 //! is the one that is told; what lies beyond the disk's end is not written.
 //! Entry point: [`with_output`].
@@ -12,24 +15,29 @@ use std::{
     thread,
 };
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use super::aligned::AlignedBuffer;
+
 /// Bytes of one write.
 const PIECE: usize = 4 << 20;
 /// Pieces that are filled, waiting or being written.
 const BUFFERS: usize = 3;
 
-/// Bytes and their place.
+/// Whole blocks and their place.
 struct Piece {
     offset: u64,
-    bytes: Vec<u8>,
+    bytes: AlignedBuffer,
 }
 
 /// Where content goes. A dry one takes everything and writes nothing.
 pub(super) struct Output {
     pieces: Option<SyncSender<Piece>>,
-    spare: Receiver<Vec<u8>>,
-    current: Piece,
+    spare: Receiver<AlignedBuffer>,
+    offset: u64,
+    /// What follows the offset; none when writing has failed.
+    bytes: Option<AlignedBuffer>,
     written: u64,
-    broken: bool,
 }
 
 /// Lets `work` write to `file`, or to nothing when there is none, and answers
@@ -42,20 +50,18 @@ pub(super) fn with_output<T>(
     let (give_back, spare) = sync_channel(BUFFERS);
     for _ in 1..BUFFERS {
         // the channel has room for all
-        drop(give_back.try_send(Vec::with_capacity(PIECE)));
+        drop(give_back.try_send(AlignedBuffer::with_capacity(PIECE)));
     }
     let mut output = Output {
         pieces: file.is_some().then_some(pieces),
         spare,
-        current: Piece {
-            offset: 0,
-            bytes: Vec::with_capacity(PIECE),
-        },
+        offset: 0,
+        bytes: Some(AlignedBuffer::with_capacity(PIECE)),
         written: 0,
-        broken: false,
     };
     thread::scope(|scope| {
-        let writer = scope.spawn(move || write_all(file, &to_write, &give_back));
+        let writer =
+            scope.spawn(move || file.map_or(Ok(()), |file| write_all(file, &to_write, &give_back)));
         let worked = work(&mut output);
         output.flush();
         drop(output);
@@ -66,50 +72,54 @@ pub(super) fn with_output<T>(
 }
 
 fn write_all(
-    file: Option<&File>,
+    file: &File,
     pieces: &Receiver<Piece>,
-    give_back: &SyncSender<Vec<u8>>,
+    give_back: &SyncSender<AlignedBuffer>,
 ) -> io::Result<()> {
+    let flags = fcntl_getfl(file)?;
+    let mut is_direct = fcntl_setfl(file, flags | OFlags::DIRECT).is_ok();
     for Piece { offset, mut bytes } in pieces {
-        if let Some(file) = file {
-            file.write_all_at(&bytes, offset)?;
+        let wrote = file.write_all_at(bytes.as_slice(), offset);
+        // some file systems refuse only the first direct write
+        if is_direct && wrote.as_ref().is_err_and(is_refusal) {
+            is_direct = false;
+            fcntl_setfl(file, flags)?;
+            file.write_all_at(bytes.as_slice(), offset)?;
+        } else {
+            wrote?;
         }
         bytes.clear();
         drop(give_back.try_send(bytes));
     }
-    Ok(())
+    Ok(fcntl_setfl(file, flags)?)
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
 }
 
 impl Output {
-    /// Puts bytes at an offset. A failed write ends the writing; it is told at
-    /// the end.
-    pub(super) fn put(&mut self, offset: u64, bytes: &[u8]) {
-        if self.broken {
-            return;
-        }
-        let end = self.current.offset + self.current.bytes.len() as u64;
-        if offset != end {
+    /// Puts whole blocks at an offset. A failed write ends the writing; it is
+    /// told at the end.
+    pub(super) fn put(&mut self, offset: u64, blocks: &[u8]) {
+        if offset != self.end() {
             self.flush();
-            self.current.offset = offset;
+            self.offset = offset;
         }
-        let mut left = bytes;
-        while !left.is_empty() {
-            let room = PIECE - self.current.bytes.len();
-            let (now, later) = left.split_at(room.min(left.len()));
-            self.current.bytes.extend_from_slice(now);
-            if later.is_empty() && self.current.bytes.len() < PIECE {
-                return;
+        let mut left = blocks;
+        while let Some(bytes) = &mut self.bytes
+            && !left.is_empty()
+        {
+            left = bytes.fill(left);
+            if bytes.is_full() {
+                self.flush();
             }
-            let next = self.current.offset + self.current.bytes.len() as u64;
-            self.flush();
-            self.current.offset = next;
-            left = later;
         }
     }
 
     /// Whether a write has failed, so that going on is pointless.
     pub(super) const fn is_broken(&self) -> bool {
-        self.broken
+        self.bytes.is_none()
     }
 
     /// Bytes handed on to be written.
@@ -117,21 +127,29 @@ impl Output {
         self.written
     }
 
+    fn end(&self) -> u64 {
+        let pending = self
+            .bytes
+            .as_ref()
+            .map_or(0, |bytes| bytes.as_slice().len());
+        self.offset + pending as u64
+    }
+
+    /// Hands on what is pending.
     fn flush(&mut self) {
-        if self.current.bytes.is_empty() {
-            return;
-        }
-        let Some(pieces) = &self.pieces else {
-            self.current.bytes.clear();
+        let end = self.end();
+        let Some(mut bytes) = self.bytes.take_if(|bytes| !bytes.as_slice().is_empty()) else {
             return;
         };
-        let bytes = std::mem::take(&mut self.current.bytes);
-        self.written += bytes.len() as u64;
-        let offset = self.current.offset;
+        let Some(pieces) = &self.pieces else {
+            bytes.clear();
+            self.bytes = Some(bytes);
+            self.offset = end;
+            return;
+        };
+        self.written += end - self.offset;
+        let offset = std::mem::replace(&mut self.offset, end);
         drop(pieces.send(Piece { offset, bytes }));
-        match self.spare.recv() {
-            Ok(spare) => self.current.bytes = spare,
-            Err(_) => self.broken = true,
-        }
+        self.bytes = self.spare.recv().ok();
     }
 }

@@ -20,6 +20,10 @@ impl Placements {
         self.0.get(&key).copied()
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = Placed> {
+        self.0.values().copied()
+    }
+
     /// Forgets what is not in `used` and answers it.
     pub(super) fn take_unused(&mut self, used: &BTreeSet<ContentKey>) -> Vec<Placed> {
         let unused = self.0.extract_if(.., |key, _| !used.contains(key));

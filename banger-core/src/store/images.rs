@@ -100,18 +100,21 @@ impl Store {
         Found::choose(rows, exact).try_map(TryInto::try_into)
     }
 
+    /// Whether an image has that name.
+    pub async fn is_image_name(&self, name: &ImageName) -> Result<bool, StoreError> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM images WHERE name = ?)")
+            .bind(name.as_str())
+            .fetch_one(&self.reader)
+            .await
+            .map_err(StoreError::query("look up an image's name"))
+    }
+
     /// Removes an image's record; answers whether there was one. Fails while a
     /// VM uses it.
     pub async fn delete_image(&self, id: ImageId) -> Result<bool, StoreError> {
-        let failed = StoreError::query("delete an image's record");
-        let mut transaction = self.write().await?;
-        let done = sqlx::query("DELETE FROM images WHERE id = ?")
-            .bind(id.to_string())
-            .execute(&mut *transaction)
+        let statement = "DELETE FROM images WHERE id = ?";
+        self.delete(statement, &id.to_string(), "delete an image's record")
             .await
-            .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(done.rows_affected() != 0)
     }
 
     /// The VMs that use an image, by name.

@@ -73,15 +73,9 @@ impl Store {
     /// Removes a kernel's record; answers whether there was one. Fails while
     /// an image refers to it.
     pub async fn delete_kernel(&self, name: &KernelName) -> Result<bool, StoreError> {
-        let failed = StoreError::query("delete a kernel's record");
-        let mut transaction = self.write().await?;
-        let done = sqlx::query("DELETE FROM kernels WHERE name = ?")
-            .bind(name.as_str())
-            .execute(&mut *transaction)
+        let statement = "DELETE FROM kernels WHERE name = ?";
+        self.delete(statement, name.as_str(), "delete a kernel's record")
             .await
-            .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(done.rows_affected() != 0)
     }
 
     /// The images made with that kernel, by name.

@@ -69,6 +69,21 @@ impl Store {
         let begun = self.writer.begin_with("BEGIN IMMEDIATE").await;
         begun.map_err(StoreError::query("start a transaction"))
     }
+
+    /// Removes the record with that key; answers whether there was one.
+    async fn delete(
+        &self,
+        statement: &'static str,
+        key: &str,
+        action: &'static str,
+    ) -> Result<bool, StoreError> {
+        let failed = StoreError::query(action);
+        let mut transaction = self.write().await?;
+        let deleted = sqlx::query(statement).bind(key);
+        let done = deleted.execute(&mut *transaction).await.map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() != 0)
+    }
 }
 
 #[cfg(test)]

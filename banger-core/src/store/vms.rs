@@ -130,15 +130,9 @@ impl Store {
 
     /// Removes a VM's record; answers whether there was one.
     pub async fn delete_vm(&self, id: VmId) -> Result<bool, StoreError> {
-        let failed = StoreError::query("delete a VM's record");
-        let mut transaction = self.write().await?;
-        let done = sqlx::query("DELETE FROM vms WHERE id = ?")
-            .bind(id.to_string())
-            .execute(&mut *transaction)
+        let statement = "DELETE FROM vms WHERE id = ?";
+        self.delete(statement, &id.to_string(), "delete a VM's record")
             .await
-            .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
-        Ok(done.rows_affected() != 0)
     }
 }
 

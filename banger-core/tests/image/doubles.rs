@@ -245,6 +245,7 @@ impl RootfsBuilder for TinyRootfs {
         }
         Ok(RootfsReport {
             content: Bytes::new(4),
+            stored: Bytes::new(4),
             metadata: Bytes::new(0),
             entries: 1,
             sizes: ImageSizes::default(),

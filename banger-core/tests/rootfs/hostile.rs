@@ -62,89 +62,61 @@ fn a_link_that_leaves_the_root_stays_inside_the_image() {
 
 #[test]
 fn limits_are_named() {
-    let defaults = RootfsLimits::default();
+    type Case<'a> = (&'a [u8], fn(&mut RootfsLimits), &'a str);
     let zeros = Layer::new().file("z", &vec![0; 70 << 20]).finish();
-    let layer_bytes = Bytes::from_mib(1);
-    assert_limited(
-        &zeros,
-        RootfsLimits {
-            layer_bytes,
-            ..defaults
-        },
-        "inflated bytes of one layer (1.0 MiB)",
-    );
-    assert_limited(
-        &zeros,
-        RootfsLimits {
-            ratio: 10,
-            ..defaults
-        },
-        "for each compressed byte",
-    );
-
-    assert_limited(
-        &zeros,
-        RootfsLimits {
-            total_bytes: layer_bytes,
-            ..defaults
-        },
-        "inflated bytes of all layers",
-    );
-
     let deep = Layer::new().file("a/b/c/d", b"").finish();
-    assert_limited(
-        &deep,
-        RootfsLimits {
-            path_depth: 3,
-            ..defaults
-        },
-        "path depth",
-    );
-    assert_limited(
-        &deep,
-        RootfsLimits {
-            path_bytes: 3,
-            ..defaults
-        },
-        "path bytes",
-    );
-    assert_limited(
-        &deep,
-        RootfsLimits {
-            entries: 0,
-            ..defaults
-        },
-        "entries",
-    );
-
-    let header = Layer::header(tar::EntryType::Regular, 0o644);
-    let record = vec![b'x'; 1 << 16];
-    let noted = Layer::new().entry(
-        "p",
-        header.clone(),
-        &[("SCHILY.xattr.user.n", &record)],
-        b"",
-    );
-    assert_limited(
-        &noted.finish(),
-        RootfsLimits {
-            xattr_bytes: 1000,
-            ..defaults
-        },
-        "bytes of an extended attribute (1000) at entry \"p\"",
-    );
-    let pax = Layer::new()
+    let header = || Layer::header(tar::EntryType::Regular, 0o644);
+    let value = vec![b'x'; 1 << 16];
+    let noted: &[(&str, &[u8])] = &[("SCHILY.xattr.user.n", &value)];
+    let noted = Layer::new().entry("p", header(), noted, b"").finish();
+    let commented: &[(&str, &[u8])] = &[("comment", &value)];
+    let commented = Layer::new()
         .file("before", b"")
-        .entry("p", header, &[("comment", &record)], b"")
+        .entry("p", header(), commented, b"")
         .finish();
-    assert_limited(
-        &pax,
-        RootfsLimits {
-            header_bytes: 4096,
-            ..defaults
-        },
-        "(4096) after entry \"/before\"",
-    );
+    let cases: [Case<'_>; 8] = [
+        (
+            &zeros,
+            |limits| limits.layer_bytes = Bytes::from_mib(1),
+            "inflated bytes of one layer (1.0 MiB) after entry \"/z\"",
+        ),
+        (
+            &zeros,
+            |limits| limits.total_bytes = Bytes::from_mib(1),
+            "inflated bytes of all layers (1.0 MiB) after entry \"/z\"",
+        ),
+        (
+            &zeros,
+            |limits| limits.ratio = 10,
+            "inflated bytes for each compressed byte (10)",
+        ),
+        (
+            &deep,
+            |limits| limits.path_depth = 3,
+            "path depth (3) at entry \"a/b/c/d\"",
+        ),
+        (&deep, |limits| limits.path_bytes = 3, "path bytes (3)"),
+        (
+            &deep,
+            |limits| limits.entries = 0,
+            "entries of all layers (0) at its first entry",
+        ),
+        (
+            &noted,
+            |limits| limits.xattr_bytes = 1000,
+            "bytes of an extended attribute (1000) at entry \"p\"",
+        ),
+        (
+            &commented,
+            |limits| limits.header_bytes = 4096,
+            "extended header bytes (4096) after entry \"/before\"",
+        ),
+    ];
+    for (tar, change, limit) in cases {
+        let mut limits = RootfsLimits::default();
+        change(&mut limits);
+        assert_limited(tar, limits, limit);
+    }
 }
 
 #[test]

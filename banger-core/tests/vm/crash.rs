@@ -5,6 +5,7 @@ use std::fs;
 use banger_core::{
     ErrorKind,
     domain::{VmExit, VmId, VmState},
+    host_fs::copy_file,
     process::command,
     progress::NoProgress,
     vm::{CreatedVm, ExecExit, Lifetime, VmSupervisor as _},
@@ -95,7 +96,8 @@ pub(crate) fn a_killed_guests_journal() {
         let vm = host.create("cut-off").await;
         let disk = host.directories.vm(host.vms.show(&vm).await.unwrap().id);
         let disk = disk.join("writable.ext4");
-        fs::copy(host.root().join("rootfs.ext4"), &disk).unwrap();
+        fs::remove_file(&disk).unwrap();
+        copy_file(&host.root().join("rootfs.ext4"), &disk).unwrap();
         host.start(&vm).await;
         let write = "for n in 1 2 3 4 5 6 7 8 9; do echo line $n >> /log; busybox sync; done";
         assert_eq!(host.shell(&vm, write).await.0, ExecExit::Code(0));

@@ -62,7 +62,7 @@ pub(super) fn make(directory: &Path) -> Result<()> {
 }
 
 /// Installs the release's essential packages and those named, and packs them.
-fn debootstrap(directory: &Path, root: &Path, packages: &str) -> Result<()> {
+pub(crate) fn debootstrap(directory: &Path, root: &Path, packages: &str) -> Result<()> {
     let scratch = directory.join("scratch");
     fs::create_dir(&scratch).map_err(failed_at(&scratch))?;
     let release = release()?;
@@ -97,7 +97,7 @@ fn in_memory(scratch: &Path, program: &str) -> Command {
 }
 
 /// The host's release, by its code name (os-release(5)).
-fn release() -> Result<String> {
+pub(crate) fn release() -> Result<String> {
     let text = fs::read_to_string(OS_RELEASE).map_err(failed_at(Path::new(OS_RELEASE)))?;
     text.lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))

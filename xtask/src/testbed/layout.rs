@@ -37,19 +37,38 @@ pub(super) fn archive(directory: &Path, tree: &Path, name: &str) -> Result<PathB
 }
 
 /// Fills `directory` with a layout of one image.
-pub(super) fn make(directory: &Path, tag: &str, layers: &[&PathBuf], cmd: &str) -> Result<()> {
+pub(crate) fn make(directory: &Path, tag: &str, layers: &[&PathBuf], cmd: &str) -> Result<()> {
     let image = format!("layout:{tag}");
     umoci(directory, &["init", "--layout", "layout"])?;
     umoci(directory, &["new", "--image", &image])?;
     for layer in layers {
-        let layer = layer.to_string_lossy();
-        umoci(directory, &["raw", "add-layer", "--image", &image, &layer])?;
+        add(directory, tag, layer)?;
     }
     let run = ["--config.cmd", cmd, "--config.env", PATH];
     umoci(
         directory,
         &[&["config", "--image", &image], &run[..]].concat(),
     )?;
+    finish(directory)
+}
+
+/// Puts a copy of the layout `base` into `directory`, for layers to be added.
+pub(crate) fn extend(directory: &Path, base: &Path) -> Result<()> {
+    let layout = directory.join("layout");
+    run(command("cp", directory)
+        .arg("--recursive")
+        .arg(base)
+        .arg(layout))
+}
+
+/// Puts a layer on top of the layout in the making.
+pub(crate) fn add(directory: &Path, tag: &str, layer: &Path) -> Result<()> {
+    let (image, layer) = (format!("layout:{tag}"), layer.to_string_lossy());
+    umoci(directory, &["raw", "add-layer", "--image", &image, &layer])
+}
+
+/// Removes what nothing names any more, and leaves the layout as `directory`.
+pub(crate) fn finish(directory: &Path) -> Result<()> {
     umoci(directory, &["gc", "--layout", "layout"])?;
     let made = directory.join("layout");
     for entry in ["blobs", "index.json", "oci-layout"] {
