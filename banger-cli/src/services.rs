@@ -3,7 +3,7 @@
 //! Purpose: the one place that knows which implementation of the library's
 //! traits is used. Entry points: [`Services`], [`Services::open_local`].
 
-use std::sync::Arc;
+use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 
 use banger_core::{
     image::ImageManager,
@@ -60,11 +60,18 @@ fn local_options(settings: Settings) -> LocalOptions {
     }
 }
 
+/// What `rootfs-tar:-` means.
+fn standard_input() -> Option<Arc<File>> {
+    let owned = io::stdin().as_fd().try_clone_to_owned();
+    owned.ok().map(|owned| Arc::new(File::from(owned)))
+}
+
 /// How image sources are read.
 #[must_use]
 pub fn source_options(settings: &Settings) -> SourceOptions {
     SourceOptions {
         plain_http: settings.plain_http.clone(),
+        standard_input: standard_input(),
         ..SourceOptions::new(settings.directories.clone())
     }
 }

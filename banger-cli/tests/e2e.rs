@@ -9,6 +9,7 @@
 )]
 
 mod e2e {
+    mod archives;
     mod bad_input;
     mod crash;
     pub(crate) mod environment;

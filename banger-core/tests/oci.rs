@@ -1,4 +1,4 @@
-//! Image sources: layouts, a registry that does wrong on purpose, and a real one.
+//! Image sources: layouts, archives, a registry that does wrong on purpose, and a real one.
 
 #![expect(
     clippy::unwrap_used,
@@ -8,11 +8,13 @@
 
 mod oci {
     mod access;
+    mod archives;
     mod content;
     mod docker_registry;
     mod faults;
     mod images;
     mod layout;
     mod registry;
+    mod rootfs_tar;
     mod world;
 }

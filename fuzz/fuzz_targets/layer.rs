@@ -43,6 +43,7 @@ fn write(directory: &Utf8Path, number: usize, compression: Compression, blob: &[
     fs::write(&path, blob).unwrap();
     LayerBlob {
         path,
+        range: None,
         descriptor: LayerDescriptor {
             digest: Digest::of(blob),
             size: Bytes::new(blob.len() as u64),

@@ -31,7 +31,13 @@ pub enum ImageCommand {
 /// Arguments of `image pull`.
 #[derive(Args, Clone, Debug)]
 pub struct PullArgs {
-    /// Where the image is: HOST/PATH[:TAG][@DIGEST] or oci:DIR[:TAG]
+    /// Where the image is: HOST/PATH[:TAG][@DIGEST], oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME[:TAG]] or
+    /// rootfs-tar:FILE
+    ///
+    /// docker-archive:FILE:@0 is the first image of the archive. rootfs-tar:-
+    /// reads a tar stream from standard input. Tar files may be compressed
+    /// with gzip or zstd.
     pub reference: String,
     /// Keep it under this name instead of one made from the reference
     #[arg(long, short)]

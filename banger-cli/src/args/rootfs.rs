@@ -14,7 +14,13 @@ pub enum RootfsCommand {
 /// Arguments of `rootfs build`.
 #[derive(Args, Clone, Debug)]
 pub struct BuildRootfsArgs {
-    /// Where the image is: HOST/PATH[:TAG][@DIGEST] or oci:DIR[:TAG]
+    /// Where the image is: HOST/PATH[:TAG][@DIGEST], oci:DIR[:TAG],
+    /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME[:TAG]] or
+    /// rootfs-tar:FILE
+    ///
+    /// docker-archive:FILE:@0 is the first image of the archive. rootfs-tar:-
+    /// reads a tar stream from standard input. Tar files may be compressed
+    /// with gzip or zstd.
     pub reference: String,
     /// Write the disk here; there must be nothing
     #[arg(long, short, value_name = "FILE")]

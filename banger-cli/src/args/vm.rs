@@ -92,7 +92,7 @@ pub struct ProcessArgs {
 /// The options of the guest command are refused with `--detach`, which runs none.
 #[derive(Args, Clone, Debug)]
 pub struct RunArgs {
-    /// Name or id of an image, or a reference: HOST/PATH[:TAG], oci:DIR[:TAG]
+    /// Name or id of an image, or a reference as of `banger image pull`
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub image: String,
     /// Leave the VM running, print its name and run no command

@@ -68,13 +68,28 @@ pub(super) fn kernel(args: KernelArgs, directory: &Utf8Path) -> KernelSelection 
     }
 }
 
-/// A relative layout directory is made absolute, so that the record says the
-/// same from wherever it is read.
+/// Sources whose reference begins with a path of the host.
+const FILE_SOURCES: [&str; 4] = ["oci", "oci-archive", "docker-archive", "rootfs-tar"];
+
+/// Relative paths are made absolute, so that the record says the same from
+/// wherever it is read.
 pub(super) fn reference(text: &str, directory: &Utf8Path) -> Result<ImageReference, CliError> {
-    let layout = text.strip_prefix("oci:").filter(|rest| !rest.is_empty());
-    let absolute = layout.map(|rest| {
-        let rest = rest.strip_prefix("./").unwrap_or(rest);
-        format!("oci:{}", directory.join(rest))
-    });
-    Ok(absolute.as_deref().unwrap_or(text).parse()?)
+    let (source, rest) = match text.split_once(':') {
+        Some((source, rest)) if FILE_SOURCES.contains(&source) => (source, rest),
+        _ => return Ok(text.parse()?),
+    };
+    if rest.is_empty() || (source, rest) == ("rootfs-tar", "-") {
+        return Ok(text.parse()?);
+    }
+    // what is wrong with it is told of what the user wrote
+    text.parse::<ImageReference>()?;
+    let path = directory.join(rest.strip_prefix("./").unwrap_or(rest));
+    let holds_colon = source.ends_with("-archive") && directory.as_str().contains(':');
+    if holds_colon && !rest.starts_with('/') {
+        return Err(CliError::Usage {
+            message: format!("{source}: cannot name files below {directory}, which has a colon"),
+            hint: Some("give the archive by a path without colons".to_owned()),
+        });
+    }
+    Ok(format!("{source}:{path}").parse()?)
 }

@@ -69,6 +69,31 @@ fn paths_become_absolute() {
 }
 
 #[test]
+fn archives_become_absolute_and_standard_input_stays() {
+    for (given, absolute) in [
+        ("oci-archive:./a.tar:t", "oci-archive:/here/a.tar:t"),
+        (
+            "docker-archive:a.tar:x:1",
+            "docker-archive:/here/a.tar:docker.io/library/x:1",
+        ),
+        ("docker-archive:/a.tar:@0", "docker-archive:/a.tar:@0"),
+        ("rootfs-tar:../a.tar", "rootfs-tar:/here/../a.tar"),
+        ("rootfs-tar:./-", "rootfs-tar:/here/-"),
+        ("rootfs-tar:-", "rootfs-tar:-"),
+    ] {
+        let reference = image::reference(given, Utf8Path::new("/here")).unwrap();
+        assert_eq!(reference.to_string(), absolute);
+    }
+    let below = Utf8Path::new("/he:re");
+    assert!(image::reference("oci-archive:/a.tar", below).is_ok());
+    assert!(image::reference("rootfs-tar:a.tar", below).is_ok());
+    let refused = image::reference("oci-archive:a.tar", below).unwrap_err();
+    assert!(refused.to_string().contains("colon"), "{refused}");
+    let unnamed = prepare("banger image pull rootfs-tar:-").unwrap_err();
+    assert!(matches!(unnamed, CliError::Usage { .. }), "{unnamed:?}");
+}
+
+#[test]
 fn names_ids_and_references_are_told_apart() {
     for text in [
         "debian-bookworm",
@@ -84,6 +109,9 @@ fn names_ids_and_references_are_told_apart() {
         "docker.io/library/debian:bookworm",
         "localhost:5000/x",
         "oci:dir",
+        "oci-archive:a.tar",
+        "docker-archive:a.tar:debian:12",
+        "rootfs-tar:a.tar",
     ] {
         assert!(
             matches!(

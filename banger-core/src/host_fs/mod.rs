@@ -5,17 +5,19 @@
 //! Invariants: no bare I/O error leaves ([`PathError`]); a published file is
 //! whole and on disk ([`write_atomically`]); holes stay holes ([`copy_file`]).
 //! Entry points: [`IoContext`], [`write_atomically`], [`copy_file`],
-//! [`copy_tree`], [`FileLock`], [`Staging`].
+//! [`copy_tree`], [`FileLock`], [`Staging`], [`FileRange`].
 
 mod copy;
 mod lock;
 mod path_error;
+mod range;
 mod staging;
 mod write;
 
 pub use copy::{CopyMethod, copy_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
 pub use path_error::{IoContext, PathError};
+pub use range::{FileRange, RangeReader};
 pub use staging::Staging;
 pub use write::{
     create_directory, create_private_directory, disk_usage, publish_file, remove_tree_if_present,

@@ -1,6 +1,6 @@
 //! The tar stream of a layer as entries (POSIX pax, GNU and old sparse forms).
 
-use std::io::{BufRead, Read as _};
+use std::io::{BufRead, BufReader, Read, Seek};
 
 use tar_core::{
     EntryType, PaxExtensions,
@@ -227,6 +227,20 @@ impl<R: BufRead> Archive<R> {
         self.buffer.drain(..buffered);
         pass(&mut self.reader, bytes - buffered as u64, sink)?;
         self.position += bytes;
+        Ok(())
+    }
+}
+
+impl<R: Read + Seek> Archive<BufReader<R>> {
+    /// Goes past the content of the entry last answered without reading it. A
+    /// stream that ends within the content is not noticed.
+    pub(crate) fn skip_content(&mut self) -> Result<(), ArchiveError> {
+        let content = std::mem::take(&mut self.content);
+        let buffered = at_most(content, self.buffer.len());
+        self.buffer.drain(..buffered);
+        let ahead = i64::try_from(content - buffered as u64).unwrap_or(i64::MAX);
+        self.reader.seek_relative(ahead)?;
+        self.position = self.position.saturating_add(content);
         Ok(())
     }
 }

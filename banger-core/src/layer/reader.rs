@@ -1,9 +1,6 @@
 //! The inflated, bounded byte stream of a layer blob.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Read},
-};
+use std::io::{self, BufReader, Read};
 
 use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
@@ -11,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::Digest,
-    host_fs::{IoContext as _, PathError},
+    host_fs::{FileRange, IoContext as _, PathError, RangeReader},
     oci::{Compression, LayerBlob},
 };
 
@@ -64,17 +61,40 @@ impl LayerReader {
         cancel: &CancellationToken,
     ) -> Result<Self, PathError> {
         let path = &blob.path;
-        let file = File::open(path).at("open", path)?;
-        let compressed = file.metadata().at("inspect", path)?.len();
-        let input = BlobBytes {
-            file,
+        let bytes = BlobBytes {
+            reader: blob.bytes().at("open", path)?.reader(),
             hasher: (!blob.verified).then(Sha256::new),
         };
+        let compression = blob.descriptor.compression;
+        Self::new(bytes, compression, limits, cancel).at("read", path)
+    }
+
+    /// Reads what a range inflates to, and hashes its bytes as they pass.
+    pub(crate) fn of_range(
+        range: &FileRange,
+        compression: Compression,
+        limits: &RootfsLimits,
+        cancel: &CancellationToken,
+    ) -> io::Result<Self> {
+        let bytes = BlobBytes {
+            reader: range.reader(),
+            hasher: Some(Sha256::new()),
+        };
+        Self::new(bytes, compression, limits, cancel)
+    }
+
+    fn new(
+        bytes: BlobBytes,
+        compression: Compression,
+        limits: &RootfsLimits,
+        cancel: &CancellationToken,
+    ) -> io::Result<Self> {
+        let stored = bytes.reader.length();
         Ok(Self {
-            decoder: Decoder::new(input, blob.descriptor.compression).at("read", path)?,
+            decoder: Decoder::new(bytes, compression)?,
             length: 0,
             limits: *limits,
-            ratio_bytes: compressed.saturating_mul(limits.ratio).max(RATIO_FLOOR),
+            ratio_bytes: stored.saturating_mul(limits.ratio).max(RATIO_FLOOR),
             cancel: cancel.clone(),
         })
     }
@@ -127,13 +147,13 @@ impl Read for LayerReader {
 
 /// The bytes of a blob as stored.
 struct BlobBytes {
-    file: File,
+    reader: RangeReader,
     hasher: Option<Sha256>,
 }
 
 impl Read for BlobBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let read = self.reader.read(buffer)?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(&buffer[..read]);
         }
@@ -186,20 +206,20 @@ impl Decoder {
 /// What a blob says its stream inflates to, without proof; none when it does
 /// not say. One gzip member ends with its length modulo 2^32 (RFC 1952, 2.3.1).
 pub fn claimed_length(blob: &LayerBlob) -> io::Result<Option<u64>> {
-    let mut file = File::open(&blob.path)?;
-    let stored = file.metadata()?.len();
+    let bytes = blob.bytes()?;
+    let stored = bytes.length();
     Ok(match blob.descriptor.compression {
         Compression::None => Some(stored),
         Compression::Gzip => {
             let mut trailer = [0; 4];
-            io::Seek::seek(&mut file, io::SeekFrom::Start(stored.saturating_sub(4)))?;
-            file.read_exact(&mut trailer)?;
+            let mut reader = bytes.reader();
+            io::Seek::seek(&mut reader, io::SeekFrom::Start(stored.saturating_sub(4)))?;
+            reader.read_exact(&mut trailer)?;
             // less than is stored: several members, or more than 4 GiB
             Some(u64::from(u32::from_le_bytes(trailer))).filter(|length| stored <= *length)
         }
         Compression::Zstd => {
-            let mut header = Vec::new();
-            file.take(18).read_to_end(&mut header)?;
+            let header = bytes.read_at_most(18)?;
             zstd::zstd_safe::get_frame_content_size(&header)
                 .ok()
                 .flatten()

@@ -35,14 +35,29 @@ struct RawRootfs {
     diff_ids: Option<Vec<String>>,
 }
 
+fn parse(config: &[u8]) -> Result<RawConfig, Problem> {
+    serde_json::from_slice(config)
+        .map_err(|error| Problem::Malformed(format!("its configuration is not valid: {error}")))
+}
+
+/// What the layers inflate to, lowest first.
+pub(super) fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, Problem> {
+    let diff_ids = parse(config)?.rootfs.diff_ids.unwrap_or_default();
+    diff_ids.iter().map(|text| diff_id(text)).collect()
+}
+
+fn diff_id(text: &str) -> Result<Digest, Problem> {
+    text.parse::<Digest>()
+        .map_err(|error| Problem::Malformed(error.to_string()))
+}
+
 /// Reads the configuration of `manifest` and puts the image together.
 pub(super) fn resolve(
     (digest, manifest): (Digest, &Manifest),
     config: &[u8],
     wanted: &Platform,
 ) -> Result<ResolvedImage, Problem> {
-    let raw: RawConfig = serde_json::from_slice(config)
-        .map_err(|error| Problem::Malformed(format!("its configuration is not valid: {error}")))?;
+    let raw = parse(config)?;
     check_platform(&raw, wanted)?;
     let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
     Ok(ResolvedImage {
@@ -78,13 +93,12 @@ fn layers(manifest: &Manifest, diff_ids: &[String]) -> Result<Vec<LayerDescripto
         return Err(Problem::Malformed(problem));
     }
     let pairs = manifest.layers.iter().zip(diff_ids);
-    let layers = pairs.map(|((blob, compression), diff_id)| {
-        let diff_id = diff_id.parse::<Digest>();
+    let layers = pairs.map(|((blob, compression), text)| {
         Ok(LayerDescriptor {
             digest: blob.digest,
             size: blob.size,
             compression: *compression,
-            diff_id: diff_id.map_err(|error| Problem::Malformed(error.to_string()))?,
+            diff_id: diff_id(text)?,
         })
     });
     layers.collect()

@@ -13,11 +13,11 @@ pub(super) const MAX_MANIFEST: u64 = 4 * Bytes::MIB;
 /// Largest configuration.
 pub(super) const MAX_CONFIG: u64 = 16 * Bytes::MIB;
 /// Largest layer as stored: what a disk may inflate to.
-const MAX_LAYER: u64 = 64 * Bytes::GIB;
+pub(super) const MAX_LAYER: u64 = 64 * Bytes::GIB;
 /// Most layers of an image; overlayfs itself takes 500.
-const MAX_LAYERS: usize = 512;
+pub(super) const MAX_LAYERS: usize = 512;
 /// Most entries of an index that are looked at.
-const MAX_INDEX_ENTRIES: usize = 4096;
+pub(super) const MAX_INDEX_ENTRIES: usize = 4096;
 
 /// What a document is, by its media type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

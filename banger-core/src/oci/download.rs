@@ -46,6 +46,7 @@ impl RegistrySource {
         };
         Ok(LayerBlob {
             path,
+            range: None,
             descriptor,
             verified: true,
         })

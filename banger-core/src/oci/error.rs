@@ -16,16 +16,16 @@ pub enum SourceError {
         /// The reference.
         reference: String,
     },
-    /// A layout has no image of that tag.
-    #[error("{reference} does not exist; the layout has {available}")]
+    /// A layout or archive has no image of that tag.
+    #[error("{reference} does not exist; the layout or archive has {available}")]
     NoTag {
         /// The reference.
         reference: String,
         /// The tags there are.
         available: String,
     },
-    /// A layout has several images and no tag was given.
-    #[error("{reference} could be any of several images; the layout has {available}")]
+    /// A layout or archive has several images and no tag was given.
+    #[error("{reference} could be any of several images; the layout or archive has {available}")]
     Ambiguous {
         /// The reference.
         reference: String,

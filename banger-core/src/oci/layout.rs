@@ -1,39 +1,35 @@
-//! Images in an OCI layout directory (OCI image-spec, `image-layout.md`).
+//! Images in an OCI layout (OCI image-spec, `image-layout.md`), which is a
+//! directory or an archive.
 //!
 //! Invariants: blobs are used where they are; documents are verified before
 //! they are believed, layers by whoever reads them; nothing below the directory is reached
 //! through a symbolic link, which could lead anywhere; only regular files are
 //! read.
 
-use std::{
-    io::{self, Read as _},
-    sync::Arc,
-};
+use std::{io, sync::Arc};
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
 use serde::Deserialize;
 
 use super::{
-    ImageSource, LayerBlob, LayerDescriptor, LayoutReference, Platform, ResolvedImage, SourceError,
+    ImageSource, LayerBlob, LayerDescriptor, LayoutReference, OciArchiveReference, Platform,
+    ResolvedImage, SourceError,
     document::{Blob, Document, IndexEntry, MAX_MANIFEST, parse_document},
-    layout_files::open_beneath,
-    problem::Problem,
+    layout_files::{ArchivedFiles, DirectoryFiles, LayoutFiles},
+    problem::{Problem, listed_tags},
     resolve::{Documents, check_size, resolve_image},
 };
 use crate::{
     domain::{Bytes, Digest},
-    host_fs::{IoContext as _, PathError},
+    host_fs::PathError,
     progress::{ProgressEvent, ProgressSink},
     task::off_thread,
 };
 
 /// Largest `oci-layout` file that is looked at.
 const MAX_MARKER: u64 = 64 * Bytes::KIB;
-/// Most tags that a message lists.
-const MAX_LISTED_TAGS: usize = 20;
 
-/// An image in a layout directory.
+/// An image in a layout.
 #[derive(Clone, Debug)]
 pub(super) struct LayoutSource {
     layout: Arc<Layout>,
@@ -41,7 +37,7 @@ pub(super) struct LayoutSource {
 
 #[derive(Debug)]
 struct Layout {
-    directory: Utf8PathBuf,
+    files: Box<dyn LayoutFiles>,
     tag: Option<String>,
     reference: String,
 }
@@ -55,11 +51,23 @@ struct RawMarker {
 
 impl LayoutSource {
     pub(super) fn new(reference: &LayoutReference) -> Self {
-        let layout = Layout {
-            directory: reference.directory().to_owned(),
+        Self::of(Layout {
+            files: Box::new(DirectoryFiles(reference.directory().to_owned())),
             tag: reference.tag().map(str::to_owned),
             reference: reference.to_string(),
-        };
+        })
+    }
+
+    /// The layout inside an archive that was opened.
+    pub(super) fn in_archive(reference: &OciArchiveReference, files: ArchivedFiles) -> Self {
+        Self::of(Layout {
+            files: Box::new(files),
+            tag: reference.tag().map(str::to_owned),
+            reference: reference.to_string(),
+        })
+    }
+
+    fn of(layout: Layout) -> Self {
         Self {
             layout: Arc::new(layout),
         }
@@ -77,6 +85,10 @@ impl LayoutSource {
 
 impl Layout {
     fn io(&self, source: PathError) -> SourceError {
+        if source.io_error().kind() == io::ErrorKind::InvalidInput {
+            let (path, problem) = (source.path(), source.io_error());
+            return self.malformed(&format!("{path} cannot be read: {problem}"));
+        }
         SourceError::Io {
             reference: self.reference.clone(),
             source,
@@ -115,13 +127,14 @@ impl Layout {
 
     /// A layout says that it is one, and of which version.
     fn check_marker(&self) -> Result<(), SourceError> {
-        if !self.directory.is_dir() {
+        if !self.files.exists() {
             return Err(self.not_found());
         }
         let bytes = match self.read_file("oci-layout", MAX_MARKER) {
             Err(error) if error.io_error().kind() == io::ErrorKind::NotFound => {
-                let problem = "the directory is not an OCI layout: it has no oci-layout file";
-                return Err(self.malformed(problem));
+                let kind = self.files.kind();
+                let problem = format!("the {kind} is not an OCI layout: it has no oci-layout file");
+                return Err(self.malformed(&problem));
             }
             read => read.map_err(|error| self.io(error))?,
         };
@@ -159,12 +172,12 @@ impl Layout {
 
     /// Reads at most one byte more than `limit`, so that a longer file shows.
     fn read_file(&self, path: &str, limit: u64) -> Result<Vec<u8>, PathError> {
-        let mut bytes = Vec::new();
-        let file = open_beneath(&self.directory, path)?;
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .at("read", &self.directory.join(path))?;
-        Ok(bytes)
+        let file = self.files.open(path)?;
+        let bytes = file.read_at_most(limit.saturating_add(1));
+        bytes.map_err(|error| {
+            let (place, _) = self.files.place(path, file);
+            PathError::new("read", &place, error)
+        })
     }
 
     /// Reads a small blob whole. Its claimed size has been checked.
@@ -176,15 +189,22 @@ impl Layout {
     }
 
     /// Where a layer is that has the announced length.
-    fn locate(&self, blob: &Blob) -> Result<Utf8PathBuf, SourceError> {
-        let path = blob_path(&blob.digest);
-        let length = open_beneath(&self.directory, &path).and_then(|file| {
-            let metadata = file.metadata();
-            metadata.at("inspect", &self.directory.join(&path))
-        });
-        let length = length.map_err(|error| self.blob_failed(blob, error))?.len();
-        self.compare_length(blob, length)?;
-        Ok(self.directory.join(path))
+    fn locate(&self, descriptor: LayerDescriptor) -> Result<LayerBlob, SourceError> {
+        let blob = Blob {
+            digest: descriptor.digest,
+            size: descriptor.size,
+        };
+        let name = blob_path(&blob.digest);
+        let opened = self.files.open(&name);
+        let opened = opened.map_err(|error| self.blob_failed(&blob, error))?;
+        self.compare_length(&blob, opened.length())?;
+        let (path, range) = self.files.place(&name, opened);
+        Ok(LayerBlob {
+            path,
+            range,
+            descriptor,
+            verified: false,
+        })
     }
 
     fn compare(&self, blob: &Blob, digest: Digest, length: u64) -> Result<(), SourceError> {
@@ -211,7 +231,9 @@ impl Layout {
 
     fn blob_failed(&self, blob: &Blob, error: PathError) -> SourceError {
         match error.io_error().kind() {
-            io::ErrorKind::NotFound => self.corrupt(blob, "the layout does not have it".to_owned()),
+            io::ErrorKind::NotFound => {
+                self.corrupt(blob, format!("the {} does not have it", self.files.kind()))
+            }
             _ => self.io(error),
         }
     }
@@ -231,21 +253,7 @@ fn blob_path(digest: &Digest) -> String {
 
 /// The tags of an index, for a message.
 fn tags(entries: &[IndexEntry]) -> String {
-    let tags = entries.iter().filter_map(|entry| entry.tag.as_deref());
-    let tags: Vec<String> = tags
-        .take(MAX_LISTED_TAGS)
-        .map(|tag| {
-            tag.chars()
-                .take(128)
-                .flat_map(char::escape_default)
-                .collect()
-        })
-        .collect();
-    match tags.as_slice() {
-        [] => "no tags".to_owned(),
-        [only] => format!("the tag {only}"),
-        several => format!("the tags {}", several.join(", ")),
-    }
+    listed_tags(entries.iter().filter_map(|entry| entry.tag.as_deref()))
 }
 
 #[async_trait]
@@ -280,20 +288,11 @@ impl ImageSource for LayoutSource {
     ) -> Result<Vec<LayerBlob>, SourceError> {
         let mut blobs = Vec::with_capacity(layers.len());
         for descriptor in layers {
+            let layer = descriptor.digest;
             let descriptor = descriptor.clone();
-            let blob = Blob {
-                digest: descriptor.digest,
-                size: descriptor.size,
-            };
-            let path = self.off_thread(move |layout| layout.locate(&blob)).await?;
-            progress.emit(ProgressEvent::LayerCached {
-                layer: descriptor.digest,
-            });
-            blobs.push(LayerBlob {
-                path,
-                descriptor,
-                verified: false,
-            });
+            let located = self.off_thread(move |layout| layout.locate(descriptor));
+            blobs.push(located.await?);
+            progress.emit(ProgressEvent::LayerCached { layer });
         }
         Ok(blobs)
     }

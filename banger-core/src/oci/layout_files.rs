@@ -1,15 +1,82 @@
-//! Files of a directory that somebody else filled.
+//! The files of a layout: those of a directory that somebody else filled, or
+//! the members of an archive.
 
-use std::{fs::File, io, os::fd::OwnedFd};
+use std::{fmt, fs::File, io, os::fd::OwnedFd};
 
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::host_fs::{IoContext as _, PathError};
+use super::members::Members;
+use crate::host_fs::{FileRange, IoContext as _, PathError};
+
+/// Regular files by their paths in a layout.
+pub(super) trait LayoutFiles: fmt::Debug + Send + Sync {
+    /// What holds the files, for messages.
+    fn kind(&self) -> &'static str;
+
+    /// Whether there is anything.
+    fn exists(&self) -> bool;
+
+    /// Opens the regular file `path`.
+    fn open(&self, path: &str) -> Result<FileRange, PathError>;
+
+    /// Where a reader finds the file, which was `opened`, later on: its path,
+    /// or the open file itself where that has no path of its own.
+    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, Option<FileRange>);
+}
+
+/// A layout that is a directory.
+#[derive(Debug)]
+pub(super) struct DirectoryFiles(pub(super) Utf8PathBuf);
+
+impl LayoutFiles for DirectoryFiles {
+    fn kind(&self) -> &'static str {
+        "directory"
+    }
+
+    fn exists(&self) -> bool {
+        self.0.is_dir()
+    }
+
+    fn open(&self, path: &str) -> Result<FileRange, PathError> {
+        let file = open_beneath(&self.0, path)?;
+        FileRange::whole(file).at("inspect", &self.0.join(path))
+    }
+
+    /// An image may have more layers than a process may have open files.
+    fn place(&self, path: &str, _: FileRange) -> (Utf8PathBuf, Option<FileRange>) {
+        (self.0.join(path), None)
+    }
+}
+
+/// A layout inside an archive.
+#[derive(Debug)]
+pub(super) struct ArchivedFiles {
+    pub(super) path: Utf8PathBuf,
+    pub(super) members: Members,
+}
+
+impl LayoutFiles for ArchivedFiles {
+    fn kind(&self) -> &'static str {
+        "archive"
+    }
+
+    fn exists(&self) -> bool {
+        true
+    }
+
+    fn open(&self, path: &str) -> Result<FileRange, PathError> {
+        self.members.find(path).at("open", &self.path.join(path))
+    }
+
+    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, Option<FileRange>) {
+        (self.path.join(path), Some(opened))
+    }
+}
 
 /// Opens the regular file `path` below `directory` for reading, following no
 /// symbolic link below it. A pipe in its place is refused, not waited for.
-pub(super) fn open_beneath(directory: &Utf8Path, path: &str) -> Result<File, PathError> {
+fn open_beneath(directory: &Utf8Path, path: &str) -> Result<File, PathError> {
     let whole = directory.join(path);
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut parent =

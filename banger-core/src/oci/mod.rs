@@ -1,4 +1,4 @@
-//! Where OCI images come from: registries and layouts.
+//! Where OCI images come from: registries, layouts and archives.
 //!
 //! Purpose: from an [`ImageReference`] to layer blobs on disk.
 //! Invariants: a blob is handed out as verified only after all its bytes
@@ -7,13 +7,19 @@
 //! Entry points: [`ImageReference`], [`ImageSources`], [`ImageSource`],
 //! [`SourceOptions`].
 
+mod archive_file;
+mod archive_reference;
 mod cache;
 mod config;
+mod docker_archive;
+mod docker_manifest;
 mod document;
 mod download;
 mod error;
 mod layout;
 mod layout_files;
+mod members;
+mod oci_archive;
 mod partial;
 mod platform;
 mod problem;
@@ -21,9 +27,10 @@ mod reference;
 mod registry;
 mod registry_error;
 mod resolve;
+mod rootfs_tar;
 mod session;
 
-use std::time::Duration;
+use std::{fs::File, io, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -31,12 +38,19 @@ use camino::Utf8PathBuf;
 use crate::{
     directories::Directories,
     domain::{Bytes, Digest, RunConfig},
+    host_fs::FileRange,
     progress::{ProgressEvent, ProgressSink},
 };
 
+use docker_archive::DockerArchiveSource;
 use layout::LayoutSource;
+use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
+use rootfs_tar::RootfsTarSource;
 
+pub use archive_reference::{
+    ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
+};
 pub use error::SourceError;
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
@@ -44,7 +58,9 @@ pub use reference::{ImageReference, LayoutReference, ReferenceParseError, Regist
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
-    /// Digest of the platform's manifest.
+    /// Digest of the platform's manifest. In a docker archive, which has none,
+    /// that of the configuration, docker's image id; of a tree in a tar file,
+    /// that of the file.
     pub manifest: Digest,
     /// Its layers, lowest first.
     pub layers: Vec<LayerDescriptor>,
@@ -94,13 +110,26 @@ pub enum Compression {
 /// A layer whose blob is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerBlob {
-    /// The blob's file, as long as the descriptor says.
+    /// The blob's file, as long as the descriptor says; with `range`, how the
+    /// open file is called in messages.
     pub path: Utf8PathBuf,
+    /// Where the bytes are in a file that is open already.
+    pub range: Option<FileRange>,
     /// What it is.
     pub descriptor: LayerDescriptor,
     /// Whether its bytes were compared with its digest, and nobody changes
     /// them. If not, whoever reads them does that on the way.
     pub verified: bool,
+}
+
+impl LayerBlob {
+    /// The bytes as stored.
+    pub(crate) fn bytes(&self) -> io::Result<FileRange> {
+        match &self.range {
+            Some(range) => Ok(range.clone()),
+            None => FileRange::whole(File::open(&self.path)?),
+        }
+    }
 }
 
 /// How sources are read.
@@ -115,6 +144,9 @@ pub struct SourceOptions {
     pub plain_http: Vec<String>,
     /// Pause before the second attempt; later ones grow from it.
     pub retry_pause: Duration,
+    /// What `rootfs-tar:-` means, if it may be used: a pipe, which is read to
+    /// its end, or a file.
+    pub standard_input: Option<Arc<File>>,
 }
 
 impl SourceOptions {
@@ -126,6 +158,7 @@ impl SourceOptions {
             credentials: Vec::new(),
             plain_http: Vec::new(),
             retry_pause: Duration::from_millis(500),
+            standard_input: None,
         }
     }
 }
@@ -155,6 +188,11 @@ impl ImageSources for SourceOptions {
         Ok(match reference {
             ImageReference::Registry(image) => Box::new(RegistrySource::new(image, self)?),
             ImageReference::Layout(layout) => Box::new(LayoutSource::new(layout)),
+            ImageReference::OciArchive(archive) => Box::new(OciArchiveSource::new(archive, self)),
+            ImageReference::DockerArchive(archive) => {
+                Box::new(DockerArchiveSource::new(archive, self))
+            }
+            ImageReference::RootfsTar(tar) => Box::new(RootfsTarSource::new(tar, self)),
         })
     }
 }

@@ -2,6 +2,9 @@
 
 use super::SourceError;
 
+/// Most tags that a message lists.
+const MAX_LISTED_TAGS: usize = 20;
+
 /// Why a document cannot be used; each text is a sentence about "it".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Problem {
@@ -29,5 +32,19 @@ impl Problem {
                 available: offered,
             },
         }
+    }
+}
+
+/// Tags, for a message.
+pub(super) fn listed_tags<'a>(tags: impl Iterator<Item = &'a str>) -> String {
+    let escape = |tag: &str| {
+        let shown = tag.chars().take(128);
+        shown.flat_map(char::escape_default).collect()
+    };
+    let tags: Vec<String> = tags.take(MAX_LISTED_TAGS).map(escape).collect();
+    match tags.as_slice() {
+        [] => "no tags".to_owned(),
+        [only] => format!("the tag {only}"),
+        several => format!("the tags {}", several.join(", ")),
     }
 }

@@ -8,6 +8,7 @@ use std::{fmt, str::FromStr};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::archive_reference::{DockerArchiveReference, OciArchiveReference, RootfsTarReference};
 use crate::domain::{Digest, ImageName};
 
 /// Longest repository name of the distribution grammar.
@@ -24,6 +25,12 @@ pub enum ImageReference {
     Registry(RegistryReference),
     /// In an OCI layout directory: `oci:DIR[:TAG]`.
     Layout(LayoutReference),
+    /// In an OCI layout inside a tar file: `oci-archive:FILE[:TAG]`.
+    OciArchive(OciArchiveReference),
+    /// In a file of `docker save`: `docker-archive:FILE[:REF]`.
+    DockerArchive(DockerArchiveReference),
+    /// A tree in a tar file: `rootfs-tar:FILE`.
+    RootfsTar(RootfsTarReference),
 }
 
 /// An image in a registry.
@@ -52,17 +59,20 @@ pub struct ReferenceParseError {
 
 impl ImageReference {
     /// The name an image gets when the user gives none: the repository's last
-    /// component (or the layout's directory) and the tag, unless it is
+    /// component (or the name of the directory or file) and the tag, unless it is
     /// `latest`, or the first digits of the digest. None when nothing valid
     /// is left.
     #[must_use]
     pub fn default_name(&self) -> Option<ImageName> {
-        let (base, tag, digest) = match self {
+        let ((base, tag), digest) = match self {
             Self::Registry(reference) => {
                 let base = reference.repository.rsplit('/').next();
-                (base, reference.tag.as_deref(), reference.digest.as_ref())
+                ((base, reference.tag.as_deref()), reference.digest.as_ref())
             }
-            Self::Layout(layout) => (layout.directory.file_name(), layout.tag.as_deref(), None),
+            Self::Layout(layout) => ((layout.directory.file_name(), layout.tag.as_deref()), None),
+            Self::OciArchive(archive) => (archive.name_parts(), None),
+            Self::DockerArchive(archive) => (archive.name_parts(), None),
+            Self::RootfsTar(tar) => (tar.name_parts(), None),
         };
         let suffix = match (tag, digest) {
             (Some(tag), _) if tag != DEFAULT_TAG => format!("-{tag}"),
@@ -134,6 +144,9 @@ impl fmt::Display for ImageReference {
         match self {
             Self::Registry(reference) => reference.fmt(f),
             Self::Layout(layout) => layout.fmt(f),
+            Self::OciArchive(archive) => archive.fmt(f),
+            Self::DockerArchive(archive) => archive.fmt(f),
+            Self::RootfsTar(tar) => tar.fmt(f),
         }
     }
 }
@@ -164,9 +177,11 @@ impl FromStr for ImageReference {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = match text.split_once(':') {
             Some(("oci", rest)) => parse_layout(rest).map(Self::Layout),
-            Some((scheme @ ("oci-archive" | "docker-archive" | "rootfs-tar"), _)) => Err(format!(
-                "{scheme}: sources are not supported by this version"
-            )),
+            Some(("oci-archive", rest)) => OciArchiveReference::parse(rest).map(Self::OciArchive),
+            Some(("docker-archive", rest)) => {
+                DockerArchiveReference::parse(rest).map(Self::DockerArchive)
+            }
+            Some(("rootfs-tar", rest)) => RootfsTarReference::parse(rest).map(Self::RootfsTar),
             _ => {
                 let rest = text.strip_prefix("docker://").unwrap_or(text);
                 parse_registry(rest).map(Self::Registry)
@@ -190,7 +205,7 @@ fn parse_layout(text: &str) -> Result<LayoutReference, String> {
         );
     }
     if tag.is_some_and(|tag| !is_layout_tag(tag)) {
-        return Err(format!("tag {:?} is not valid", tag.unwrap_or_default()));
+        return Err(tag_problem(tag.unwrap_or_default()));
     }
     Ok(LayoutReference {
         directory: directory.into(),
@@ -203,6 +218,21 @@ fn parse_layout(text: &str) -> Result<LayoutReference, String> {
 fn is_layout_tag(tag: &str) -> bool {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '+' | '@');
     !tag.is_empty() && tag.len() <= MAX_TAG_LENGTH && tag.chars().all(allowed)
+}
+
+pub(super) fn tag_problem(tag: &str) -> String {
+    format!("tag {tag:?} is not valid")
+}
+
+/// A name as docker itself writes it into archives, where short ones are those
+/// of Docker Hub: nothing is looked up by it but a text.
+pub(super) fn normalised(text: &str) -> Result<RegistryReference, String> {
+    let first = text.split_once('/').map(|(first, _)| first);
+    if first.is_some_and(is_hostlike) {
+        parse_registry(text)
+    } else {
+        parse_registry(&format!("docker.io/{text}"))
+    }
 }
 
 fn parse_registry(text: &str) -> Result<RegistryReference, String> {
@@ -222,7 +252,7 @@ fn parse_registry(text: &str) -> Result<RegistryReference, String> {
         _ => (rest, None),
     };
     if tag.is_some_and(|tag| !is_tag(tag)) {
-        return Err(format!("tag {:?} is not valid", tag.unwrap_or_default()));
+        return Err(tag_problem(tag.unwrap_or_default()));
     }
     let (registry, repository) = split_host(path, text)?;
     if !is_repository(repository) {
@@ -251,8 +281,7 @@ fn full_repository(registry: &str, repository: &str) -> String {
 /// is `localhost`; the name is short otherwise.
 fn split_host<'a>(path: &'a str, text: &str) -> Result<(&'a str, &'a str), String> {
     let (first, rest) = path.split_once('/').unwrap_or(("", path));
-    let hostlike = first.contains(['.', ':']) || first == "localhost";
-    if !hostlike {
+    if !is_hostlike(first) {
         let library = if path.contains('/') { "" } else { "library/" };
         return Err(format!(
             "it names no registry; did you mean docker.io/{library}{text}?"
@@ -263,6 +292,10 @@ fn split_host<'a>(path: &'a str, text: &str) -> Result<(&'a str, &'a str), Strin
     } else {
         Err(format!("registry {first:?} is not valid"))
     }
+}
+
+fn is_hostlike(first: &str) -> bool {
+    first.contains(['.', ':']) || first == "localhost"
 }
 
 /// A domain name, IPv4 address or bracketed IPv6 address with an optional port.
@@ -389,7 +422,6 @@ mod tests {
             "a.b//c",
             "a.b/../c",
             "a.b/c d",
-            "docker-archive:x.tar",
             "a.b/_c",
             "[::x]:1/c",
         ];
@@ -423,7 +455,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_accepted_round_trips(text in "(oci:)?[a-z0-9.:/@_\\-\\[\\]]{0,60}") {
+        fn what_is_accepted_round_trips(text in "((oci|oci-archive|docker-archive|rootfs-tar):)?[a-z0-9.:/@_\\-\\[\\]]{0,60}") {
             if let Ok(reference) = parse(&text) {
                 prop_assert_eq!(parse(&reference.to_string()), Ok(reference));
             }

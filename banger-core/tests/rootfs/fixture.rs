@@ -173,6 +173,7 @@ impl Bench {
         let size = Bytes::new(bytes.len() as u64);
         LayerBlob {
             path,
+            range: None,
             descriptor: LayerDescriptor {
                 digest,
                 size,

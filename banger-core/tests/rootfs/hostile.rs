@@ -208,6 +208,7 @@ fn refuse(bench: &Bench, (blob, digest): &(Vec<u8>, Digest), ratio: u64) -> Root
     fs::write(&path, blob).unwrap();
     let layer = LayerBlob {
         path,
+        range: None,
         descriptor: LayerDescriptor {
             digest: *digest,
             size: Bytes::new(blob.len() as u64),

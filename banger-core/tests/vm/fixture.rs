@@ -360,6 +360,7 @@ fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
     let digest = Digest::of(&content);
     let blob = LayerBlob {
         path: layer,
+        range: None,
         descriptor: LayerDescriptor {
             digest,
             size: Bytes::new(content.len() as u64),
