@@ -8,7 +8,7 @@ use banger_core::{
     rootfs::{RootfsRequest, RootfsResources},
 };
 
-use super::fixture::{Bench, Layer};
+use super::fixture::{Bench, Layer, Mount};
 
 /// Layers of different sizes that hide parts of one another.
 fn layers() -> Vec<Vec<u8>> {
@@ -50,4 +50,23 @@ fn bytes_depend_on_neither_threads_nor_memory_nor_compression() {
     }
     digests.dedup();
     assert_eq!(digests.len(), 1, "{digests:?}");
+}
+
+#[test]
+fn bytes_do_not_depend_on_what_the_file_system_can_do() {
+    let bench = Bench::new();
+    // a file that its own layer writes twice leaves blocks that nothing shows
+    let twice = Layer::new()
+        .file("twice", &[1; 50_000])
+        .file("twice", &[2; 9000]);
+    let layers = layers().into_iter().chain([twice.finish()]);
+    let blobs = layers.map(|layer| bench.blob(&layer, Compression::Gzip));
+    let request = Bench::request(blobs.collect());
+    let ram = Mount::ramfs(bench.path("ram"));
+    let disks = [bench.path("disk"), ram.path.join("disk")];
+    let digests = disks.map(|disk| {
+        bench.build_at(&request, &disk).unwrap();
+        Digest::of(&fs::read(disk).unwrap())
+    });
+    assert_eq!(digests[0], digests[1]);
 }

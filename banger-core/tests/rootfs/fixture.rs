@@ -194,10 +194,17 @@ impl Bench {
 
     /// Builds `disk` and checks it.
     pub(crate) fn build(&self, request: &RootfsRequest) -> Result<RootfsReport, RootfsError> {
-        let disk = self.path("disk");
-        let built = Ext4RootfsBuilder.build(request, &disk, &NoProgress, &CancellationToken::new());
+        self.build_at(request, &self.path("disk"))
+    }
+
+    pub(crate) fn build_at(
+        &self,
+        request: &RootfsRequest,
+        disk: &Utf8Path,
+    ) -> Result<RootfsReport, RootfsError> {
+        let built = Ext4RootfsBuilder.build(request, disk, &NoProgress, &CancellationToken::new());
         match &built {
-            Ok(_) => check_disk(&disk),
+            Ok(_) => check_disk(disk),
             Err(_) => assert!(!disk.exists(), "a failed build left its disk"),
         }
         built
@@ -257,7 +264,7 @@ pub(crate) fn must(program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {errors}");
 }
 
-/// A disk mounted read-only; unmounted when dropped.
+/// A mounted file system; unmounted when dropped.
 pub(crate) struct Mount {
     pub(crate) path: Utf8PathBuf,
 }
@@ -266,6 +273,13 @@ impl Mount {
     pub(crate) fn new(disk: &Utf8Path, at: Utf8PathBuf, options: &str) -> Self {
         fs::create_dir(&at).unwrap();
         must("mount", &["-o", options, disk.as_str(), at.as_str()]);
+        Self { path: at }
+    }
+
+    /// Memory that can neither be written directly nor have holes punched.
+    pub(crate) fn ramfs(at: Utf8PathBuf) -> Self {
+        fs::create_dir(&at).unwrap();
+        must("mount", &["-t", "ramfs", "ramfs", at.as_str()]);
         Self { path: at }
     }
 }
