@@ -5,4 +5,5 @@
 mod image {
     pub(crate) mod doubles;
     mod pull;
+    mod register;
 }

@@ -9,6 +9,11 @@ use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 pub enum ImageCommand {
     /// Pull an OCI image and make a bootable image of it
     Pull(PullArgs),
+    /// Make an image of a root disk and a kernel of your own
+    ///
+    /// The files are used where they are, and never changed or deleted. They
+    /// are to stay as they are as long as a VM uses the image.
+    Register(RegisterArgs),
     /// List images
     List,
     /// Show one image
@@ -52,6 +57,19 @@ pub struct PullArgs {
     pub size: Option<Bytes>,
 }
 
+/// Arguments of `image register`.
+#[derive(Args, Clone, Debug)]
+pub struct RegisterArgs {
+    /// Keep it under this name
+    pub name: ImageName,
+    /// A file that holds an ext4 file system
+    #[arg(long, value_name = "FILE")]
+    pub rootfs: Utf8PathBuf,
+    /// Which kernel it boots with.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
 /// Which kernel an image boots with.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelArgs {
@@ -65,10 +83,10 @@ pub struct KernelArgs {
         help_heading = "Kernel"
     )]
     pub kernel: Option<KernelName>,
-    /// Boot it with a copy of this kernel file
+    /// Boot it with this kernel file
     #[arg(long, value_name = "FILE", help_heading = "Kernel")]
     pub kernel_path: Option<Utf8PathBuf>,
-    /// Give it a copy of this initrd
+    /// Give it this initrd
     #[arg(
         long,
         value_name = "FILE",
@@ -76,7 +94,7 @@ pub struct KernelArgs {
         help_heading = "Kernel"
     )]
     pub initrd_path: Option<Utf8PathBuf>,
-    /// Give it a copy of this module tree, laid out as /lib/modules/RELEASE
+    /// Give it this module tree, laid out as /lib/modules/RELEASE
     #[arg(
         long,
         value_name = "DIR",

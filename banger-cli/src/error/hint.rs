@@ -1,7 +1,7 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
-    image::{DeleteImageError, ImageQueryError, PullError},
+    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::SourceError,
     rootfs::{BuildError, RootfsError},
@@ -41,6 +41,7 @@ pub(super) fn of(error: &CliError) -> Option<String> {
 fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
+        CliError::Register(error) => register(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -71,6 +72,16 @@ fn pull(error: &PullError) -> Option<String> {
         PullError::Kernel { source, .. } => resolve_kernel(source),
         PullError::Source { source, .. } => source_error(source),
         PullError::Rootfs { source, .. } => rootfs(source),
+        _ => None,
+    }
+}
+
+fn register(error: &RegisterError) -> Option<String> {
+    match error {
+        RegisterError::AlreadyExists { name } => Some(format!(
+            "use another name, or delete it: `banger image delete {name}`"
+        )),
+        RegisterError::Kernel { source, .. } => resolve_kernel(source),
         _ => None,
     }
 }

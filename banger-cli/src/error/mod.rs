@@ -14,7 +14,7 @@ use banger_core::{
     ErrorKind,
     disk::DiskError,
     domain::{ImageName, KernelName},
-    image::{DeleteImageError, ImageQueryError, PullError},
+    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
@@ -97,6 +97,9 @@ pub enum CliError {
     /// A pull failed.
     #[error(transparent)]
     Pull(Box<PullError>),
+    /// An image could not be registered.
+    #[error(transparent)]
+    Register(Box<RegisterError>),
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
@@ -180,6 +183,7 @@ macro_rules! boxed {
 boxed!(
     Open(OpenError),
     Pull(PullError),
+    Register(RegisterError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
     Disk(DiskError),
@@ -233,6 +237,7 @@ impl CliError {
         match self {
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
+            Self::Register(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
             Self::Disk(error) => error.kind(),

@@ -2,14 +2,14 @@
 
 use banger_core::{
     domain::{Bytes, ImageName, Selector},
-    image::PullRequest,
+    image::{PullRequest, RegisterRequest},
     kernel::{KernelPaths, KernelSelection},
     oci::ImageReference,
 };
 use camino::Utf8Path;
 
 use crate::{
-    args::{KernelArgs, PullArgs},
+    args::{KernelArgs, PullArgs, RegisterArgs},
     error::CliError,
 };
 
@@ -45,6 +45,14 @@ pub(super) fn pull(args: PullArgs, directory: &Utf8Path) -> Result<PullRequest, 
         kernel: kernel(args.kernel, directory),
         size: args.size,
     })
+}
+
+pub(super) fn register(args: RegisterArgs, directory: &Utf8Path) -> RegisterRequest {
+    RegisterRequest {
+        name: args.name,
+        rootfs: directory.join(args.rootfs),
+        kernel: kernel(args.kernel, directory),
+    }
 }
 
 /// A text in the form of a name (or an id, which has the same letters) is a

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::PullRequest,
+    image::{PullRequest, RegisterRequest},
     kernel::{KernelSelection, KernelSource},
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
@@ -48,6 +48,8 @@ pub enum Task {
 pub enum PlainTask {
     /// `image pull`.
     PullImage(PullRequest),
+    /// `image register`.
+    RegisterImage(RegisterRequest),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -131,6 +133,7 @@ impl Task {
 fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
     Ok(match command {
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
+        ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {

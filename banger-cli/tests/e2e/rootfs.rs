@@ -63,3 +63,19 @@ fn real_distributions_boot() {
     }
     environment.assert_no_vm_left();
 }
+
+#[test]
+fn a_disk_built_alone_is_registered_and_boots() {
+    let environment = Environment::with_kernel();
+    let disk = environment.root.join("disk.ext4");
+    let layout = environment.layout("busybox", "latest");
+    environment.must(&["rootfs", "build", &layout, "-o", disk.as_str()]);
+    let digest = || Digest::of(&std::fs::read(&disk).unwrap());
+    let before = digest();
+    environment.must(&["image", "register", "mine", "--rootfs", disk.as_str()]);
+    let script = "echo written > /file && cat /file";
+    let line = ["vm", "run", "--rm", "mine", "--", "sh", "-c", script];
+    assert_eq!(environment.must(&line), "written\n");
+    environment.must(&["image", "delete", "mine"]);
+    assert_eq!(digest(), before, "the user's disk was changed");
+}

@@ -1,5 +1,6 @@
 //! What can go wrong with images, by operation.
 
+use super::ValidationError;
 use crate::{
     domain::{ImageName, Selector, VmName},
     error::ErrorKind,
@@ -88,6 +89,64 @@ impl PullError {
             Self::Rootfs { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
+            Self::Store { source, .. } => source.kind(),
+        }
+    }
+}
+
+/// An image could not be registered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The name is taken.
+    #[error("image {name} exists already")]
+    AlreadyExists {
+        /// The name.
+        name: ImageName,
+    },
+    /// Files cannot be used.
+    #[error("image {name} cannot be made of these files")]
+    Invalid {
+        /// The image's name.
+        name: ImageName,
+        /// Every problem.
+        source: ValidationError,
+    },
+    /// The kernel cannot be used.
+    #[error("image {name} cannot be registered without a usable kernel")]
+    Kernel {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: ResolveKernelError,
+    },
+    /// A host file failed.
+    #[error("failed to register image {name}")]
+    Io {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: PathError,
+    },
+    /// The store failed.
+    #[error("failed to record image {name}")]
+    Store {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: StoreError,
+    },
+}
+
+impl RegisterError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::Invalid { .. } => ErrorKind::InvalidInput,
+            Self::Kernel { source, .. } => source.kind(),
+            Self::Io { source, .. } => source.kind(),
             Self::Store { source, .. } => source.kind(),
         }
     }

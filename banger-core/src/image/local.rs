@@ -11,7 +11,10 @@ use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
-use super::{DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, reconcile};
+use super::{
+    DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
+    RegisterRequest, reconcile,
+};
 use crate::{
     clock::Clock,
     directories::Directories,
@@ -129,6 +132,10 @@ impl ImageManager for LocalImageManager {
         progress: &dyn ProgressSink,
     ) -> Result<Image, PullError> {
         super::pull::pull(self, request, progress).await
+    }
+
+    async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError> {
+        super::register::register(self, request).await
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

@@ -1,4 +1,4 @@
-//! Images: pulling, keeping and deleting them, and the pure helpers.
+//! Images: pulling, registering, keeping and deleting them, and the pure helpers.
 //!
 //! Purpose: from an OCI reference to a managed image, by the steps of
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
@@ -12,9 +12,11 @@ mod error;
 mod local;
 mod pull;
 mod reconcile;
+mod register;
 mod validate;
 
 use async_trait::async_trait;
+use camino::Utf8PathBuf;
 
 use crate::{
     domain::{Bytes, Image, ImageName, Selector},
@@ -24,7 +26,7 @@ use crate::{
 };
 
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
-pub use error::{DeleteImageError, ImageQueryError, PullError};
+pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
 pub(crate) use validate::{kernel_problems, settle};
@@ -42,6 +44,17 @@ pub struct PullRequest {
     pub size: Option<Bytes>,
 }
 
+/// Files of the user, to be used as an image where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterRequest {
+    /// The name to keep it under.
+    pub name: ImageName,
+    /// The ext4 root disk, by an absolute path.
+    pub rootfs: Utf8PathBuf,
+    /// The kernel it shall boot with.
+    pub kernel: KernelSelection,
+}
+
 /// Keeps images.
 ///
 /// Every method may be called concurrently, by any number of processes on the
@@ -57,6 +70,11 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
         request: PullRequest,
         progress: &dyn ProgressSink,
     ) -> Result<Image, PullError>;
+
+    /// Makes an unmanaged image of files of the user, which are checked, used
+    /// where they are, and never changed or deleted. Dropping the future leaves
+    /// the image registered or not.
+    async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError>;
 
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;

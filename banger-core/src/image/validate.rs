@@ -65,12 +65,14 @@ pub fn validate_register_paths(
     rootfs: &Utf8Path,
     boot: &BootArtifacts,
 ) -> Result<(), ValidationError> {
-    let mut problems: Vec<PathProblem> =
-        file_problem("rootfs", rootfs, "give the path of an ext4 image file")
-            .into_iter()
-            .collect();
+    let mut problems: Vec<PathProblem> = rootfs_problem(rootfs).into_iter().collect();
     problems.extend(kernel_problems(boot));
     settle(problems)
+}
+
+/// What is wrong with the file of a root disk.
+pub(super) fn rootfs_problem(path: &Utf8Path) -> Option<PathProblem> {
+    file_problem("rootfs", path, "give the path of an ext4 image file")
 }
 
 /// No problem, or all of them.

@@ -13,7 +13,10 @@ use banger_core::{
         BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName,
         KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm, VmId, VmSpec, VmState,
     },
-    image::{DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest},
+    image::{
+        DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
+        RegisterRequest,
+    },
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
         KernelSource, ResolveKernelError,
@@ -233,6 +236,20 @@ impl ImageManager for World {
             return Err(PullError::AlreadyExists { name });
         }
         Ok(pulled)
+    }
+
+    async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError> {
+        let kernel = request.kernel.name.as_ref().map(ToString::to_string);
+        let kernel = kernel.unwrap_or_default();
+        self.call(format!("register {} {kernel}", request.rootfs));
+        let registered = Image {
+            rootfs: request.rootfs,
+            artifact_directory: None,
+            origin: ImageOrigin::Registered,
+            ..image(request.name.as_str(), "")
+        };
+        lock(&self.images).push(registered.clone());
+        Ok(registered)
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

@@ -57,6 +57,19 @@ async fn a_pull_takes_the_only_kernel_and_prints_the_name() {
 }
 
 #[tokio::test]
+async fn files_are_registered_by_absolute_paths_and_with_the_only_kernel() {
+    let world = Arc::new(World::default().with_kernels(&["only"]));
+    let outcome = banger(&world, "banger image register mine --rootfs /a/disk.ext4").await;
+    assert_eq!((outcome.status(), outcome.stdout.as_str()), (0, "mine\n"));
+    assert_eq!(
+        world.calls(),
+        ["list kernels", "register /a/disk.ext4 only"]
+    );
+    let both = "banger image register mine --rootfs /d --kernel z --kernel-path /k";
+    assert_eq!(banger(&world, both).await.status(), 2);
+}
+
+#[tokio::test]
 async fn a_kernel_is_imported_and_shown() {
     let world = Arc::new(World::default().with_kernels(&["k"]));
     let outcome = banger(&world, "banger kernel import apt:linux-image-cloud-amd64").await;
