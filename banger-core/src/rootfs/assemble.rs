@@ -152,7 +152,7 @@ impl Assembly<'_> {
     fn stream_resources(&self) -> StreamResources {
         let resources = self.request.resources;
         StreamResources {
-            memory: Bytes::new(resources.memory.get() / 4),
+            memory: Bytes::new(resources.memory.get() / 8 * 3),
             decoders: resources.decoders,
         }
     }

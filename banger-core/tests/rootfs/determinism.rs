@@ -57,15 +57,15 @@ fn bytes_do_not_depend_on_what_the_file_system_can_do() {
     let bench = Bench::new();
     // a file that its own layer writes twice leaves blocks that nothing shows
     let twice = Layer::new()
-        .file("twice", &[1; 50_000])
-        .file("twice", &[2; 9000]);
+        .file("twice", &vec![1; 50_000])
+        .file("twice", &vec![2; 9000]);
     let layers = layers().into_iter().chain([twice.finish()]);
     let blobs = layers.map(|layer| bench.blob(&layer, Compression::Gzip));
     let request = Bench::request(blobs.collect());
     let ram = Mount::ramfs(bench.path("ram"));
     let disks = [bench.path("disk"), ram.path.join("disk")];
     let digests = disks.map(|disk| {
-        bench.build_at(&request, &disk).unwrap();
+        Bench::build_at(&request, &disk).unwrap();
         Digest::of(&fs::read(disk).unwrap())
     });
     assert_eq!(digests[0], digests[1]);

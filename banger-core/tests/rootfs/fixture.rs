@@ -194,11 +194,11 @@ impl Bench {
 
     /// Builds `disk` and checks it.
     pub(crate) fn build(&self, request: &RootfsRequest) -> Result<RootfsReport, RootfsError> {
-        self.build_at(request, &self.path("disk"))
+        Self::build_at(request, &self.path("disk"))
     }
 
+    /// Builds a disk anywhere and checks it.
     pub(crate) fn build_at(
-        &self,
         request: &RootfsRequest,
         disk: &Utf8Path,
     ) -> Result<RootfsReport, RootfsError> {
