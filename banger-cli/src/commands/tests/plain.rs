@@ -65,8 +65,6 @@ async fn files_are_registered_by_absolute_paths_and_with_the_only_kernel() {
         world.calls(),
         ["list kernels", "register /a/disk.ext4 only"]
     );
-    let both = "banger image register mine --rootfs /d --kernel z --kernel-path /k";
-    assert_eq!(banger(&world, both).await.status(), 2);
 }
 
 #[tokio::test]
