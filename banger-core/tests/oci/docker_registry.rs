@@ -117,11 +117,15 @@ async fn images_of_a_real_registry_are_pulled_by_tag_and_by_digest() {
     let root = Utf8Path::from_path(registry.scratch.path()).unwrap();
     let with_secret = |secret: &str| {
         let mut options = options(root);
-        options.credentials.push(RegistryCredentials {
-            registry: registry.host.clone(),
-            user: "ann".into(),
-            secret: secret.into(),
-        });
+        options
+            .registries
+            .credentials
+            .given
+            .push(RegistryCredentials {
+                registry: registry.host.clone(),
+                user: "ann".into(),
+                secret: secret.into(),
+            });
         options
     };
     let name = format!("{}/a/b", registry.host);

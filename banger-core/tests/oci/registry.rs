@@ -8,7 +8,7 @@ use std::{
 use banger_core::domain::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -33,8 +33,10 @@ pub(crate) enum Fault {
     CutOnceIgnoreRange,
     /// Breaks off once, and then refuses every range.
     CutOnceRefuseRange,
-    /// Breaks off once, and then sends another range than was asked for.
+    /// Breaks off once, and then sends other bytes than the range has.
     CutOnceWrongRange,
+    /// Breaks off once, and then sends another range than was asked for.
+    CutOnceOtherRange,
     /// Sends half, and then nothing more, once.
     StallOnce,
     /// Always sends other bytes of the same length.
@@ -199,7 +201,10 @@ impl State {
             ),
             (Fault::Cut(times), start) if asked <= times => cut(start.unwrap_or(0)),
             (
-                Fault::CutOnceIgnoreRange | Fault::CutOnceRefuseRange | Fault::CutOnceWrongRange,
+                Fault::CutOnceIgnoreRange
+                | Fault::CutOnceRefuseRange
+                | Fault::CutOnceWrongRange
+                | Fault::CutOnceOtherRange,
                 None,
             ) if asked == 1 => cut(0),
             (Fault::StallOnce, None) => stall(),
@@ -209,9 +214,12 @@ impl State {
             (Fault::CutOnceRefuseRange, Some(_)) => {
                 whole(StatusCode::RANGE_NOT_SATISFIABLE, "text/plain", Vec::new())
             }
-            (Fault::CutOnceWrongRange, Some(start)) => partial(vec![9; LAYER.len() - start]),
+            (Fault::CutOnceWrongRange, Some(start)) => partial(vec![9; LAYER.len() - start], start),
+            (Fault::CutOnceOtherRange, Some(start)) => {
+                partial(LAYER[start + 1..].to_vec(), start + 1)
+            }
             (Fault::CutOnceIgnoreRange, _) | (_, None) => octets(LAYER),
-            (_, Some(start)) => partial(LAYER[start..].to_vec()),
+            (_, Some(start)) => partial(LAYER[start..].to_vec(), start),
         }
     }
 }
@@ -243,12 +251,20 @@ fn json(status: StatusCode, text: &str) -> Response<Body> {
     whole(status, "application/json", text.to_owned().into())
 }
 
-fn partial(content: Vec<u8>) -> Response<Body> {
-    whole(
+fn partial(content: Vec<u8>, start: usize) -> Response<Body> {
+    let range = content_range(start);
+    let mut response = whole(
         StatusCode::PARTIAL_CONTENT,
         "application/octet-stream",
         content,
-    )
+    );
+    response.headers_mut().insert(header::CONTENT_RANGE, range);
+    response
+}
+
+fn content_range(start: usize) -> HeaderValue {
+    let (last, all) = (LAYER.len() - 1, LAYER.len());
+    format!("bytes {start}-{last}/{all}").parse().unwrap()
 }
 
 fn whole(status: StatusCode, media_type: &str, content: Vec<u8>) -> Response<Body> {
@@ -289,6 +305,7 @@ fn unfinished(
     Response::builder()
         .status(status)
         .header(header::CONTENT_LENGTH, LAYER.len() - start)
+        .header(header::CONTENT_RANGE, content_range(start))
         .body(StreamBody::new(frames).boxed_unsync())
         .unwrap()
 }
