@@ -9,7 +9,7 @@ use banger_core::domain::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
@@ -18,7 +18,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::content::{Content, LAYER, Shape};
+use super::{
+    content::{Content, LAYER, Shape},
+    peer::{self, Body, json, unknown, whole},
+};
 
 /// What the registry does wrong with the first requests for a layer, or, where
 /// it says so, with all of them.
@@ -62,8 +65,6 @@ pub(crate) enum Gate {
     /// Gives out tokens and takes none.
     Closed,
 }
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 pub(crate) struct State {
     fault: Fault,
@@ -231,24 +232,9 @@ fn first_byte(range: &str) -> usize {
 }
 
 fn challenge(host: &str) -> Response<Body> {
-    let realm = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
-    let error = r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
-    let mut response = json(StatusCode::UNAUTHORIZED, error);
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, realm.parse().unwrap());
-    response
-}
-
-fn unknown() -> Response<Body> {
-    json(
-        StatusCode::NOT_FOUND,
-        r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#,
-    )
-}
-
-fn json(status: StatusCode, text: &str) -> Response<Body> {
-    whole(status, "application/json", text.to_owned().into())
+    peer::challenge(&format!(
+        "Bearer realm=\"http://{host}/token\",service=\"test\""
+    ))
 }
 
 fn partial(content: Vec<u8>, start: usize) -> Response<Body> {
@@ -265,17 +251,6 @@ fn partial(content: Vec<u8>, start: usize) -> Response<Body> {
 fn content_range(start: usize) -> HeaderValue {
     let (last, all) = (LAYER.len() - 1, LAYER.len());
     format!("bytes {start}-{last}/{all}").parse().unwrap()
-}
-
-fn whole(status: StatusCode, media_type: &str, content: Vec<u8>) -> Response<Body> {
-    let body = Full::new(Bytes::from(content))
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, media_type)
-        .body(body)
-        .unwrap()
 }
 
 /// About half of what is missing, and an error, which ends the connection. How
