@@ -70,7 +70,7 @@ fn standard_input() -> Option<Arc<File>> {
 #[must_use]
 pub fn source_options(settings: &Settings) -> SourceOptions {
     let mut options = SourceOptions::new(settings.directories.clone());
-    options.registries.plain_http = settings.plain_http.clone();
+    options.registries = settings.registries.clone();
     options.standard_input = standard_input();
     options
 }
