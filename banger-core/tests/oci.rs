@@ -18,6 +18,7 @@ mod oci {
     mod layout;
     mod mirrors;
     mod peer;
+    mod private_registry;
     mod registry;
     mod rootfs_tar;
     mod sign_in;
