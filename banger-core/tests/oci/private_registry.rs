@@ -14,12 +14,16 @@ use banger_core::{
     progress::NoProgress,
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 use super::{
     content::Shape,
     docker_registry::DockerRegistry,
     layout::Layout,
-    world::{options, pull},
+    world::{amd64, options, pull},
 };
 
 /// A registry with an image at `team/tool:tag`.
@@ -192,13 +196,33 @@ echo '{{"ServerURL":"{host}","Username":"ann","Secret":"s3cret"}}'
     }
 }
 
+/// Passes connections on to `host`, one after the other, and counts them.
+async fn pass_on(gate: &TcpListener, host: &str, comers: &mut usize) {
+    while let Ok((mut comer, _)) = gate.accept().await {
+        *comers += 1;
+        let mut there = TcpStream::connect(host).await.unwrap();
+        drop(copy_bidirectional(&mut comer, &mut there).await);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_of_a_strange_authority_is_refused_at_once() {
     let private = Private::start();
-    let options = private.trusting("other.crt");
-    let refused = private.pull(&options).await.unwrap_err();
+    let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = gate.local_addr().unwrap().to_string();
+    let mut options = private.trusting("other.crt");
+    let special = options.registries.hosts[&private.registry.host].clone();
+    options.registries.hosts.insert(host.clone(), special);
+    let reference = format!("{host}/team/tool:tag").parse().unwrap();
+    let source = options.open(&reference).unwrap();
+    let (platform, mut comers) = (amd64(), 0);
+    let refused = tokio::select! {
+        resolved = source.resolve(&platform) => resolved.unwrap_err(),
+        () = pass_on(&gate, &private.registry.host, &mut comers) => panic!("the gate closed"),
+    };
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     assert!(refused.to_string().contains("certificate"), "{refused}");
+    assert_eq!(comers, 1);
     let missing = private.trusting("missing.crt");
     let error = private.pull(&missing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
