@@ -128,12 +128,12 @@ impl Session {
             .with_max_delay(MAX_PAUSE)
             .with_max_times(retries)
             .with_jitter();
-        let retried = (|| attempt(endpoint))
+        let done = (|| attempt(endpoint))
             .retry(pauses)
             .when(Attempt::is_transient)
             .adjust(|attempt, own| pause(own, attempt.retry_after()))
             .await;
-        retried.map_err(told)
+        done.map_err(told)
     }
 }
 
