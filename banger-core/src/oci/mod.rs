@@ -190,8 +190,13 @@ impl ArrivingLayers<'_> {
     }
 
     /// Waits for all of them.
-    pub async fn all(self) -> Result<Vec<LayerBlob>, SourceError> {
+    pub async fn all(mut self) -> Result<Vec<LayerBlob>, SourceError> {
         self.fetching.await?;
+        for blob in &mut self.blobs {
+            if let LayerBytes::Arriving(_) = blob.bytes {
+                blob.bytes = LayerBytes::File;
+            }
+        }
         Ok(self.blobs)
     }
 }
