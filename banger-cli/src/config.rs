@@ -4,9 +4,13 @@
 //! names it; parsing is apart from reading. Relative paths in it start at the
 //! file's own directory. Entry points: [`Config::parse`], [`Config::read`].
 
+mod registries;
+
 use banger_core::{domain::Bytes, rootfs::RootfsLimits};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+
+pub use registries::{HostConfig, RegistriesConfig};
 
 /// Everything that can be configured. All of it is optional.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -76,14 +80,6 @@ fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Byte
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-/// What is special about which registries.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct RegistriesConfig {
-    /// `host[:port]` of registries that are spoken to without TLS.
-    pub plain_http: Vec<String>,
-}
-
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -146,7 +142,7 @@ impl Config {
             runtime_dir: absolute(self.runtime_dir),
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
-            registries: self.registries,
+            registries: self.registries.relative_to(directory),
             limits: self.limits,
         }
     }
@@ -176,6 +172,7 @@ mod tests {
             qemu: Some("/q".into()),
             registries: RegistriesConfig {
                 plain_http: vec!["localhost:5000".into()],
+                ..RegistriesConfig::default()
             },
             limits: LimitsConfig {
                 layer_size: Some(Bytes::new(2 * Bytes::GIB)),

@@ -42,7 +42,7 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 17] = [
+const PACKAGES: [Package; 18] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
     package("uidmap", "lets mmdebstrap work without root", Set::Run),
@@ -58,6 +58,7 @@ const PACKAGES: [Package; 17] = [
         Set::Test,
     ),
     package("docker-registry", "is the registry of the tests", Set::Test),
+    package("openssl", "makes the certificates of the tests", Set::Test),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),

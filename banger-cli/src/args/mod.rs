@@ -13,6 +13,7 @@
 
 mod image;
 mod kernel;
+mod registry;
 mod rootfs;
 mod values;
 mod vm;
@@ -29,6 +30,7 @@ pub use image::{
     RegisterArgs, ShowImageArgs,
 };
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
+pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
     CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,
@@ -111,6 +113,22 @@ pub enum Command {
     Vm(VmCommand),
     /// Print the version
     Version,
+}
+
+impl Command {
+    /// Takes out how the image's registry is signed in to.
+    #[must_use]
+    pub fn take_registry(&mut self) -> RegistryArgs {
+        match self {
+            Self::Image(ImageCommand::Pull(args)) => std::mem::take(&mut args.registry),
+            Self::Rootfs(RootfsCommand::Build(args)) => std::mem::take(&mut args.registry),
+            Self::Vm(VmCommand::Run(args)) => RegistryArgs {
+                authfile: args.authfile.take(),
+                ..RegistryArgs::default()
+            },
+            _ => RegistryArgs::default(),
+        }
+    }
 }
 
 /// What a command line asks for.

@@ -5,13 +5,16 @@
 //! matched its digest; a cached blob is published by rename; every wait on a
 //! peer has a deadline; credentials never reach a log or an error.
 //! Entry points: [`ImageReference`], [`ImageSources`], [`ImageSource`],
-//! [`SourceOptions`].
+//! [`SourceOptions`], [`RegistryOptions`].
 
+mod access_error;
 mod archive_file;
 mod archive_reference;
 mod arrival;
 mod cache;
 mod config;
+mod credentials;
+mod distribution;
 mod docker_archive;
 mod docker_manifest;
 mod document;
@@ -26,12 +29,12 @@ mod platform;
 mod problem;
 mod reference;
 mod registry;
-mod registry_error;
+mod registry_options;
 mod resolve;
 mod rootfs_tar;
-mod session;
+mod small_file;
 
-use std::{fs::File, io, sync::Arc, time::Duration};
+use std::{fs::File, io, sync::Arc};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -54,13 +57,16 @@ use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
 
+pub use access_error::AccessError;
 pub use archive_reference::{
     ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
 };
 pub use arrival::Arrival;
+pub use credentials::{AuthFile, CredentialSource, RegistryCredentials};
 pub use error::SourceError;
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
+pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, RegistryOptions};
 
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,13 +220,8 @@ impl std::fmt::Debug for ArrivingLayers<'_> {
 pub struct SourceOptions {
     /// Where the cache of blobs lies.
     pub directories: Directories,
-    /// Credentials by registry; registries not named are read anonymously.
-    pub credentials: Vec<RegistryCredentials>,
-    /// Registries (`host[:port]`) that are spoken to without TLS. Those on the
-    /// loopback interface always are.
-    pub plain_http: Vec<String>,
-    /// Pause before the second attempt; later ones grow from it.
-    pub retry_pause: Duration,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// What `rootfs-tar:-` means, if it may be used: a pipe, which is read to
     /// its end, or a file.
     pub standard_input: Option<Arc<File>>,
@@ -229,34 +230,12 @@ pub struct SourceOptions {
 impl SourceOptions {
     /// Anonymous access to registries with TLS.
     #[must_use]
-    pub const fn new(directories: Directories) -> Self {
+    pub fn new(directories: Directories) -> Self {
         Self {
             directories,
-            credentials: Vec::new(),
-            plain_http: Vec::new(),
-            retry_pause: Duration::from_millis(500),
+            registries: RegistryOptions::default(),
             standard_input: None,
         }
-    }
-}
-
-/// Credentials for one registry. Its `Debug` form leaves the secret out.
-#[derive(Clone)]
-pub struct RegistryCredentials {
-    /// `host[:port]`, as in references.
-    pub registry: String,
-    /// The user's name.
-    pub user: String,
-    /// Password or token.
-    pub secret: String,
-}
-
-impl std::fmt::Debug for RegistryCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryCredentials")
-            .field("registry", &self.registry)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
     }
 }
 

@@ -92,6 +92,11 @@ impl Partial {
         })
     }
 
+    /// What it will be.
+    pub(super) const fn blob(&self) -> &Blob {
+        &self.blob
+    }
+
     /// Bytes so far.
     pub(super) const fn length(&self) -> u64 {
         self.length
