@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::progress::{ProgressEvent, ProgressSink};
 
 /// Runs blocking work that is long and tells of its progress. When the caller
-/// gives up, the token is cancelled and the work ends soon after.
+/// gives up or cancels the token, the work ends soon after.
 pub(crate) async fn reporting<T: Send + 'static>(
     progress: &dyn ProgressSink,
+    cancel: &CancellationToken,
     work: impl FnOnce(&dyn ProgressSink, &CancellationToken) -> T + Send + 'static,
 ) -> T {
-    let cancel = CancellationToken::new();
+    let cancel = cancel.child_token();
     let _cancel_on_drop = cancel.clone().drop_guard();
     let (sender, mut events) = mpsc::channel(64);
     let worked = spawn_blocking(move || work(&ChannelProgress(sender), &cancel));

@@ -16,9 +16,12 @@ use super::{
 use crate::{
     domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, ResolvedImage},
+    oci::{ImageSource, LayerBlob, ResolvedImage, SourceError},
     progress::{ProgressEvent, ProgressSink},
-    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
+    rootfs::{
+        ArrivingError, RootfsBuilder, RootfsError, RootfsReport, RootfsRequest,
+        build_while_arriving,
+    },
     store::InsertError,
     task::{reporting, settle},
 };
@@ -38,23 +41,18 @@ pub(super) async fn pull(
     let kernel = resolve_kernel(manager, &request, &name).await?; // 4
     let pull = Pull {
         manager,
+        request: &request,
+        id: ImageId::generate(),
         name: &name,
+        kernel: &kernel,
         progress,
     };
-    let source = pull.open(&request)?;
+    let source = pull.open()?;
     let _name_lock = pull.lock_name().await?;
     manager.name_is_free(&name).await?;
-    let (image, layers) = pull.fetch(source.as_ref()).await?; // 6
-    let id = ImageId::generate();
-    let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
-    let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
-    let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
-    let pulled = Pulled {
-        request: &request,
-        image,
-        kernel,
-    };
-    let record = pull.record(id, pulled, &built.report);
+    let image = pull.resolve(source.as_ref()).await?;
+    let built = pull.make(source.as_ref(), &image).await?;
+    let record = pull.record(image, &built.report);
     pull.publish(built.staging, record).await // 10, 11
 }
 
@@ -78,32 +76,14 @@ async fn resolve_kernel(
     })
 }
 
-fn rootfs_request(
-    request: &PullRequest,
-    image: &ResolvedImage,
-    layers: Vec<LayerBlob>,
-    limits: RootfsLimits,
-) -> RootfsRequest {
-    RootfsRequest {
-        limits,
-        size: request.size,
-        created_unix: image.created_unix.unwrap_or(0),
-        ..RootfsRequest::new(layers)
-    }
-}
-
 /// One pull on its way.
 struct Pull<'a> {
     manager: &'a LocalImageManager,
-    name: &'a ImageName,
-    progress: &'a dyn ProgressSink,
-}
-
-/// What a record is made of.
-struct Pulled<'a> {
     request: &'a PullRequest,
-    image: ResolvedImage,
-    kernel: ResolvedKernel,
+    id: ImageId,
+    name: &'a ImageName,
+    kernel: &'a ResolvedKernel,
+    progress: &'a dyn ProgressSink,
 }
 
 /// A staging directory with everything in it.
@@ -113,15 +93,13 @@ struct Built {
 }
 
 impl Pull<'_> {
-    fn open(&self, request: &PullRequest) -> Result<Box<dyn ImageSource>, PullError> {
+    fn open(&self) -> Result<Box<dyn ImageSource>, PullError> {
+        let reference = &self.request.reference;
         self.progress.emit(ProgressEvent::Resolving {
-            reference: request.reference.to_string(),
+            reference: reference.to_string(),
         });
-        let opened = self.manager.options.sources.open(&request.reference);
-        opened.map_err(|source| PullError::Source {
-            name: self.name.clone(),
-            source,
-        })
+        let opened = self.manager.options.sources.open(reference);
+        opened.map_err(|source| self.source_failed(source))
     }
 
     async fn lock_name(&self) -> Result<FileLock, PullError> {
@@ -134,51 +112,55 @@ impl Pull<'_> {
         })
     }
 
-    async fn fetch(
-        &self,
-        source: &dyn ImageSource,
-    ) -> Result<(ResolvedImage, Vec<LayerBlob>), PullError> {
-        let failed = |source| PullError::Source {
-            name: self.name.clone(),
-            source,
-        };
-        let image = source
-            .resolve(&self.manager.options.platform)
-            .await
-            .map_err(failed)?;
+    async fn resolve(&self, source: &dyn ImageSource) -> Result<ResolvedImage, PullError> {
+        let resolved = source.resolve(&self.manager.options.platform).await;
+        let image = resolved.map_err(|source| self.source_failed(source))?;
         self.progress.emit(image.resolved_event());
-        let layers = source
-            .fetch_layers(&image.layers, self.progress)
-            .await
-            .map_err(failed)?;
-        Ok((image, layers))
+        Ok(image)
     }
 
-    async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
+    /// A staging directory with everything in it, made while layers arrive.
+    async fn make(
+        &self,
+        source: &dyn ImageSource,
+        image: &ResolvedImage,
+    ) -> Result<Built, PullError> {
+        let layers = source.stream_layers(&image.layers, self.progress).await; // 6
+        let layers = layers.map_err(|source| self.source_failed(source))?;
+        let build = |layers, cancel| self.build(image, layers, cancel);
+        let built = build_while_arriving(layers, build, PullError::kind).await;
+        built.map_err(|error| match error {
+            ArrivingError::Fetch(source) => self.source_failed(source),
+            ArrivingError::Build(error) => error,
+        })
+    }
+
+    async fn stage(&self) -> Result<Staging, PullError> {
         let directories = &self.manager.options.directories;
         let lock = publish_lock(directories).await;
         let _lock = lock.map_err(|source| PullError::Lock {
             name: self.name.clone(),
             source,
         })?;
-        Staging::create(&directories.image(id)).map_err(|source| self.io(source))
+        Staging::create(&directories.image(self.id)).map_err(|source| self.io(source))
     }
 
-    /// Fills the staging directory on a thread of its own, which owns the
+    /// Fills a staging directory on a thread of its own, which owns the
     /// directory meanwhile; dropping the future cancels the thread's work.
     async fn build(
         &self,
-        staging: Staging,
-        request: RootfsRequest,
-        boot: BootArtifacts,
+        image: &ResolvedImage,
+        layers: Vec<LayerBlob>,
+        cancel: CancellationToken,
     ) -> Result<Built, PullError> {
         let fill = Fill {
-            request,
-            boot,
+            request: self.rootfs_request(image, layers),
+            boot: self.kernel.boot.clone(),
             builder: Arc::clone(&self.manager.options.rootfs),
         };
-        let filled = reporting(self.progress, move |progress, cancel| {
-            fill.fill(staging, progress, cancel)
+        let staging = self.stage().await?; // 5
+        let filled = reporting(self.progress, &cancel, move |progress, cancel| {
+            fill.fill(staging, progress, cancel) // 7, 8, 9
         });
         filled.await.map_err(|error| match error {
             FillError::Rootfs(source) => PullError::Rootfs {
@@ -189,21 +171,30 @@ impl Pull<'_> {
         })
     }
 
-    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
-        let directory = self.manager.options.directories.image(id);
+    fn rootfs_request(&self, image: &ResolvedImage, layers: Vec<LayerBlob>) -> RootfsRequest {
+        RootfsRequest {
+            limits: self.manager.options.limits,
+            size: self.request.size,
+            created_unix: image.created_unix.unwrap_or(0),
+            ..RootfsRequest::new(layers)
+        }
+    }
+
+    fn record(&self, image: ResolvedImage, report: &RootfsReport) -> Image {
+        let directory = self.manager.options.directories.image(self.id);
         let now = self.manager.options.clock.now();
         Image {
-            id,
+            id: self.id,
             name: self.name.clone(),
             rootfs: directory.join(ROOTFS_FILE),
-            boot: staged_boot_artifacts(&pulled.kernel.boot, &directory),
+            boot: staged_boot_artifacts(&self.kernel.boot, &directory),
             artifact_directory: Some(directory),
-            kernel: pulled.kernel.name,
+            kernel: self.kernel.name.clone(),
             origin: ImageOrigin::Oci {
-                reference: pulled.request.reference.to_string(),
-                manifest: pulled.image.manifest,
+                reference: self.request.reference.to_string(),
+                manifest: image.manifest,
             },
-            run_config: pulled.image.run_config,
+            run_config: image.run_config,
             sizes: report.sizes,
             package_hash: None,
             created: now,
@@ -232,6 +223,13 @@ impl Pull<'_> {
             }
         });
         settle(publication).await
+    }
+
+    fn source_failed(&self, source: SourceError) -> PullError {
+        PullError::Source {
+            name: self.name.clone(),
+            source,
+        }
     }
 
     fn io(&self, source: PathError) -> PullError {

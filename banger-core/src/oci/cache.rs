@@ -9,7 +9,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
 
-use super::{document::Blob, partial::Partial};
+use super::{arrival::ArrivalFeed, document::Blob, partial::Partial};
 use crate::{
     directories::Directories,
     domain::Digest,
@@ -34,9 +34,14 @@ impl BlobCache {
     /// were verified before it got its name, and the reader of a layer
     /// verifies what it reads once more.
     pub(super) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
-        let path = self.directories.blob(&blob.digest);
+        let path = self.path(blob);
         let metadata = fs::symlink_metadata(&path).ok()?;
         (metadata.is_file() && metadata.len() == blob.size.get()).then_some(path)
+    }
+
+    /// Where the blob is when it is cached.
+    pub(super) fn path(&self, blob: &Blob) -> Utf8PathBuf {
+        self.directories.blob(&blob.digest)
     }
 
     /// The right to download a blob; waits while another process does.
@@ -47,18 +52,20 @@ impl BlobCache {
             .map(Arc::new)
     }
 
-    /// The partial download of a blob, continued where it was left.
+    /// The partial download of a blob, continued where it was left, and shown
+    /// to those who read it meanwhile.
     pub(super) async fn partial(
         &self,
         blob: Blob,
         lock: Arc<FileLock>,
+        feed: Arc<ArrivalFeed>,
     ) -> Result<Partial, PathError> {
-        Partial::open(self.directories.blob(&blob.digest), blob, lock).await
+        Partial::open(self.path(&blob), blob, lock, feed).await
     }
 
     /// Bytes of a partial download, 0 when there is none.
     pub(super) fn partial_length(&self, blob: &Blob) -> u64 {
-        let path = Partial::path(&self.directories.blob(&blob.digest));
+        let path = Partial::path(&self.path(blob));
         fs::metadata(path).map_or(0, |metadata| metadata.len())
     }
 }
@@ -67,7 +74,10 @@ impl BlobCache {
 mod tests {
     use camino::Utf8Path;
 
-    use super::{super::partial::PartialError, *};
+    use super::{
+        super::{arrival::arrival, partial::PartialError},
+        *,
+    };
     use crate::domain::Bytes;
 
     struct World {
@@ -99,11 +109,14 @@ mod tests {
         }
 
         async fn partial(&self) -> Partial {
-            let lock = Arc::clone(&self.lock);
-            self.cache.partial(self.blob, lock).await.unwrap()
+            let (_, feed) = arrival(self.cache.path(&self.blob), self.blob.size);
+            let partial = self
+                .cache
+                .partial(self.blob, Arc::clone(&self.lock), Arc::new(feed));
+            partial.await.unwrap()
         }
 
-        async fn with(&self, content: &'static [u8]) -> Result<Utf8PathBuf, PartialError> {
+        async fn with(&self, content: &'static [u8]) -> Result<(), PartialError> {
             let mut partial = self.partial().await;
             partial.append(content).await?;
             partial.publish().await
@@ -111,7 +124,7 @@ mod tests {
     }
 
     /// Whether a failed attempt is worth another one.
-    fn may_pass(failed: Result<Utf8PathBuf, PartialError>) -> bool {
+    fn may_pass(failed: Result<(), PartialError>) -> bool {
         match failed.unwrap_err() {
             PartialError::Corrupt { may_pass, .. } => may_pass,
             PartialError::Io(error) => panic!("{error}"),
@@ -130,8 +143,8 @@ mod tests {
         assert_eq!(second.length(), 6);
         second.append(b"world").await.unwrap();
         assert_eq!(world.cache.find(&world.blob), None);
-        let path = second.publish().await.unwrap();
-        assert_eq!(world.cache.find(&world.blob), Some(path.clone()));
+        second.publish().await.unwrap();
+        let path = world.cache.find(&world.blob).unwrap();
         assert_eq!(fs::read(path).unwrap(), b"hello world");
     }
 

@@ -6,12 +6,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use camino::Utf8PathBuf;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
 use tokio::time::Instant;
 
 use super::{
-    LayerBlob, LayerDescriptor, SourceError,
+    LayerBlob, LayerBytes, LayerDescriptor, SourceError,
+    arrival::{ArrivalFeed, arrival},
     distribution::{Attempt, BlobAnswer, Chunks, Endpoint},
     document::Blob,
     partial::{Partial, PartialError},
@@ -29,53 +29,72 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
 const WORTHWHILE: u64 = Bytes::MIB;
 
 impl RegistrySource {
-    /// A layer's blob, from the cache or the registry.
-    pub(super) async fn layer(
-        &self,
-        descriptor: LayerDescriptor,
-        progress: &dyn ProgressSink,
-    ) -> Result<LayerBlob, SourceError> {
+    /// A layer's blob, and, unless it is cached, its fetching.
+    pub(super) fn layer<'a>(
+        &'a self,
+        descriptor: &LayerDescriptor,
+        progress: &'a dyn ProgressSink,
+    ) -> (LayerBlob, Option<BoxFuture<'a, Result<(), SourceError>>>) {
         let blob = Blob {
             digest: descriptor.digest,
             size: descriptor.size,
         };
-        let path = match self.cached(&blob, progress) {
-            Some(path) => path,
-            None => self.locked_layer(blob, progress).await?,
+        let path = self.cache.path(&blob);
+        let (bytes, fetching) = if self.is_cached(&blob, progress) {
+            (LayerBytes::File, None)
+        } else {
+            let (arrival, feed) = arrival(path.clone(), blob.size);
+            let fetching = self.locked_layer(blob, Arc::new(feed), progress).boxed();
+            (LayerBytes::Arriving(arrival), Some(fetching))
         };
-        Ok(LayerBlob {
+        let layer = LayerBlob {
             path,
-            range: None,
-            descriptor,
+            bytes,
+            descriptor: descriptor.clone(),
             verified: true,
-        })
+        };
+        (layer, fetching)
     }
 
-    fn cached(&self, blob: &Blob, progress: &dyn ProgressSink) -> Option<Utf8PathBuf> {
-        let path = self.cache.find(blob)?;
-        progress.emit(ProgressEvent::LayerCached { layer: blob.digest });
-        Some(path)
+    fn is_cached(&self, blob: &Blob, progress: &dyn ProgressSink) -> bool {
+        let is_cached = self.cache.find(blob).is_some();
+        if is_cached {
+            progress.emit(ProgressEvent::LayerCached { layer: blob.digest });
+        }
+        is_cached
     }
 
     async fn locked_layer(
         &self,
         blob: Blob,
+        feed: Arc<ArrivalFeed>,
         progress: &dyn ProgressSink,
-    ) -> Result<Utf8PathBuf, SourceError> {
+    ) -> Result<(), SourceError> {
         let lock = self.cache.lock(&blob.digest).await;
         let lock = lock.map_err(|source| SourceError::Lock {
             reference: self.session.reference().to_owned(),
             source,
         })?;
         // whoever held the lock may have fetched it
-        if let Some(path) = self.cached(&blob, progress) {
-            return Ok(path);
+        if !self.is_cached(&blob, progress) {
+            self.download(blob, &lock, &feed, progress).await?;
         }
+        feed.end();
+        Ok(())
+    }
+
+    async fn download(
+        &self,
+        blob: Blob,
+        lock: &Arc<FileLock>,
+        feed: &Arc<ArrivalFeed>,
+        progress: &dyn ProgressSink,
+    ) -> Result<(), SourceError> {
         loop {
             let before = self.cache.partial_length(&blob);
             let attempt = |endpoint| {
-                let lock = Arc::clone(&lock);
-                self.attempt(endpoint, blob, lock, progress).boxed()
+                let lock = Arc::clone(lock);
+                self.attempt(endpoint, blob, lock, feed, progress).boxed()
             };
             let done = self.session.call(attempt).await;
             let gained = self.cache.partial_length(&blob).saturating_sub(before);
@@ -93,9 +112,10 @@ impl RegistrySource {
         endpoint: &Endpoint,
         blob: Blob,
         lock: Arc<FileLock>,
+        feed: &Arc<ArrivalFeed>,
         progress: &dyn ProgressSink,
-    ) -> Result<Utf8PathBuf, Attempt> {
-        let opened = self.cache.partial(blob, lock).await;
+    ) -> Result<(), Attempt> {
+        let opened = self.cache.partial(blob, lock, Arc::clone(feed)).await;
         let mut partial = opened.map_err(|error| self.spoiled(&blob, error))?;
         if !partial.is_complete() {
             let received = self.receive(endpoint, &mut partial, progress).await;

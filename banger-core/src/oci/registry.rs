@@ -4,11 +4,11 @@
 //! are streamed into the cache, never held.
 
 use async_trait::async_trait;
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 
 use super::{
-    ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference, ResolvedImage,
-    SourceError, SourceOptions,
+    ArrivingLayers, ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference,
+    ResolvedImage, SourceError, SourceOptions,
     cache::BlobCache,
     distribution::{Attempt, Endpoint, Session},
     document::Blob,
@@ -122,13 +122,24 @@ impl ImageSource for RegistrySource {
         layers: &[LayerDescriptor],
         progress: &dyn ProgressSink,
     ) -> Result<Vec<LayerBlob>, SourceError> {
-        let fetches: Vec<_> = layers
-            .iter()
-            .map(|descriptor| self.layer(descriptor.clone(), progress))
-            .collect();
-        futures_util::stream::iter(fetches)
-            .buffered(PARALLEL_LAYERS)
-            .try_collect()
-            .await
+        self.stream_layers(layers, progress).await?.all().await
+    }
+
+    async fn stream_layers<'a>(
+        &'a self,
+        layers: &'a [LayerDescriptor],
+        progress: &'a dyn ProgressSink,
+    ) -> Result<ArrivingLayers<'a>, SourceError> {
+        let layers = layers.iter().map(|layer| self.layer(layer, progress));
+        let (blobs, fetches): (_, Vec<_>) = layers.unzip();
+        // the order in which they are read
+        let fetches = fetches.into_iter().rev().flatten().map(Ok);
+        Ok(ArrivingLayers {
+            blobs,
+            fetching: stream::iter(fetches)
+                .try_buffer_unordered(PARALLEL_LAYERS)
+                .try_collect()
+                .boxed(),
+        })
     }
 }
