@@ -296,28 +296,37 @@ async fn a_redirected_blob_is_fetched_without_credentials() {
 
 #[tokio::test]
 async fn who_was_redirected_to_cannot_ask_for_credentials() {
-    let thief = Peer::start(|_, _| challenge("Basic realm=\"mine\"")).await;
-    let away = format!("http://{}/x", thief.host);
-    let content = content();
-    let peer = Peer::start(move |asked, _| match asked.path.contains("/blobs/") {
-        true => redirect(&away),
-        false if asked.authorization() == Some(ANN) => content.answer(&asked.path),
-        false => challenge("Basic realm=\"test\""),
-    })
-    .await;
-    let mut customer = Customer::of(&peer);
-    customer.sign_in("s3cret");
-    let failed = customer.pull().await.unwrap_err();
-    assert!(
-        matches!(failed, SourceError::Unavailable { .. }),
-        "{failed}"
-    );
-    assert!(
-        thief
-            .asked()
-            .iter()
-            .all(|asked| asked.authorization().is_none())
-    );
+    for part in ["/v2/", "/blobs/"] {
+        let thief = Peer::start(|asked, _| {
+            let host = asked.header(http::header::HOST).unwrap();
+            let bearer = bearer(&format!("http://{host}/token"));
+            challenge(&format!("{bearer}, Basic realm=\"mine\""))
+        })
+        .await;
+        let away = format!("http://{}/x", thief.host);
+        let content = content();
+        let peer = Peer::start(move |asked, _| {
+            if asked.path.contains(part) {
+                redirect(&away)
+            } else if asked.authorization() == Some(ANN) {
+                content.answer(&asked.path)
+            } else {
+                challenge("Basic realm=\"test\"")
+            }
+        })
+        .await;
+        let mut customer = Customer::of(&peer);
+        customer.sign_in("s3cret");
+        let failed = customer.pull().await.unwrap_err();
+        let is_expected = matches!(failed, SourceError::Unavailable { .. });
+        assert!(is_expected, "{part}: {failed}");
+        let asked = thief.asked();
+        assert!(!asked.is_empty(), "{part}");
+        assert!(
+            asked.iter().all(|asked| asked.authorization().is_none()),
+            "{part}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use super::{
     challenge::{Challenge, TokenService, challenge},
     endpoint::within_deadline,
     failure::Attempt,
-    peer::{may_lead, may_tell},
+    peer::{may_lead, may_tell, same_origin},
     token::{MAX_TOKEN, Token, refresh_form, token_url},
     transport::{Question, Transport},
 };
@@ -98,7 +98,8 @@ impl Authenticator {
         let response = within_deadline(self.transport.reference(), asked).await?;
         let status = response.status();
         if status == StatusCode::UNAUTHORIZED {
-            let asked = challenge(response.headers());
+            let is_own = same_origin(response.url(), &self.root);
+            let asked = challenge(response.headers()).filter(|_| is_own);
             return Ok(asked.map(Challenge::without_scope));
         }
         let is_trouble = status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
