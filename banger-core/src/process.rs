@@ -119,7 +119,7 @@ pub(crate) async fn exchange(
     let exchanged = async {
         let mut child = spawned?;
         let stdin = child.stdin.take();
-        let (_, collected) = tokio::join!(feed(stdin, input), collect(child));
+        let ((), collected) = tokio::join!(feed(stdin, input), collect(child));
         collected
     };
     match tokio::time::timeout(deadline, exchanged).await {

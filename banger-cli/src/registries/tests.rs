@@ -1,3 +1,5 @@
+//! What comes of configuration, environment and command line.
+
 use super::*;
 use crate::{config::HostConfig, environment::BaseDirectories};
 

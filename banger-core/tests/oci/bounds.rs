@@ -76,6 +76,18 @@ async fn a_registry_that_falls_silent_is_given_up_after_all_attempts() {
 }
 
 #[tokio::test]
+async fn a_registry_that_never_answers_is_given_up() {
+    // connections are made, and nobody takes them
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let mut customer = Customer::of_registry(&host);
+    customer.options.registries.idle_timeout = Duration::from_millis(50);
+    let error = customer.pull().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains("timed out"), "{error}");
+}
+
+#[tokio::test]
 async fn a_layer_that_falls_silent_is_continued() {
     let content = content();
     let path = format!("/blobs/{}", Content::layer_digest());

@@ -7,14 +7,17 @@ use banger_core::{
 use http::{StatusCode, header};
 
 use super::{
-    content::{Content, Shape},
+    content::{Content, LAYER, Shape},
     customer::Customer,
-    peer::{ANN, Peer, challenge, json, whole},
+    peer::{ANN, Asked, Body, Peer, challenge, json, whole},
 };
 
 fn content() -> Content {
     Content::new(Shape::Index)
 }
+
+/// What a mirror answers to a path, where that is wrong.
+type Wrong = Box<dyn Fn(&str) -> Option<http::Response<Body>> + Send + Sync>;
 
 /// A customer of `origin` who knows these mirrors.
 fn customer(origin: &str, mirrors: &[String]) -> Customer {
@@ -46,11 +49,9 @@ async fn whatever_a_mirror_does_wrong_the_next_place_makes_good() {
     let layer = Content::layer_digest().to_string();
     let wrong_layer = move |path: &str| {
         path.ends_with(&layer)
-            .then(|| whole(StatusCode::OK, "x/y", vec![8; super::content::LAYER.len()]))
+            .then(|| whole(StatusCode::OK, "x/y", vec![8; LAYER.len()]))
     };
     let status = |code| move |_: &str| Some(json(StatusCode::from_u16(code).unwrap(), ""));
-    type Answer = http::Response<super::peer::Body>;
-    type Wrong = Box<dyn Fn(&str) -> Option<Answer> + Send + Sync>;
     let wrongs: [(&str, Wrong); 5] = [
         ("wrong layer", Box::new(wrong_layer)),
         ("missing", Box::new(status(404))),
@@ -126,9 +127,8 @@ async fn a_mirror_is_not_told_the_secrets_of_its_origin() {
         user: "m".into(),
         secret: "m".into(),
     });
-    let manifest = customer.pull().await;
-    manifest.unwrap();
-    let used = |asked: &super::peer::Asked| asked.authorization() == Some("Basic bTpt");
+    customer.pull().await.unwrap();
+    let used = |asked: &Asked| asked.authorization() == Some("Basic bTpt");
     assert!(mirror.asked().iter().any(used));
 }
 

@@ -10,16 +10,24 @@ use std::{
 
 use banger_core::{
     ErrorKind,
-    oci::{AuthFile, HostOptions, ImageSources as _, LayerBlob, SourceError, SourceOptions},
+    oci::{
+        AuthFile, HostOptions, ImageSources as _, LayerBlob, RegistryCredentials, SourceError,
+        SourceOptions,
+    },
     progress::NoProgress,
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+};
 
 use super::{
     content::Shape,
     docker_registry::DockerRegistry,
     layout::Layout,
-    world::{options, pull},
+    world::{amd64, options, pull},
 };
 
 /// A registry with an image at `team/tool:tag`.
@@ -75,7 +83,10 @@ impl Private {
             "-subj",
             "/CN=registry",
         ];
-        let names = ["-addext", "subjectAltName=IP:127.0.0.1"];
+        let names = [
+            "-addext",
+            "subjectAltName=IP:127.0.0.1,DNS:registry.invalid",
+        ];
         let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
         let server = root.join("server");
         fs::create_dir(&server).unwrap();
@@ -193,12 +204,78 @@ echo '{{"ServerURL":"{host}","Username":"ann","Secret":"s3cret"}}'
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_leads_to_tls_of_the_registrys_own() {
+    let private = Private::start();
+    let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = private.trusting("ca.crt");
+    let registries = &mut options.registries;
+    let special = registries.hosts[&private.registry.host].clone();
+    registries.hosts.insert("registry.invalid".into(), special);
+    registries.proxies.https = Some(format!("http://{}", proxy.local_addr().unwrap()));
+    registries.credentials.given.push(RegistryCredentials {
+        registry: "registry.invalid".into(),
+        user: "ann".into(),
+        secret: "s3cret".into(),
+    });
+    let reference = "registry.invalid/team/tool:tag".parse().unwrap();
+    let source = options.open(&reference).unwrap();
+    let mut seen = Vec::new();
+    tokio::select! {
+        pulled = pull(source.as_ref(), &NoProgress) => drop(pulled.unwrap()),
+        () = connect_through(&proxy, &private.registry.host, &mut seen) => panic!("the proxy closed"),
+    }
+    let text = String::from_utf8(seen).unwrap();
+    assert!(
+        text.starts_with("CONNECT registry.invalid:443 HTTP/1.1\r\n"),
+        "{text}"
+    );
+    // what the registry is told is not for the proxy
+    assert!(!text.to_lowercase().contains("authorization"), "{text}");
+}
+
+/// A proxy (RFC 9110, 9.3.6) that leads to `host` and keeps what it was told.
+async fn connect_through(proxy: &TcpListener, host: &str, seen: &mut Vec<u8>) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut comer, _)) = proxy.accept().await {
+        let start = seen.len();
+        while !seen[start..].ends_with(b"\r\n\r\n") {
+            seen.push(comer.read_u8().await.unwrap());
+        }
+        let mut there = TcpStream::connect(host).await.unwrap();
+        comer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
+        connections.spawn(async move {
+            drop(copy_bidirectional(&mut comer, &mut there).await);
+        });
+    }
+}
+
+/// Passes connections on to `host`, one after the other, and counts them.
+async fn pass_on(gate: &TcpListener, host: &str, comers: &mut usize) {
+    while let Ok((mut comer, _)) = gate.accept().await {
+        *comers += 1;
+        let mut there = TcpStream::connect(host).await.unwrap();
+        drop(copy_bidirectional(&mut comer, &mut there).await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_of_a_strange_authority_is_refused_at_once() {
     let private = Private::start();
-    let options = private.trusting("other.crt");
-    let refused = private.pull(&options).await.unwrap_err();
+    let gate = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = gate.local_addr().unwrap().to_string();
+    let mut options = private.trusting("other.crt");
+    let special = options.registries.hosts[&private.registry.host].clone();
+    options.registries.hosts.insert(host.clone(), special);
+    let reference = format!("{host}/team/tool:tag").parse().unwrap();
+    let source = options.open(&reference).unwrap();
+    let (platform, mut comers) = (amd64(), 0);
+    let refused = tokio::select! {
+        resolved = source.resolve(&platform) => resolved.unwrap_err(),
+        () = pass_on(&gate, &private.registry.host, &mut comers) => panic!("the gate closed"),
+    };
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     assert!(refused.to_string().contains("certificate"), "{refused}");
+    assert_eq!(comers, 1);
     let missing = private.trusting("missing.crt");
     let error = private.pull(&missing).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");

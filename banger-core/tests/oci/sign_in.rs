@@ -81,6 +81,22 @@ async fn a_refused_password_is_not_tried_again_and_not_told() {
 }
 
 #[tokio::test]
+async fn strangers_may_read_where_only_the_root_asks_for_a_password() {
+    let content = content();
+    let peer = Peer::start(move |asked, _| match asked.path.as_str() {
+        "/v2/" => challenge("Basic realm=\"test\""),
+        path => content.answer(path),
+    })
+    .await;
+    Customer::of(&peer).pull().await.unwrap();
+    assert!(
+        peer.asked()
+            .iter()
+            .all(|asked| asked.authorization().is_none())
+    );
+}
+
+#[tokio::test]
 async fn an_identity_token_is_exchanged_and_never_shown_to_the_registry() {
     let (service, realm) = token_service(r#"{"access_token":"t","expires_in":300}"#).await;
     let peer = guarded("Bearer t", bearer(&realm)).await;

@@ -80,36 +80,41 @@ impl Entry {
             &self.identitytoken,
             &self.registrytoken,
         ];
-        values.into_iter().all(|value| filled(value).is_none())
+        values
+            .into_iter()
+            .all(|value| filled(value.as_deref()).is_none())
     }
 
     /// What it holds; none when it is empty.
     pub(super) fn credential(&self) -> Result<Option<Credential>, String> {
-        if let Some(token) = filled(&self.identitytoken) {
+        if let Some(token) = filled(self.identitytoken.as_deref()) {
             return Ok(Some(Credential::Identity(token.to_owned().into())));
         }
-        if let Some(token) = filled(&self.registrytoken) {
+        if let Some(token) = filled(self.registrytoken.as_deref()) {
             return Ok(Some(Credential::Bearer(token.to_owned().into())));
         }
-        let pair = match filled(&self.auth) {
-            Some(auth) => decode(auth)?,
-            None => {
-                let user = filled(&self.username);
-                let Some((user, secret)) = user.zip(filled(&self.password)) else {
-                    return Ok(None);
-                };
-                (user.to_owned(), secret.to_owned())
-            }
+        let Some((user, secret)) = self.pair()? else {
+            return Ok(None);
         };
         Ok(Some(Credential::Password {
-            user: pair.0,
-            secret: pair.1.into(),
+            user,
+            secret: secret.into(),
         }))
+    }
+
+    /// Name and password.
+    fn pair(&self) -> Result<Option<(String, String)>, String> {
+        if let Some(auth) = filled(self.auth.as_deref()) {
+            return decode(auth).map(Some);
+        }
+        let user = filled(self.username.as_deref());
+        let pair = user.zip(filled(self.password.as_deref()));
+        Ok(pair.map(|(user, secret)| (user.to_owned(), secret.to_owned())))
     }
 }
 
-fn filled(value: &Option<String>) -> Option<&str> {
-    value.as_deref().filter(|text| !text.is_empty())
+fn filled(value: Option<&str>) -> Option<&str> {
+    value.filter(|text| !text.is_empty())
 }
 
 /// `base64(user:password)`; docker pads with zero bytes.

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{AccessError, small_file};
-use auth_file::AuthFileContent;
+use auth_file::{AuthFileContent, Entry};
 use helper::Helper;
 
 /// Largest file of credentials that is read.
@@ -174,7 +174,7 @@ impl CredentialSource {
             Some(found) => Ok(Some(found)),
             None => place
                 .entry
-                .map(|entry| entry.credential())
+                .map(Entry::credential)
                 .transpose()
                 .map(Option::flatten)
                 .map_err(|problem| invalid(&file.path, problem)),

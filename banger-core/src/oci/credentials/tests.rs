@@ -1,3 +1,5 @@
+//! Files and helpers of a test's own, and what is found in them.
+
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use tempfile::TempDir;

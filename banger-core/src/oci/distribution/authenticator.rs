@@ -35,8 +35,10 @@ pub(super) struct Authenticator {
 
 #[derive(Default)]
 struct State {
-    /// What the registry asks for, once it was asked.
-    challenge: Option<Option<Challenge>>,
+    /// Whether the registry was asked for its challenge.
+    was_asked: bool,
+    /// What it wants, if anything.
+    challenge: Option<Challenge>,
     credential: Option<Credential>,
     token: Option<Token>,
 }
@@ -60,8 +62,9 @@ impl Authenticator {
     /// What to send along with a request, if anything.
     pub(super) async fn authorization(&self) -> Result<Option<HeaderValue>, Attempt> {
         let mut state = self.state.lock().await;
-        if state.challenge.is_none() {
-            state.challenge = Some(self.ask_challenge().await?);
+        if !state.was_asked {
+            state.challenge = self.ask_challenge().await?;
+            state.was_asked = true;
         }
         self.header(&mut state).await
     }
@@ -78,9 +81,7 @@ impl Authenticator {
         // else another request has renewed it meanwhile
         if current == used {
             state.token = None;
-            if challenge.is_some() {
-                state.challenge = Some(challenge);
-            }
+            state.challenge = challenge.or(state.challenge.take());
         }
         self.header(&mut state).await
     }
@@ -108,7 +109,7 @@ impl Authenticator {
     }
 
     async fn header(&self, state: &mut State) -> Result<Option<HeaderValue>, Attempt> {
-        let Some(Some(challenge)) = &state.challenge else {
+        let Some(challenge) = &state.challenge else {
             return Ok(None);
         };
         if let Some(token) = &state.token
@@ -123,6 +124,8 @@ impl Authenticator {
         };
         let credential = state.credential.insert(credential);
         let token = match challenge {
+            // some registries let strangers read, and ask at their root alone
+            Challenge::Basic if credential.is_anonymous() => return Ok(None),
             Challenge::Basic => self.basic(credential)?,
             Challenge::Bearer(service) => self.fetch(&service, credential).await?,
         };

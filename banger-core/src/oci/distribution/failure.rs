@@ -185,15 +185,19 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     Some(until.duration_since(now).unwrap_or_default())
 }
 
-/// Whether the peer's certificate or its way of TLS was refused.
+/// Whether the peer's certificate or its way of TLS was refused: rustls says so
+/// by an I/O error of this kind, inside others.
 fn is_refused_by_tls(error: &dyn Error) -> bool {
     let mut cause = error.source();
     while let Some(found) = cause {
-        let io = found.downcast_ref::<io::Error>();
-        if io.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+        let Some(io) = found.downcast_ref::<io::Error>() else {
+            cause = found.source();
+            continue;
+        };
+        if io.kind() == io::ErrorKind::InvalidData {
             return true;
         }
-        cause = found.source();
+        cause = io.get_ref().map(|inner| inner as &dyn Error);
     }
     false
 }

@@ -5,7 +5,11 @@
 //! the clear when we would not with itself, nor to reach services of this
 //! machine that it could not reach.
 
+use std::net::IpAddr;
+
 use reqwest::Url;
+
+use super::super::credentials::canonical_host;
 
 /// Whether the host part of `host[:port]` is this machine itself.
 pub(super) fn is_loopback(host: &str) -> bool {
@@ -13,24 +17,39 @@ pub(super) fn is_loopback(host: &str) -> bool {
         return address.ip().is_loopback();
     }
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let address = host.parse::<std::net::IpAddr>().or_else(|_| name.parse());
+    let address = host.parse::<IpAddr>().or_else(|_| name.parse());
     name == "localhost" || host == "[::1]" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// The same of a URL.
-fn leads_home(url: &Url) -> bool {
+fn is_home(url: &Url) -> bool {
     url.host_str().is_some_and(is_loopback)
+}
+
+/// Whether a URL could lead to this machine itself: other ways to write that,
+/// too.
+fn may_be_home(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_matches(['[', ']']).trim_end_matches('.');
+    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
+    }
 }
 
 fn is_secure(url: &Url) -> bool {
     url.scheme() == "https"
 }
 
-/// `host[:port]`, as registries are named.
-pub(super) fn host_of(url: &Url) -> String {
+/// What the host and port of a URL may be called where registries are named.
+pub(super) fn names_of(url: &Url) -> Vec<String> {
     let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    let port = url.port_or_known_default().unwrap_or_default();
+    let with_port = format!("{host}:{port}");
+    if url.port().is_some() {
+        return vec![with_port];
+    }
+    vec![host.to_owned(), canonical_host(host).to_owned(), with_port]
 }
 
 /// Whether two URLs have scheme, host and port in common.
@@ -44,7 +63,7 @@ pub(super) fn same_origin(one: &Url, other: &Url) -> bool {
 pub(super) fn may_lead(from: &Url, to: &Url) -> Result<(), &'static str> {
     if !matches!(to.scheme(), "http" | "https") {
         Err("which is neither HTTP nor HTTPS")
-    } else if leads_home(to) && !leads_home(from) {
+    } else if may_be_home(to) && !is_home(from) {
         Err("which is this machine itself")
     } else if is_secure(from) && !is_secure(to) {
         Err("which is not HTTPS")
@@ -58,8 +77,8 @@ pub(super) fn may_lead(from: &Url, to: &Url) -> Result<(), &'static str> {
 /// trusted to name another host.
 pub(super) fn may_tell(registry: &Url, realm: &Url) -> Result<(), &'static str> {
     may_lead(registry, realm)?;
-    let trusted = is_secure(registry) || leads_home(registry);
-    if !is_secure(realm) && !leads_home(realm) {
+    let trusted = is_secure(registry) || is_home(registry);
+    if !is_secure(realm) && !is_home(realm) {
         Err("which is not HTTPS")
     } else if !trusted && registry.host_str() != realm.host_str() {
         Err("which is another host, and nothing proves that it is the registry's own word")
@@ -105,6 +124,13 @@ mod tests {
             ("https://r.example", "http://cdn.example/x", false),
             ("https://r.example", "http://127.0.0.1/x", false),
             ("https://r.example", "https://localhost/x", false),
+            ("https://r.example", "https://localhost./x", false),
+            ("https://r.example", "https://a.localhost/x", false),
+            ("https://r.example", "https://0x7f.1/x", false),
+            ("https://r.example", "https://0.0.0.0/x", false),
+            ("https://r.example", "https://[::1]/x", false),
+            ("https://r.example", "https://[::ffff:127.0.0.1]/x", false),
+            ("https://r.example", "https://[2001:db8::1]/x", true),
             ("https://r.example", "ftp://cdn.example/x", false),
             ("http://127.0.0.1:5000", "http://127.0.0.1:6000/x", true),
             ("http://plain.example", "http://cdn.example/x", true),
@@ -139,7 +165,9 @@ mod tests {
         assert!(same_origin(&url("https://a/x"), &url("https://a:443/y")));
         assert!(!same_origin(&url("https://a/x"), &url("http://a/x")));
         assert!(!same_origin(&url("http://a/x"), &url("http://a:81/x")));
-        assert_eq!(host_of(&url("http://a:81/x")), "a:81");
-        assert_eq!(host_of(&url("https://a:443/x")), "a");
+        assert_eq!(names_of(&url("http://a:81/x")), ["a:81"]);
+        assert_eq!(names_of(&url("https://a:443/x")), ["a", "a", "a:443"]);
+        let hub = names_of(&url("https://index.docker.io/v2/"));
+        assert!(hub.contains(&"docker.io".to_owned()), "{hub:?}");
     }
 }

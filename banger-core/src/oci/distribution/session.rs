@@ -25,15 +25,28 @@ use super::{
 };
 use crate::domain::Digest;
 
-/// Attempts after the first one.
-const RETRIES: usize = 4;
-/// The same at a mirror: another place is left.
-const MIRROR_RETRIES: usize = 1;
+/// How a registry itself is waited for. If it asks for a longer pause, the
+/// user is told instead.
+const ORIGIN: Patience = Patience {
+    retries: 4,
+    granted: Duration::from_mins(1),
+};
+/// The same of a mirror: another place is left.
+const MIRROR: Patience = Patience {
+    retries: 1,
+    granted: Duration::ZERO,
+};
 /// Longest pause of our own choice.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// Longest pause that a registry is granted; if it asks for more, the user is
-/// told instead.
-const MAX_GRANTED_PAUSE: Duration = Duration::from_mins(1);
+
+/// How much is waited for a place.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Attempts after the first one.
+    retries: usize,
+    /// Longest pause that it may ask for.
+    granted: Duration,
+}
 
 /// A repository, as seen with one set of options.
 pub(in crate::oci) struct Session {
@@ -106,34 +119,32 @@ impl Session {
             if mirror.is_down.load(Ordering::Relaxed) {
                 continue;
             }
-            let done = self
-                .retrying(&mirror.endpoint, MIRROR_RETRIES, &attempt)
-                .await;
+            let done = self.retrying(&mirror.endpoint, MIRROR, &attempt).await;
             match done {
                 Err(error) if is_of_the_place(&error) => mirror.passed_over(&error),
                 done => return done,
             }
         }
-        self.retrying(&self.origin, RETRIES, &attempt).await
+        self.retrying(&self.origin, ORIGIN, &attempt).await
     }
 
     async fn retrying<'a, T>(
         &self,
         endpoint: &'a Endpoint,
-        retries: usize,
+        patience: Patience,
         attempt: &(impl Fn(&'a Endpoint) -> BoxFuture<'a, Result<T, Attempt>> + Send + Sync),
     ) -> Result<T, SourceError> {
         let pauses = ExponentialBuilder::default()
             .with_min_delay(self.retry_pause)
             .with_max_delay(MAX_PAUSE)
-            .with_max_times(retries)
+            .with_max_times(patience.retries)
             .with_jitter();
-        let retried = (|| attempt(endpoint))
+        let done = (|| attempt(endpoint))
             .retry(pauses)
             .when(Attempt::is_transient)
-            .adjust(|attempt, own| pause(own, attempt.retry_after()))
+            .adjust(|attempt, own| patience.pause(own, attempt.retry_after()))
             .await;
-        retried.map_err(told)
+        done.map_err(told)
     }
 }
 
@@ -152,13 +163,15 @@ const fn is_of_the_place(error: &SourceError) -> bool {
     !matches!(error, SourceError::Io { .. } | SourceError::Lock { .. })
 }
 
-/// The pause before the next attempt; none when there is no next one.
-fn pause(own: Option<Duration>, asked: Option<Duration>) -> Option<Duration> {
-    let own = own?;
-    match asked {
-        Some(asked) if MAX_GRANTED_PAUSE < asked => None,
-        Some(asked) => Some(own.max(asked)),
-        None => Some(own),
+impl Patience {
+    /// The pause before the next attempt; none when there is no next one.
+    fn pause(self, own: Option<Duration>, asked: Option<Duration>) -> Option<Duration> {
+        let own = own?;
+        match asked {
+            Some(asked) if self.granted < asked => None,
+            Some(asked) => Some(own.max(asked)),
+            None => Some(own),
+        }
     }
 }
 
@@ -181,10 +194,12 @@ mod tests {
     #[test]
     fn a_registry_is_left_alone_as_long_as_it_asks_but_not_for_ever() {
         let seconds = |number| Some(Duration::from_secs(number));
-        assert_eq!(pause(seconds(1), None), seconds(1));
-        assert_eq!(pause(seconds(1), seconds(7)), seconds(7));
-        assert_eq!(pause(seconds(8), seconds(7)), seconds(8));
-        assert_eq!(pause(seconds(1), seconds(61)), None);
-        assert_eq!(pause(None, seconds(1)), None);
+        assert_eq!(ORIGIN.pause(seconds(1), None), seconds(1));
+        assert_eq!(ORIGIN.pause(seconds(1), seconds(7)), seconds(7));
+        assert_eq!(ORIGIN.pause(seconds(8), seconds(7)), seconds(8));
+        assert_eq!(ORIGIN.pause(seconds(1), seconds(61)), None);
+        assert_eq!(ORIGIN.pause(None, seconds(1)), None);
+        assert_eq!(MIRROR.pause(seconds(1), None), seconds(1));
+        assert_eq!(MIRROR.pause(seconds(1), seconds(1)), None);
     }
 }

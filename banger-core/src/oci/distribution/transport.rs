@@ -14,7 +14,7 @@ use tokio::sync::Mutex;
 use super::{
     super::{AccessError, RegistryOptions, registry_options::without_userinfo, small_file},
     failure::Attempt,
-    peer::{host_of, may_lead, same_origin},
+    peer::{may_lead, names_of, same_origin},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -91,7 +91,7 @@ impl Transport {
     }
 
     async fn ask_once(&self, question: &Question) -> Result<Response, Attempt> {
-        let client = self.client(&host_of(&question.url)).await?;
+        let client = self.client(&question.url).await?;
         let method = if question.form.is_some() {
             Method::POST
         } else {
@@ -145,9 +145,10 @@ impl Transport {
         Ok(Some(next))
     }
 
-    async fn client(&self, host: &str) -> Result<Client, Attempt> {
-        let special = self.options.hosts.get(host);
-        let ca_file = special.and_then(|special| special.ca_file.clone());
+    async fn client(&self, url: &Url) -> Result<Client, Attempt> {
+        let names = names_of(url);
+        let mut special = names.iter().filter_map(|name| self.options.hosts.get(name));
+        let ca_file = special.find_map(|special| special.ca_file.clone());
         let mut clients = self.clients.lock().await;
         if let Some(client) = clients.get(&ca_file) {
             return Ok(client.clone());
