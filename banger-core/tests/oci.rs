@@ -9,6 +9,7 @@
 mod oci {
     mod access;
     mod archives;
+    mod arriving;
     mod bounds;
     mod content;
     mod customer;
