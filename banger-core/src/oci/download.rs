@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     domain::Bytes,
-    host_fs::FileLock,
+    host_fs::{FileLock, PathError},
     progress::{ProgressEvent, ProgressSink},
 };
 
@@ -93,8 +93,9 @@ impl RegistrySource {
         loop {
             let before = self.cache.partial_length(&blob);
             let attempt = |endpoint| {
-                let lock = Arc::clone(lock);
-                self.attempt(endpoint, blob, lock, feed, progress).boxed()
+                let (lock, feed) = (Arc::clone(lock), Arc::clone(feed));
+                let opened = self.cache.partial(blob, lock, feed);
+                self.attempt(endpoint, blob, opened, progress).boxed()
             };
             let done = self.session.call(attempt).await;
             let gained = self.cache.partial_length(&blob).saturating_sub(before);
@@ -111,12 +112,10 @@ impl RegistrySource {
         &self,
         endpoint: &Endpoint,
         blob: Blob,
-        lock: Arc<FileLock>,
-        feed: &Arc<ArrivalFeed>,
+        opened: impl Future<Output = Result<Partial, PathError>> + Send,
         progress: &dyn ProgressSink,
     ) -> Result<(), Attempt> {
-        let opened = self.cache.partial(blob, lock, Arc::clone(feed)).await;
-        let mut partial = opened.map_err(|error| self.spoiled(&blob, error))?;
+        let mut partial = opened.await.map_err(|error| self.spoiled(&blob, error))?;
         if !partial.is_complete() {
             let received = self.receive(endpoint, &mut partial, progress).await;
             let kept = partial.flush().await;
