@@ -4,6 +4,7 @@
 
 mod image {
     pub(crate) mod doubles;
+    mod promote;
     mod pull;
     mod register;
 }

@@ -14,6 +14,11 @@ pub enum ImageCommand {
     /// The files are used where they are, and never changed or deleted. They
     /// are to stay as they are as long as a VM uses the image.
     Register(RegisterArgs),
+    /// Copy the files of a registered image, so that banger owns them
+    ///
+    /// The image keeps its name and id. The files it was registered with stay
+    /// as they are.
+    Promote(PromoteArgs),
     /// List images
     List,
     /// Show one image
@@ -68,6 +73,14 @@ pub struct RegisterArgs {
     /// Which kernel it boots with.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// Arguments of `image promote`.
+#[derive(Args, Clone, Debug)]
+pub struct PromoteArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
 }
 
 /// Which kernel an image boots with.

@@ -60,6 +60,7 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
         T::PullImage(request) => image::pull(context, request).await,
         T::RegisterImage(request) => image::register(context, request).await,
+        T::PromoteImage(image) => image::promote(context, &image).await,
         T::ListImages => image::list(context).await,
         T::Diff(one, other) => return image::diff(context, &one, &other).await,
         T::Cat(image, path) => image::cat(context, &image, path).await,

@@ -1,7 +1,7 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
-    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
+    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::SourceError,
     rootfs::{BuildError, RootfsError},
@@ -42,6 +42,7 @@ fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
         CliError::Register(error) => register(error),
+        CliError::Promote(error) => promote(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -82,6 +83,19 @@ fn register(error: &RegisterError) -> Option<String> {
             "use another name, or delete it: `banger image delete {name}`"
         )),
         RegisterError::Kernel { source, .. } => resolve_kernel(source),
+        _ => None,
+    }
+}
+
+fn promote(error: &PromoteError) -> Option<String> {
+    match error {
+        PromoteError::Query(error) => image_query(error),
+        PromoteError::Managed { .. } => {
+            Some("there is nothing to copy: banger owns all its files".to_owned())
+        }
+        PromoteError::Changed { .. } => {
+            Some("see to it that nothing writes to the disk, and try again".to_owned())
+        }
         _ => None,
     }
 }

@@ -1,6 +1,6 @@
 //! Images.
 
-use banger_core::domain::{Image, ImageOrigin};
+use banger_core::domain::{DiskMethod, Image, ImageOrigin};
 use serde::Serialize;
 
 use super::{BootOutput, details, table, time, timestamp};
@@ -20,6 +20,7 @@ pub struct ImageOutput {
     apparent_bytes: u64,
     on_disk_bytes: u64,
     package_hash: Option<String>,
+    disk_method: Option<&'static str>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -62,6 +63,7 @@ impl From<&Image> for ImageOutput {
             apparent_bytes: image.sizes.apparent.get(),
             on_disk_bytes: image.sizes.on_disk.get(),
             package_hash: image.package_hash.clone(),
+            disk_method: image.disk.method.map(DiskMethod::as_str),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -72,6 +74,7 @@ impl From<&ImageOrigin> for OriginOutput {
     fn from(origin: &ImageOrigin) -> Self {
         let (kind, reference, manifest) = match origin {
             ImageOrigin::Registered => ("registered", None, None),
+            ImageOrigin::Promoted => ("promoted", None, None),
             ImageOrigin::Oci {
                 reference,
                 manifest,
@@ -126,6 +129,7 @@ pub fn image_details(image: &Image) -> String {
         ("modules", optional(image.boot.modules.as_ref())),
         ("size", image.sizes.apparent.to_string()),
         ("on disk", image.sizes.on_disk.to_string()),
+        ("disk", disk_text(image)),
         ("command", format!("{command:?}")),
         ("env", format!("{:?}", run.env)),
         ("user", run.user.clone()),
@@ -140,9 +144,15 @@ fn kernel_text(image: &Image) -> String {
     name.map_or_else(|| "(by path)".to_owned(), ToString::to_string)
 }
 
+fn disk_text(image: &Image) -> String {
+    let method = image.disk.method;
+    method.map_or("as given", DiskMethod::as_str).to_owned()
+}
+
 fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
+        ImageOrigin::Promoted => "promoted".to_owned(),
         ImageOrigin::Oci { reference, .. } => reference.clone(),
         _ => "other".to_owned(),
     }

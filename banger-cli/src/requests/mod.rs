@@ -50,6 +50,8 @@ pub enum PlainTask {
     PullImage(PullRequest),
     /// `image register`.
     RegisterImage(RegisterRequest),
+    /// `image promote`.
+    PromoteImage(Selector),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -134,6 +136,7 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
     Ok(match command {
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
+        ImageCommand::Promote(args) => PlainTask::PromoteImage(selector(&args.image)),
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {

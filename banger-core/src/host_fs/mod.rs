@@ -14,7 +14,7 @@ mod range;
 mod staging;
 mod write;
 
-pub use copy::{CopyMethod, copy_file, copy_tree};
+pub use copy::{CopyMethod, copy_file, copy_open_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
 pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};

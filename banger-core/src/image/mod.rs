@@ -1,4 +1,4 @@
-//! Images: pulling, registering, keeping and deleting them, and the pure helpers.
+//! Images: pulling, registering, promoting, keeping and deleting them, and the pure helpers.
 //!
 //! Purpose: from an OCI reference to a managed image, by the steps of
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
@@ -10,6 +10,7 @@
 mod artifacts;
 mod error;
 mod local;
+mod promote;
 mod pull;
 mod reconcile;
 mod register;
@@ -28,7 +29,11 @@ use crate::{
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
-pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
+pub use promote::PromoteError;
+pub use validate::{
+    PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
+    validate_register_paths,
+};
 pub(crate) use validate::{kernel_problems, settle};
 
 /// What to pull, and how to make an image of it.
@@ -75,6 +80,11 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// where they are, and never changed or deleted. Dropping the future leaves
     /// the image registered or not.
     async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError>;
+
+    /// Copies the files of an unmanaged image, which stay as they are, and makes
+    /// the image a managed one of the same id and name. Dropping the future
+    /// leaves it unmanaged, or promoted when that had begun to show.
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError>;
 
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;

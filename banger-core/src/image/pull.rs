@@ -4,17 +4,22 @@
 //! staging directory owns it, so it is removed only after the work on it
 //! ended; publication runs to its end even when the caller is gone.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LocalImageManager, PullError, PullRequest, artifacts::staged_boot_artifacts,
-    local::publish_lock, stage_boot_artifacts,
+    LocalImageManager, PullError, PullRequest,
+    artifacts::staged_boot_artifacts,
+    local::{name_lock, publish_lock},
+    stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{
+        BootArtifacts, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+        ResolvedKernel,
+    },
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
     oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
@@ -23,10 +28,7 @@ use crate::{
     task::{reporting, settle},
 };
 
-/// How long a pull waits for another pull of the same name to end.
-const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
-
-const ROOTFS_FILE: &str = "rootfs.ext4";
+pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
@@ -125,9 +127,7 @@ impl Pull<'_> {
     }
 
     async fn lock_name(&self) -> Result<FileLock, PullError> {
-        let locks = self.manager.options.directories.locks();
-        let path = locks.join(format!("image-{}.lock", self.name));
-        let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
+        let lock = name_lock(&self.manager.options.directories, self.name).await;
         lock.map_err(|source| PullError::Lock {
             name: self.name.clone(),
             source,
@@ -206,6 +206,10 @@ impl Pull<'_> {
             run_config: pulled.image.run_config,
             sizes: report.sizes,
             package_hash: None,
+            disk: DiskProvenance {
+                method: Some(DiskMethod::Written),
+                recipe: None,
+            },
             created: now,
             updated: now,
         }

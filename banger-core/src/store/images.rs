@@ -8,7 +8,8 @@ use super::{
     row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
 };
 use crate::domain::{
-    BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ImageSizes, RunConfig, Selector, VmName,
+    BootArtifacts, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin, ImageSizes,
+    RunConfig, Selector, VmName,
 };
 
 #[derive(FromRow)]
@@ -28,6 +29,8 @@ struct ImageRow {
     apparent_bytes: i64,
     on_disk_bytes: i64,
     packages_sha256: Option<String>,
+    disk_method: Option<String>,
+    disk_recipe: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -51,7 +54,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
              kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
-             packages_sha256, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             packages_sha256, disk_method, disk_recipe, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id)
         .bind(row.name)
@@ -68,12 +72,46 @@ impl Store {
         .bind(row.apparent_bytes)
         .bind(row.on_disk_bytes)
         .bind(row.packages_sha256)
+        .bind(row.disk_method)
+        .bind(row.disk_recipe)
         .bind(row.created_at)
         .bind(row.updated_at)
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
         transaction.commit().await.map_err(failed)
+    }
+
+    /// Stores where an image's files lie, how its disk was made, and what it
+    /// came from; answers whether there is such an image.
+    pub async fn update_image_files(&self, image: &Image) -> Result<bool, StoreError> {
+        let row = ImageRow::try_from(image)?;
+        let failed = StoreError::query("update an image's record");
+        let mut transaction = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE images SET artifact_dir = ?, rootfs_path = ?, kernel_path = ?, initrd_path = ?, \
+             modules_dir = ?, source_kind = ?, source = ?, source_digest = ?, apparent_bytes = ?, \
+             on_disk_bytes = ?, disk_method = ?, disk_recipe = ?, updated_at = ? WHERE id = ?",
+        )
+        .bind(row.artifact_dir)
+        .bind(row.rootfs_path)
+        .bind(row.kernel_path)
+        .bind(row.initrd_path)
+        .bind(row.modules_dir)
+        .bind(row.source_kind)
+        .bind(row.source)
+        .bind(row.source_digest)
+        .bind(row.apparent_bytes)
+        .bind(row.on_disk_bytes)
+        .bind(row.disk_method)
+        .bind(row.disk_recipe)
+        .bind(row.updated_at)
+        .bind(row.id)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        Ok(done.rows_affected() != 0)
     }
 
     /// Every image, by name.
@@ -150,6 +188,8 @@ impl TryFrom<&Image> for ImageRow {
             apparent_bytes: from_bytes(image.sizes.apparent),
             on_disk_bytes: from_bytes(image.sizes.on_disk),
             packages_sha256: image.package_hash.clone(),
+            disk_method: image.disk.method.map(|method| method.as_str().to_owned()),
+            disk_recipe: image.disk.recipe.clone(),
             created_at: from_time(image.created),
             updated_at: from_time(image.updated),
         })
@@ -179,6 +219,10 @@ impl TryFrom<ImageRow> for Image {
                 modules: row.modules_dir.map(Into::into),
             },
             package_hash: row.packages_sha256,
+            disk: DiskProvenance {
+                method: disk_method(&object, row.disk_method.as_deref())?,
+                recipe: row.disk_recipe,
+            },
             created: to_time(row.created_at),
             updated: to_time(row.updated_at),
         })
@@ -188,6 +232,7 @@ impl TryFrom<ImageRow> for Image {
 fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option<String>) {
     match origin {
         ImageOrigin::Registered => ("registered", None, None),
+        ImageOrigin::Promoted => ("promoted", None, None),
         ImageOrigin::Oci {
             reference,
             manifest,
@@ -198,6 +243,7 @@ fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option
 fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
     match (row.source_kind.as_str(), &row.source, &row.source_digest) {
         ("registered", None, None) => Ok(ImageOrigin::Registered),
+        ("promoted", None, None) => Ok(ImageOrigin::Promoted),
         ("oci", Some(reference), Some(digest)) => Ok(ImageOrigin::Oci {
             reference: reference.clone(),
             manifest: parse(object, digest)?,
@@ -207,6 +253,16 @@ fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
             &format!("source {kind:?} is not valid"),
         )),
     }
+}
+
+fn disk_method(object: &str, column: Option<&str>) -> Result<Option<DiskMethod>, StoreError> {
+    let Some(column) = column else {
+        return Ok(None);
+    };
+    let mut known = DiskMethod::ALL.into_iter();
+    let method = known.find(|method| method.as_str() == column);
+    let unknown = || StoreError::damaged(object, &format!("disk method {column:?} is unknown"));
+    method.map(Some).ok_or_else(unknown)
 }
 
 fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, StoreError> {

@@ -3,6 +3,7 @@
 mod content;
 mod delete;
 mod list;
+mod promote;
 mod pull;
 mod register;
 mod show;
@@ -10,6 +11,7 @@ mod show;
 pub(super) use content::{cat, diff, ls};
 pub(super) use delete::delete;
 pub(super) use list::list;
+pub(super) use promote::promote;
 pub(super) use pull::{choose_kernel, pull};
 pub(super) use register::register;
 pub(super) use show::show;

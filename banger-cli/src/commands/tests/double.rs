@@ -10,12 +10,13 @@ use std::{
 use async_trait::async_trait;
 use banger_core::{
     domain::{
-        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName,
-        KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm, VmId, VmSpec, VmState,
+        BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
+        Kernel, KernelName, KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm,
+        VmId, VmSpec, VmState,
     },
     image::{
-        DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
-        RegisterRequest,
+        DeleteImageError, ImageManager, ImageQueryError, PromoteError, PullError, PullRequest,
+        RegisterError, RegisterRequest,
     },
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
@@ -167,6 +168,7 @@ pub(super) fn image(name: &str, reference: &str) -> Image {
             on_disk: Bytes::from_mib(1),
         },
         package_hash: None,
+        disk: DiskProvenance::default(),
         created: SystemTime::UNIX_EPOCH,
         updated: SystemTime::UNIX_EPOCH,
     }
@@ -250,6 +252,15 @@ impl ImageManager for World {
         };
         lock(&self.images).push(registered.clone());
         Ok(registered)
+    }
+
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError> {
+        self.call(format!("promote {}", selector.as_str()));
+        let image = ImageManager::show(self, selector).await?;
+        if image.is_managed() {
+            return Err(PromoteError::Managed { name: image.name });
+        }
+        Ok(image)
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

@@ -68,6 +68,20 @@ async fn files_are_registered_by_absolute_paths_and_with_the_only_kernel() {
 }
 
 #[tokio::test]
+async fn a_registered_image_is_promoted_and_a_managed_one_is_not() {
+    let world = Arc::new(
+        World::default()
+            .with_image("managed", "r")
+            .with_kernels(&["k"]),
+    );
+    banger(&world, "banger image register mine --rootfs /a/disk.ext4").await;
+    let outcome = banger(&world, "banger image promote mine").await;
+    assert_eq!((outcome.status(), outcome.stdout.as_str()), (0, "mine\n"));
+    let refused = banger(&world, "banger image promote managed").await;
+    assert_eq!(refused.status(), 4);
+}
+
+#[tokio::test]
 async fn a_kernel_is_imported_and_shown() {
     let world = Arc::new(World::default().with_kernels(&["k"]));
     let outcome = banger(&world, "banger kernel import apt:linux-image-cloud-amd64").await;
