@@ -1,5 +1,7 @@
 //! Images.
 
+use std::collections::BTreeMap;
+
 use banger_core::domain::{DiskMethod, Image, ImageOrigin};
 use serde::Serialize;
 
@@ -39,6 +41,7 @@ struct RunConfigOutput {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    labels: BTreeMap<String, String>,
 }
 
 impl From<&Image> for ImageOutput {
@@ -59,6 +62,7 @@ impl From<&Image> for ImageOutput {
                 env: run.env,
                 user: run.user,
                 working_directory: run.working_directory,
+                labels: run.labels,
             },
             apparent_bytes: image.sizes.apparent.get(),
             on_disk_bytes: image.sizes.on_disk.get(),
@@ -134,6 +138,7 @@ pub fn image_details(image: &Image) -> String {
         ("env", format!("{:?}", run.env)),
         ("user", run.user.clone()),
         ("directory", run.working_directory.clone()),
+        ("labels", format!("{:?}", run.labels)),
         ("created", time(image.created)),
         ("updated", time(image.updated)),
     ])

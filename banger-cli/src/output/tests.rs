@@ -128,7 +128,8 @@ fn an_image_as_json() {
       "A=\u001b[1m"
     ],
     "user": "",
-    "working_directory": ""
+    "working_directory": "",
+    "labels": {}
   }},
   "apparent_bytes": 1073741824,
   "on_disk_bytes": 104857600,

@@ -1,6 +1,6 @@
 //! Image records.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use camino::Utf8PathBuf;
 
@@ -88,6 +88,8 @@ pub struct RunConfig {
     pub user: String,
     /// Working directory, empty for `/`.
     pub working_directory: String,
+    /// What its maker says of it.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Sizes of a root disk.

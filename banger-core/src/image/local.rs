@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     DeleteImageError, ImageManager, ImageQueryError, PromoteError, PullError, PullRequest,
-    RegisterError, RegisterRequest, reconcile,
+    RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage, reconcile,
 };
 use crate::{
     clock::Clock,
@@ -152,6 +152,14 @@ impl ImageManager for LocalImageManager {
 
     async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError> {
         super::promote::promote(self, selector).await
+    }
+
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError> {
+        super::save::save(self, selector, request).await
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

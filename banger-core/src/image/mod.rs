@@ -1,4 +1,4 @@
-//! Images: pulling, registering, promoting, keeping and deleting them, and the pure helpers.
+//! Images: pulling, registering, promoting, saving, keeping and deleting them, and the pure helpers.
 //!
 //! Purpose: from an OCI reference to a managed image, by the steps of
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
@@ -14,6 +14,7 @@ mod promote;
 mod pull;
 mod reconcile;
 mod register;
+mod save;
 mod validate;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
+pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
     validate_register_paths,
@@ -85,6 +87,14 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// the image a managed one of the same id and name. Dropping the future
     /// leaves it unmanaged, or promoted when that had begun to show.
     async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError>;
+
+    /// Writes an image's tree and configuration as an archive. Dropping the
+    /// future leaves no file; a stream keeps what it got.
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError>;
 
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;

@@ -1,5 +1,7 @@
 //! Image records.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
@@ -43,6 +45,9 @@ struct RunConfigColumn {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    /// Records of older versions have none.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 impl Store {
@@ -272,6 +277,7 @@ fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, Sto
         env: config.env.clone(),
         user: config.user.clone(),
         working_directory: config.working_directory.clone(),
+        labels: config.labels.clone(),
     };
     to_json(&format!("image {name}"), &column)
 }
@@ -284,5 +290,6 @@ fn run_config(object: &str, column: &str) -> Result<RunConfig, StoreError> {
         env: column.env,
         user: column.user,
         working_directory: column.working_directory,
+        labels: column.labels,
     })
 }

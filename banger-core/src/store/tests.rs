@@ -64,6 +64,7 @@ fn image(name: &str) -> Image {
         run_config: RunConfig {
             cmd: vec!["sh".into()],
             user: "1:2".into(),
+            labels: [("a".into(), "b".into())].into(),
             ..RunConfig::default()
         },
         sizes: ImageSizes {
