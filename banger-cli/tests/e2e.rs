@@ -17,4 +17,5 @@ mod e2e {
     mod lifecycle;
     pub(crate) mod registry;
     mod rootfs;
+    mod save;
 }

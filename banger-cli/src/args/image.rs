@@ -2,7 +2,7 @@
 
 use banger_core::domain::{Bytes, ImageName, KernelName};
 use camino::Utf8PathBuf;
-use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 /// What can be done with images.
 #[derive(Clone, Debug, Subcommand)]
@@ -19,6 +19,13 @@ pub enum ImageCommand {
     /// The image keeps its name and id. The files it was registered with stay
     /// as they are.
     Promote(PromoteArgs),
+    /// Save an image as an archive that other tools load
+    ///
+    /// The archive has the tree of the image's disk as one layer, and, unless
+    /// it is a bare tree, what the image runs. The same image makes the same
+    /// bytes.
+    #[command(visible_alias = "export")]
+    Save(SaveArgs),
     /// List images
     List,
     /// Show one image
@@ -81,6 +88,31 @@ pub struct PromoteArgs {
     /// Name, id, or part of an id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub image: String,
+}
+
+/// Arguments of `image save`.
+#[derive(Args, Clone, Debug)]
+pub struct SaveArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// Write to this file, which must not exist; - is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    pub output: Utf8PathBuf,
+    /// The form of the archive; rootfs-tar is the tree alone
+    #[arg(long, value_enum, default_value_t = SaveFormatArg::OciArchive)]
+    pub format: SaveFormatArg,
+}
+
+/// The form of a saved image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormatArg {
+    /// What skopeo, podman and others load
+    OciArchive,
+    /// What `docker load` takes
+    DockerArchive,
+    /// A tar file of the tree
+    RootfsTar,
 }
 
 /// Which kernel an image boots with.

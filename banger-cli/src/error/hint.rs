@@ -1,7 +1,8 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
-    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError},
+    disk::DiskError,
+    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError, SaveError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::SourceError,
     rootfs::{BuildError, RootfsError},
@@ -43,6 +44,7 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::Pull(error) => pull(error),
         CliError::Register(error) => register(error),
         CliError::Promote(error) => promote(error),
+        CliError::Save(error) => save(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -95,6 +97,25 @@ fn promote(error: &PromoteError) -> Option<String> {
         }
         PromoteError::Changed { .. } => {
             Some("see to it that nothing writes to the disk, and try again".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn save(error: &SaveError) -> Option<String> {
+    match error {
+        SaveError::Query(error) => image_query(error),
+        SaveError::AlreadyExists { .. } => {
+            Some("remove it first, or write to another file with --output".to_owned())
+        }
+        SaveError::Changed { .. } => {
+            Some("see to it that nothing writes to the disk, and try again".to_owned())
+        }
+        SaveError::Disk(DiskError::NeedsRecovery { disk }) => Some(format!(
+            "replay its journal while nothing uses it: `e2fsck -p {disk}`"
+        )),
+        SaveError::Unrepresentable { .. } => {
+            Some("--format rootfs-tar holds more than a layer does".to_owned())
         }
         _ => None,
     }

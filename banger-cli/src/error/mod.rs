@@ -14,7 +14,7 @@ use banger_core::{
     ErrorKind,
     disk::DiskError,
     domain::{ImageName, KernelName},
-    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError},
+    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError, SaveError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
@@ -103,6 +103,9 @@ pub enum CliError {
     /// An image could not be promoted.
     #[error(transparent)]
     Promote(Box<PromoteError>),
+    /// An image could not be saved.
+    #[error(transparent)]
+    Save(Box<SaveError>),
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
@@ -188,6 +191,7 @@ boxed!(
     Pull(PullError),
     Register(RegisterError),
     Promote(PromoteError),
+    Save(SaveError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
     Disk(DiskError),
@@ -243,6 +247,7 @@ impl CliError {
             Self::Pull(error) => error.kind(),
             Self::Register(error) => error.kind(),
             Self::Promote(error) => error.kind(),
+            Self::Save(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
             Self::Disk(error) => error.kind(),

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use banger_core::domain::{DiskMethod, Image, ImageOrigin};
+use banger_core::{
+    domain::{DiskMethod, Image, ImageOrigin},
+    image::SavedImage,
+};
+use camino::Utf8Path;
 use serde::Serialize;
 
 use super::{BootOutput, details, table, time, timestamp};
@@ -89,6 +93,30 @@ impl From<&ImageOrigin> for OriginOutput {
             kind,
             reference,
             manifest,
+        }
+    }
+}
+
+/// A saved image, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SavedOutput {
+    image: String,
+    file: String,
+    bytes: u64,
+    digest: String,
+    left_out_sockets: u64,
+}
+
+impl SavedOutput {
+    /// What was written to `file`.
+    #[must_use]
+    pub fn new(saved: &SavedImage, file: &Utf8Path) -> Self {
+        Self {
+            image: saved.image.name.to_string(),
+            file: file.to_string(),
+            bytes: saved.size.get(),
+            digest: saved.digest.to_string(),
+            left_out_sockets: saved.sockets,
         }
     }
 }

@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
-pub use image::{ImageOutput, image_details, image_table};
+pub use image::{ImageOutput, SavedOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
 pub use rootfs::{RootfsOutput, rootfs_details};
 pub use table::{details, table};

@@ -129,7 +129,7 @@ fn an_image_as_json() {
     ],
     "user": "",
     "working_directory": "",
-    "labels": {}
+    "labels": {{}}
   }},
   "apparent_bytes": 1073741824,
   "on_disk_bytes": 104857600,

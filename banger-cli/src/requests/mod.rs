@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PullRequest, RegisterRequest},
+    image::{PullRequest, RegisterRequest, SaveFormat},
     kernel::{KernelSelection, KernelSource},
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     args::{Command, ImageCommand, KernelCommand, RootfsCommand, VmCommand},
@@ -52,6 +52,8 @@ pub enum PlainTask {
     RegisterImage(RegisterRequest),
     /// `image promote`.
     PromoteImage(Selector),
+    /// `image save`, and the file to write; none is standard output.
+    SaveImage(Selector, SaveFormat, Option<Utf8PathBuf>),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -137,6 +139,10 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
         ImageCommand::Promote(args) => PlainTask::PromoteImage(selector(&args.image)),
+        ImageCommand::Save(args) => {
+            let (format, output) = image::save(args.format, args.output, directory);
+            PlainTask::SaveImage(selector(&args.image), format, output)
+        }
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {

@@ -31,7 +31,7 @@ pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
-pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage};
+pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
     validate_register_paths,

@@ -1,15 +1,16 @@
 //! Saved images: other tools read them, and loading them again makes the same
 //! tree.
 
-use std::{fs, path::Path, time::SystemTime};
+use std::{fs, io, path::Path, time::SystemTime};
 
 use banger_core::{
     ErrorKind,
     directories::Directories,
     domain::{
-        BootArtifacts, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes, RunConfig,
+        BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
+        RunConfig,
     },
-    image::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage},
+    image::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree},
     local::{Local, LocalOptions},
     oci::{ImageSources as _, Platform, SourceOptions},
     progress::NoProgress,
@@ -19,6 +20,8 @@ use banger_core::{
     vmm::VmmPrograms,
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     fixture::{Bench, CREATED, Layer, Mount, must, run},
@@ -309,4 +312,30 @@ async fn a_disk_that_was_not_unmounted_is_refused() {
     let refused = save(&banger, SaveFormat::OciArchive, &bench.path("out")).await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+}
+
+/// Features of the superblock, and the one that says that structures have
+/// checksums.
+const FEATURES_AT: usize = 1024 + 0x64;
+const CHECKSUMS: u8 = 0x4;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Flipped bytes of structures that no checksum guards end in an error or
+    /// in another tree, never in a panic or without an end.
+    #[test]
+    fn damage_is_survived(flips in prop::collection::vec((0..12_000_000_usize, 1..=255_u8), 1..400)) {
+        let bench = Bench::new();
+        bench.build_layers(&[rich().finish()]).unwrap();
+        let mut bytes = fs::read(bench.path("disk")).unwrap();
+        bytes[FEATURES_AT + 1] &= !CHECKSUMS;
+        for (at, flip) in flips {
+            bytes[at] ^= flip;
+        }
+        fs::write(bench.path("disk"), bytes).unwrap();
+        let limits = RootfsLimits { layer_bytes: Bytes::from_mib(512), ..RootfsLimits::default() };
+        let cancel = CancellationToken::new();
+        drop(write_tree(&bench.path("disk"), &limits, &cancel, &mut io::sink()));
+    }
 }

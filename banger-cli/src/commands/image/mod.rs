@@ -6,6 +6,7 @@ mod list;
 mod promote;
 mod pull;
 mod register;
+mod save;
 mod show;
 
 pub(super) use content::{cat, diff, ls};
@@ -14,4 +15,5 @@ pub(super) use list::list;
 pub(super) use promote::promote;
 pub(super) use pull::{choose_kernel, pull};
 pub(super) use register::register;
+pub(super) use save::save;
 pub(super) use show::show;

@@ -16,7 +16,7 @@ use banger_core::{
     },
     image::{
         DeleteImageError, ImageManager, ImageQueryError, PromoteError, PullError, PullRequest,
-        RegisterError, RegisterRequest,
+        RegisterError, RegisterRequest, SaveError, SaveOutput, SaveRequest, SavedImage,
     },
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
@@ -261,6 +261,26 @@ impl ImageManager for World {
             return Err(PromoteError::Managed { name: image.name });
         }
         Ok(image)
+    }
+
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError> {
+        let SaveOutput::File(file) = request.output else {
+            panic!("the test's standard output is no file")
+        };
+        self.call(format!(
+            "save {selector} {} {file}",
+            request.format.as_str()
+        ));
+        Ok(SavedImage {
+            image: ImageManager::show(self, selector).await?,
+            size: Bytes::from_mib(1),
+            digest: Digest::of(b"saved"),
+            sockets: 2,
+        })
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

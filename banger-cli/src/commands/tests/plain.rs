@@ -163,3 +163,23 @@ async fn a_reader_that_went_away_is_a_broken_pipe() {
         .unwrap_err();
     assert!(error.is_broken_pipe(), "{error:?}");
 }
+
+#[tokio::test]
+async fn an_image_is_saved_to_an_absolute_path_and_losses_are_told() {
+    let world = Arc::new(World::default().with_image("mine", "docker.io/library/a:b"));
+    let line = "banger image save mine -o /o/a.tar --format docker-archive";
+    let outcome = banger(&world, line).await;
+    assert_eq!(
+        (outcome.status(), outcome.stdout.as_str()),
+        (0, "/o/a.tar\n")
+    );
+    assert!(outcome.stderr.contains("2 sockets"), "{}", outcome.stderr);
+    assert_eq!(
+        world.calls(),
+        ["save mine docker-archive /o/a.tar", "show image mine"]
+    );
+    let saved = banger(&world, &format!("{line} --json")).await;
+    assert_eq!(json(&saved.stdout)["bytes"], 1 << 20);
+    let missing = banger(&world, "banger image save other -o /o/a.tar").await;
+    assert_eq!(missing.status(), 3);
+}

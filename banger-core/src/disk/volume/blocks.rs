@@ -10,6 +10,8 @@ use crate::disk::DiskError;
 
 /// Most runs that a file may claim.
 const MAX_RUNS: usize = 4_000_000;
+/// Most blocks that may say where a file is: a tree that has more shares some.
+const MAX_NODES: u32 = 200_000;
 
 const MAGIC: u16 = 0xf30a;
 const HEADER: usize = 12;
@@ -51,6 +53,7 @@ impl Volume {
             blocks: inode.size.div_ceil(self.geometry.block_size),
             found: Vec::new(),
             end: 0,
+            nodes: 0,
         };
         if inode.flags & EXTENTS == 0 {
             runs.map()?;
@@ -71,6 +74,8 @@ struct Runs<'a> {
     found: Vec<Run>,
     /// The first block that no extent told of, before the file's end or not.
     end: u64,
+    /// Blocks that were read for it.
+    nodes: u32,
 }
 
 impl Runs<'_> {
@@ -93,11 +98,24 @@ impl Runs<'_> {
             _ => self.found.push(Run { length, ..run }),
         }
         if MAX_RUNS < self.found.len() {
-            return Err(DiskError::TooMuch {
-                disk: self.volume.path.clone(),
-            });
+            return Err(self.too_much());
         }
         Ok(())
+    }
+
+    fn too_much(&self) -> DiskError {
+        DiskError::TooMuch {
+            disk: self.volume.path.clone(),
+        }
+    }
+
+    /// Reads a block that says where others are.
+    fn node_block(&mut self, number: u64) -> Result<Vec<u8>, DiskError> {
+        self.nodes += 1;
+        if MAX_NODES < self.nodes {
+            return Err(self.too_much());
+        }
+        self.volume.block(number)
     }
 
     fn damaged(&self) -> DiskError {
@@ -151,7 +169,7 @@ impl Runs<'_> {
     fn child(&mut self, record: &[u8], depth: u16) -> Result<(), DiskError> {
         let low = self.volume.field(record.u32_at(4))?;
         let high = self.volume.field(record.u16_at(8))?;
-        let block = self.volume.block(u64::from(high) << 32 | u64::from(low))?;
+        let block = self.node_block(u64::from(high) << 32 | u64::from(low))?;
         if let Some(seed) = self.inode.seed {
             let room = self.volume.field(block.u16_at(4))?;
             let at = HEADER + usize::from(room) * RECORD;
@@ -194,7 +212,7 @@ impl Runs<'_> {
             *logical += 1;
             return self.push(run);
         }
-        for number in self.volume.block(block.into())?.chunks_exact(4) {
+        for number in self.node_block(block.into())?.chunks_exact(4) {
             let number = self.volume.field(number.u32_at(0))?;
             self.mapped(number, level - 1, logical)?;
         }

@@ -6,7 +6,7 @@
 //! same bytes; memory does not grow with the content. A file appears whole, by
 //! rename; a stream gets what there is. A crash leaves at most the file in the
 //! making, which the next save to the same place takes over.
-//! Entry points: [`SaveRequest`], [`SavedImage`].
+//! Entry points: [`SaveRequest`], [`SavedImage`], [`write_tree`].
 
 mod archive;
 mod error;
@@ -20,13 +20,13 @@ use std::{
     sync::Arc,
 };
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use super::LocalImageManager;
 use crate::{
     directories::Directories,
-    disk::volume::Volume,
+    disk::{DiskError, volume::Volume},
     domain::{Bytes, Digest, Image, Selector},
     host_fs::{IoContext as _, StagedFile},
     layer::RootfsLimits,
@@ -210,6 +210,29 @@ impl Saving {
             source,
         }
     }
+}
+
+/// Writes the tree of the ext4 file system in `disk` as a tar stream, and
+/// answers how many sockets were left out. Holds up its thread; cancelling
+/// leaves the stream cut off.
+pub fn write_tree(
+    disk: &Utf8Path,
+    limits: &RootfsLimits,
+    cancel: &CancellationToken,
+    output: &mut dyn Write,
+) -> Result<u64, SaveError> {
+    let file = File::open(disk).map_err(|source| DiskError::Io {
+        disk: disk.to_owned(),
+        source,
+    })?;
+    let volume = Volume::open(file, disk)?;
+    let tree = Tree {
+        volume: &volume,
+        limits,
+        is_layer: false,
+        cancel,
+    };
+    Ok(tree.write(output)?.sockets)
 }
 
 fn tar_file(
