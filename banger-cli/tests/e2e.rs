@@ -15,6 +15,7 @@ mod e2e {
     pub(crate) mod environment;
     mod exec;
     mod lifecycle;
+    mod prune;
     pub(crate) mod registry;
     mod rootfs;
     mod save;

@@ -5,6 +5,7 @@
 mod image {
     pub(crate) mod doubles;
     mod promote;
+    mod prune;
     mod pull;
     mod register;
 }

@@ -1,5 +1,7 @@
 //! `banger image …`.
 
+use std::time::Duration;
+
 use banger_core::domain::{Bytes, ImageName, KernelName};
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
@@ -40,6 +42,11 @@ pub enum ImageCommand {
     /// Prints `A`, `D` or `C` (added, deleted, changed) with each path that
     /// differs. The exit status is 1 when something differs.
     Diff(DiffArgs),
+    /// Remove downloaded blobs that no image was made of
+    ///
+    /// Images do not need them: what is gone is downloaded again when it is
+    /// needed. What a pull needs meanwhile stays.
+    Prune(PruneArgs),
     /// Delete images that no VM uses
     #[command(visible_alias = "rm")]
     Delete(DeleteImageArgs),
@@ -190,6 +197,24 @@ pub struct DiffArgs {
     /// What it is compared with
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub other: String,
+}
+
+/// Arguments of `image prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove those that images were made of, too
+    #[arg(long, short)]
+    pub all: bool,
+    /// Remove only what was downloaded longer ago (7d, 12h)
+    #[arg(long, value_name = "TIME", value_parser = super::values::age)]
+    pub older_than: Option<Duration>,
+    /// Remove only as much as makes the cache this small, the oldest first
+    /// (4G, 512MiB; a bare number is MiB)
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Bytes>,
 }
 
 /// Arguments of `image delete`.

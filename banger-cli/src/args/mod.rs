@@ -26,7 +26,7 @@ use crate::error::CliError;
 
 pub use image::{
     CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs, PromoteArgs,
-    PullArgs, RegisterArgs, SaveArgs, SaveFormatArg, ShowImageArgs,
+    PruneArgs, PullArgs, RegisterArgs, SaveArgs, SaveFormatArg, ShowImageArgs,
 };
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};

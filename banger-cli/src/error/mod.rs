@@ -14,7 +14,10 @@ use banger_core::{
     ErrorKind,
     disk::DiskError,
     domain::{ImageName, KernelName},
-    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError, SaveError},
+    image::{
+        DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, RegisterError,
+        SaveError,
+    },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
@@ -103,6 +106,9 @@ pub enum CliError {
     /// An image could not be promoted.
     #[error(transparent)]
     Promote(Box<PromoteError>),
+    /// The cache could not be pruned.
+    #[error(transparent)]
+    Prune(Box<PruneError>),
     /// An image could not be saved.
     #[error(transparent)]
     Save(Box<SaveError>),
@@ -191,6 +197,7 @@ boxed!(
     Pull(PullError),
     Register(RegisterError),
     Promote(PromoteError),
+    Prune(PruneError),
     Save(SaveError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
@@ -247,6 +254,7 @@ impl CliError {
             Self::Pull(error) => error.kind(),
             Self::Register(error) => error.kind(),
             Self::Promote(error) => error.kind(),
+            Self::Prune(error) => error.kind(),
             Self::Save(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PullRequest, RegisterRequest, SaveFormat},
+    image::{PruneRequest, PullRequest, RegisterRequest, SaveFormat},
     kernel::{KernelSelection, KernelSource},
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
@@ -64,6 +64,8 @@ pub enum PlainTask {
     Cat(Selector, String),
     /// `image diff`.
     Diff(Selector, Selector),
+    /// `image prune`.
+    PruneCache(PruneRequest),
     /// `image delete`.
     DeleteImages(Vec<Selector>),
     /// `kernel import`.
@@ -151,6 +153,12 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
         },
         ImageCommand::Cat(args) => PlainTask::Cat(selector(&args.image), args.path),
         ImageCommand::Diff(args) => PlainTask::Diff(selector(&args.one), selector(&args.other)),
+        ImageCommand::Prune(args) => PlainTask::PruneCache(PruneRequest {
+            dry_run: args.dry_run,
+            all: args.all,
+            older_than: args.older_than,
+            max_size: args.max_size,
+        }),
         ImageCommand::Delete(args) => PlainTask::DeleteImages(selectors(&args.images)),
     })
 }

@@ -110,6 +110,8 @@ pub struct DiskProvenance {
     /// What the bytes depend on besides the manifest: two disks of the same
     /// manifest and recipe are the same, byte for byte.
     pub recipe: Option<String>,
+    /// The blobs it was made of, which a prune of the cache keeps.
+    pub layers: Vec<Digest>,
 }
 
 /// How the bytes of a disk came into its file.

@@ -12,8 +12,9 @@ use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    DeleteImageError, ImageManager, ImageQueryError, PromoteError, PullError, PullRequest,
-    RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage, reconcile,
+    DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
+    PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError, SaveRequest,
+    SavedImage, reconcile,
 };
 use crate::{
     clock::Clock,
@@ -192,6 +193,10 @@ impl ImageManager for LocalImageManager {
                 source,
             })?;
         Ok(image)
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
+        super::prune::prune(self, request).await
     }
 }
 

@@ -11,6 +11,7 @@ mod artifacts;
 mod error;
 mod local;
 mod promote;
+mod prune;
 mod pull;
 mod reconcile;
 mod register;
@@ -31,6 +32,7 @@ pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
+pub use prune::{PruneError, PruneRequest, PrunedBlob, PrunedCache};
 pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
@@ -105,4 +107,8 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// Deletes an image's record and, when it is managed, its artifacts;
     /// refused while a VM uses it.
     async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError>;
+
+    /// Removes blobs from the cache that no image was made of and no pull
+    /// needs. Dropping the future leaves it to finish what it is at.
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError>;
 }

@@ -218,7 +218,7 @@ async fn publish(
             origin: ImageOrigin::Promoted,
             disk: DiskProvenance {
                 method: Some(copied.method.into()),
-                recipe: None,
+                ..DiskProvenance::default()
             },
             sizes: copied.sizes,
             updated: options.clock.now(),

@@ -209,6 +209,7 @@ impl Pull<'_> {
             disk: DiskProvenance {
                 method: Some(DiskMethod::Written),
                 recipe: None,
+                layers: pulled.image.layers.iter().map(|it| it.digest).collect(),
             },
             created: now,
             updated: now,

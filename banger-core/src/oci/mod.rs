@@ -18,6 +18,7 @@ mod download;
 mod error;
 mod layout;
 mod layout_files;
+mod lease;
 mod members;
 mod oci_archive;
 mod partial;
@@ -52,6 +53,7 @@ pub use archive_reference::{
     ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
 };
 pub use error::SourceError;
+pub(crate) use lease::{lease_gate, leased_blobs};
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
 

@@ -1,25 +1,28 @@
 //! Images in a registry (OCI distribution-spec), through `oci-client`.
 //!
 //! Invariants: documents are compared with their digests and bounded; layers
-//! are streamed into the cache, never held.
+//! are streamed into the cache, never held; from resolving until the source is
+//! dropped the image's layers are not pruned.
 
 use std::pin::pin;
 
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use oci_client::Reference;
+use tokio::sync::Mutex;
 
 use super::{
     ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference, ResolvedImage,
     SourceError, SourceOptions,
     cache::BlobCache,
     document::{ACCEPTED_MEDIA_TYPES, Blob, MAX_MANIFEST},
+    lease::CacheLease,
     problem::Problem,
     registry_error::{Attempt, is_digest_mismatch},
     resolve::{Documents, resolve_image},
     session::Session,
 };
-use crate::{domain::Digest, progress::ProgressSink};
+use crate::{directories::Directories, domain::Digest, progress::ProgressSink};
 
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 3;
@@ -28,6 +31,9 @@ const PARALLEL_LAYERS: usize = 3;
 pub(super) struct RegistrySource {
     pub(super) session: Session,
     pub(super) cache: BlobCache,
+    directories: Directories,
+    /// Keeps layers from being pruned while this source is in use.
+    lease: Mutex<Option<CacheLease>>,
 }
 
 impl std::fmt::Debug for RegistrySource {
@@ -46,6 +52,8 @@ impl RegistrySource {
         Ok(Self {
             session: Session::new(image, options)?,
             cache: BlobCache::new(options.directories.clone()),
+            directories: options.directories.clone(),
+            lease: Mutex::new(None),
         })
     }
 
@@ -133,7 +141,15 @@ impl Documents for RegistrySource {
 impl ImageSource for RegistrySource {
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError> {
         let root = self.manifest(None).await?;
-        resolve_image(self, root, platform).await
+        let image = resolve_image(self, root, platform).await?;
+        let layers = image.layers.iter().map(|layer| layer.digest);
+        let lease = CacheLease::take(&self.directories, layers).await;
+        let lease = lease.map_err(|source| SourceError::Lock {
+            reference: self.session.reference().to_owned(),
+            source,
+        })?;
+        *self.lease.lock().await = Some(lease);
+        Ok(image)
     }
 
     async fn fetch_layers(

@@ -10,8 +10,8 @@ use super::{
     row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
 };
 use crate::domain::{
-    BootArtifacts, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin, ImageSizes,
-    RunConfig, Selector, VmName,
+    BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+    ImageSizes, RunConfig, Selector, VmName,
 };
 
 #[derive(FromRow)]
@@ -33,6 +33,7 @@ struct ImageRow {
     packages_sha256: Option<String>,
     disk_method: Option<String>,
     disk_recipe: Option<String>,
+    disk_layers: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -59,8 +60,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
              kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
-             packages_sha256, disk_method, disk_recipe, created_at, updated_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             packages_sha256, disk_method, disk_recipe, disk_layers, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id)
         .bind(row.name)
@@ -79,6 +80,7 @@ impl Store {
         .bind(row.packages_sha256)
         .bind(row.disk_method)
         .bind(row.disk_recipe)
+        .bind(row.disk_layers)
         .bind(row.created_at)
         .bind(row.updated_at)
         .execute(&mut *transaction)
@@ -96,7 +98,7 @@ impl Store {
         let done = sqlx::query(
             "UPDATE images SET artifact_dir = ?, rootfs_path = ?, kernel_path = ?, initrd_path = ?, \
              modules_dir = ?, source_kind = ?, source = ?, source_digest = ?, apparent_bytes = ?, \
-             on_disk_bytes = ?, disk_method = ?, disk_recipe = ?, updated_at = ? WHERE id = ?",
+             on_disk_bytes = ?, disk_method = ?, disk_recipe = ?, disk_layers = ?, updated_at = ? WHERE id = ?",
         )
         .bind(row.artifact_dir)
         .bind(row.rootfs_path)
@@ -110,6 +112,7 @@ impl Store {
         .bind(row.on_disk_bytes)
         .bind(row.disk_method)
         .bind(row.disk_recipe)
+        .bind(row.disk_layers)
         .bind(row.updated_at)
         .bind(row.id)
         .execute(&mut *transaction)
@@ -195,6 +198,7 @@ impl TryFrom<&Image> for ImageRow {
             packages_sha256: image.package_hash.clone(),
             disk_method: image.disk.method.map(|method| method.as_str().to_owned()),
             disk_recipe: image.disk.recipe.clone(),
+            disk_layers: layers_column(&image.name, &image.disk.layers)?,
             created_at: from_time(image.created),
             updated_at: from_time(image.updated),
         })
@@ -227,6 +231,7 @@ impl TryFrom<ImageRow> for Image {
             disk: DiskProvenance {
                 method: disk_method(&object, row.disk_method.as_deref())?,
                 recipe: row.disk_recipe,
+                layers: layers(&object, row.disk_layers.as_deref())?,
             },
             created: to_time(row.created_at),
             updated: to_time(row.updated_at),
@@ -268,6 +273,20 @@ fn disk_method(object: &str, column: Option<&str>) -> Result<Option<DiskMethod>,
     let method = known.find(|method| method.as_str() == column);
     let unknown = || StoreError::damaged(object, &format!("disk method {column:?} is unknown"));
     method.map(Some).ok_or_else(unknown)
+}
+
+fn layers_column(name: &ImageName, layers: &[Digest]) -> Result<Option<String>, StoreError> {
+    if layers.is_empty() {
+        return Ok(None);
+    }
+    let layers: Vec<String> = layers.iter().map(Digest::to_string).collect();
+    to_json(&format!("image {name}"), &layers).map(Some)
+}
+
+fn layers(object: &str, column: Option<&str>) -> Result<Vec<Digest>, StoreError> {
+    let column = column.map(|column| from_json::<Vec<String>>(object, column));
+    let layers = column.transpose()?.unwrap_or_default();
+    layers.iter().map(|layer| parse(object, layer)).collect()
 }
 
 fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, StoreError> {

@@ -72,7 +72,10 @@ fn image(name: &str) -> Image {
             on_disk: Bytes::from_mib(100),
         },
         package_hash: None,
-        disk: DiskProvenance::default(),
+        disk: DiskProvenance {
+            layers: vec![Digest::of(b"one"), Digest::of(b"two")],
+            ..DiskProvenance::default()
+        },
         created: time(10),
         updated: time(11),
     }

@@ -15,8 +15,9 @@ use banger_core::{
         VmId, VmSpec, VmState,
     },
     image::{
-        DeleteImageError, ImageManager, ImageQueryError, PromoteError, PullError, PullRequest,
-        RegisterError, RegisterRequest, SaveError, SaveOutput, SaveRequest, SavedImage,
+        DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
+        PrunedBlob, PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError,
+        SaveOutput, SaveRequest, SavedImage,
     },
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
@@ -309,6 +310,19 @@ impl ImageManager for World {
             selector: selector.clone(),
         };
         Ok(images.remove(found.ok_or(missing)?))
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
+        self.call(format!("{request:?}"));
+        Ok(PrunedCache {
+            removed: vec![PrunedBlob {
+                digest: Digest::of(b"old"),
+                size: Bytes::from_mib(3),
+                is_partial: true,
+            }],
+            freed: Bytes::from_mib(3),
+            kept: Bytes::from_mib(2),
+        })
     }
 }
 

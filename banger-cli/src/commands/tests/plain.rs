@@ -183,3 +183,21 @@ async fn an_image_is_saved_to_an_absolute_path_and_losses_are_told() {
     let missing = banger(&world, "banger image save other -o /o/a.tar").await;
     assert_eq!(missing.status(), 3);
 }
+
+#[tokio::test]
+async fn a_prune_says_what_went_and_how_much() {
+    let world = Arc::new(World::default());
+    let outcome = banger(&world, "banger image prune --older-than 7d --max-size 1G").await;
+    let digest = banger_core::domain::Digest::of(b"old");
+    let expected = format!("{digest} 3.0 MiB (partial)\nfreed 3.0 MiB, 2.0 MiB stay\n");
+    assert_eq!((outcome.status(), outcome.stdout), (0, expected));
+    let outcome = banger(&world, "banger image prune --dry-run --all --json").await;
+    let output = json(&outcome.stdout);
+    assert_eq!(output["dry_run"], true);
+    assert_eq!(output["removed"][0]["bytes"], 3 << 20);
+    let calls = world.calls();
+    assert!(calls[0].contains("604800s") && calls[0].contains("dry_run: false"));
+    assert!(calls[1].contains("all: true"), "{calls:?}");
+    let refused = banger(&world, "banger image prune --older-than yesterday").await;
+    assert_eq!(refused.status(), 2);
+}
