@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
 mod image {
+    mod crash;
     pub(crate) mod doubles;
     mod promote;
     mod prune;

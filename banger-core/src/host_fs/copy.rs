@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use super::{IoContext as _, PathError, write::create_directory};
-use crate::domain::DiskMethod;
+use crate::{domain::DiskMethod, step::reached};
 
 /// How a file was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,13 +55,16 @@ pub fn copy_open_file(
         .mode(metadata.permissions().mode() & 0o777)
         .open(to)
         .at("create", to)?;
+    reached("made the file of a copy");
     let method = if ioctl_ficlone(&target, source).is_ok() {
         CopyMethod::Reflink
     } else {
         copy_data(source, &mut target, metadata.len(), is_cancelled).at("copy to", to)?;
         CopyMethod::Sparse
     };
+    reached("copied a file");
     target.sync_all().at("sync", to)?;
+    reached("flushed a copy");
     Ok(method)
 }
 

@@ -17,6 +17,7 @@ use rustix::{
 };
 
 use super::{IoContext as _, PathError, publish_file, sync_directory};
+use crate::step::reached;
 
 /// Times that a file is looked for anew when others publish theirs meanwhile.
 const ATTEMPTS: usize = 16;
@@ -45,6 +46,7 @@ impl StagedFile {
             // whoever had it may have renamed or removed it before it was locked
             if is_at(&file, &path)? {
                 file.set_len(0).at("truncate", &path)?;
+                reached("made a file in the making");
                 return Ok(Some(Self {
                     file,
                     path,
@@ -71,6 +73,7 @@ impl StagedFile {
     /// Flushes the file and gives it its name, which must not be taken.
     pub fn publish(mut self) -> Result<(), PathError> {
         self.file.sync_all().at("sync", &self.path)?;
+        reached("flushed a file in the making");
         publish_file(&self.path, &self.target)?;
         self.is_published = true;
         let parent = self.target.parent().filter(|parent| *parent != "");

@@ -24,6 +24,7 @@ use crate::{
     oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
     rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
+    step::reached,
     store::InsertError,
     task::{reporting, settle},
 };
@@ -281,6 +282,7 @@ impl Fill {
         let disk = staging.path().join(ROOTFS_FILE);
         let report = self.builder.build(&self.request, &disk, progress, cancel);
         let report = report.map_err(FillError::Rootfs)?;
+        reached("built a root disk");
         progress.emit(ProgressEvent::StagingKernel);
         stage_boot_artifacts(&self.boot, staging.path()).map_err(FillError::Io)?;
         sync_directory(staging.path()).map_err(FillError::Io)?;

@@ -9,9 +9,12 @@ use super::{
     Found, InsertError, Store, StoreError,
     row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
 };
-use crate::domain::{
-    BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
-    ImageSizes, RunConfig, Selector, VmName,
+use crate::{
+    domain::{
+        BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+        ImageSizes, RunConfig, Selector, VmName,
+    },
+    step::reached,
 };
 
 #[derive(FromRow)]
@@ -86,7 +89,10 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)
+        reached("about to commit a record");
+        transaction.commit().await.map_err(failed)?;
+        reached("committed a record");
+        Ok(())
     }
 
     /// Stores where an image's files lie, how its disk was made, and what it
@@ -118,7 +124,9 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
+        reached("about to commit a record");
         transaction.commit().await.map_err(failed)?;
+        reached("committed a record");
         Ok(done.rows_affected() != 0)
     }
 

@@ -31,6 +31,7 @@ use crate::{
     host_fs::{IoContext as _, StagedFile},
     layer::RootfsLimits,
     oci::Platform,
+    step::reached,
     task::attended,
 };
 
@@ -142,6 +143,7 @@ impl Saving {
                 let saved = self.write(&mut writer, cancel)?;
                 writer.flush().map_err(SaveError::Output)?;
                 drop(writer);
+                reached("wrote an archive");
                 staged.publish().map_err(|error| self.io(error))?;
                 Ok(saved)
             }
