@@ -16,6 +16,7 @@ mod pull;
 mod reconcile;
 mod register;
 mod save;
+mod twin;
 mod validate;
 
 use async_trait::async_trait;

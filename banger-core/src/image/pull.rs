@@ -4,7 +4,7 @@
 //! staging directory owns it, so it is removed only after the work on it
 //! ended; publication runs to its end even when the caller is gone.
 
-use std::sync::Arc;
+use std::{fs::File, sync::Arc};
 
 use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
@@ -13,17 +13,20 @@ use super::{
     LocalImageManager, PullError, PullRequest,
     artifacts::staged_boot_artifacts,
     local::{name_lock, publish_lock},
-    stage_boot_artifacts,
+    stage_boot_artifacts, twin,
 };
 use crate::{
     domain::{
-        BootArtifacts, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
-        ResolvedKernel,
+        BootArtifacts, Bytes, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+        ImageSizes, ResolvedKernel,
     },
-    host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, ResolvedImage},
+    host_fs::{
+        FileLock, IoContext as _, PathError, Staging, copy_open_file, disk_usage,
+        remove_tree_if_present, sync_directory,
+    },
+    oci::{ImageSource, LayerBlob, ResolvedImage, SourceError},
     progress::{ProgressEvent, ProgressSink},
-    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
+    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsRequest},
     step::reached,
     store::InsertError,
     task::{reporting, settle},
@@ -47,17 +50,17 @@ pub(super) async fn pull(
     let source = pull.open(&request)?;
     let _name_lock = pull.lock_name().await?;
     manager.name_is_free(&name).await?;
-    let (image, layers) = pull.fetch(source.as_ref()).await?; // 6
+    let image = pull.resolve(source.as_ref()).await?;
+    let disk = pull.disk(source.as_ref(), &request, &image).await?; // 6
     let id = ImageId::generate();
     let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
-    let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
-    let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
+    let built = pull.build(staging, disk, kernel.boot.clone()).await?; // 7, 8, 9
     let pulled = Pulled {
         request: &request,
         image,
         kernel,
     };
-    let record = pull.record(id, pulled, &built.report);
+    let record = pull.record(id, pulled, built.sizes, built.method);
     pull.publish(built.staging, record).await // 10, 11
 }
 
@@ -112,7 +115,16 @@ struct Pulled<'a> {
 /// A staging directory with everything in it.
 struct Built {
     staging: Staging,
-    report: RootfsReport,
+    sizes: ImageSizes,
+    method: DiskMethod,
+}
+
+/// Where the root disk comes from.
+enum DiskSource {
+    /// Layers.
+    Layers(RootfsRequest),
+    /// The disk of another image, which is the same.
+    Twin(File),
 }
 
 impl Pull<'_> {
@@ -135,24 +147,40 @@ impl Pull<'_> {
         })
     }
 
-    async fn fetch(
+    async fn resolve(&self, source: &dyn ImageSource) -> Result<ResolvedImage, PullError> {
+        let resolved = source.resolve(&self.manager.options.platform).await;
+        let image = resolved.map_err(|source| self.source_failed(source))?;
+        self.progress.emit(image.resolved_event());
+        Ok(image)
+    }
+
+    /// The disk of another image where there is the same, else the layers.
+    async fn disk(
         &self,
         source: &dyn ImageSource,
-    ) -> Result<(ResolvedImage, Vec<LayerBlob>), PullError> {
-        let failed = |source| PullError::Source {
+        request: &PullRequest,
+        image: &ResolvedImage,
+    ) -> Result<DiskSource, PullError> {
+        let twin = twin::find(self.manager, request, image).await;
+        let twin = twin.map_err(|source| PullError::Store {
             name: self.name.clone(),
             source,
-        };
-        let image = source
-            .resolve(&self.manager.options.platform)
-            .await
-            .map_err(failed)?;
-        self.progress.emit(image.resolved_event());
-        let layers = source
-            .fetch_layers(&image.layers, self.progress)
-            .await
-            .map_err(failed)?;
-        Ok((image, layers))
+        })?;
+        if let Some(twin) = twin {
+            return Ok(DiskSource::Twin(twin));
+        }
+        let layers = source.fetch_layers(&image.layers, self.progress).await;
+        let layers = layers.map_err(|source| self.source_failed(source))?;
+        let limits = self.manager.options.limits;
+        let request = rootfs_request(request, image, layers, limits);
+        Ok(DiskSource::Layers(request))
+    }
+
+    fn source_failed(&self, source: SourceError) -> PullError {
+        PullError::Source {
+            name: self.name.clone(),
+            source,
+        }
     }
 
     async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
@@ -170,11 +198,11 @@ impl Pull<'_> {
     async fn build(
         &self,
         staging: Staging,
-        request: RootfsRequest,
+        disk: DiskSource,
         boot: BootArtifacts,
     ) -> Result<Built, PullError> {
         let fill = Fill {
-            request,
+            disk,
             boot,
             builder: Arc::clone(&self.manager.options.rootfs),
         };
@@ -190,7 +218,13 @@ impl Pull<'_> {
         })
     }
 
-    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
+    fn record(
+        &self,
+        id: ImageId,
+        pulled: Pulled<'_>,
+        sizes: ImageSizes,
+        method: DiskMethod,
+    ) -> Image {
         let directory = self.manager.options.directories.image(id);
         let now = self.manager.options.clock.now();
         Image {
@@ -205,11 +239,11 @@ impl Pull<'_> {
                 manifest: pulled.image.manifest,
             },
             run_config: pulled.image.run_config,
-            sizes: report.sizes,
+            sizes,
             package_hash: None,
             disk: DiskProvenance {
-                method: Some(DiskMethod::Written),
-                recipe: None,
+                method: Some(method),
+                recipe: Some(twin::recipe(pulled.request)),
                 layers: pulled.image.layers.iter().map(|it| it.digest).collect(),
             },
             created: now,
@@ -267,7 +301,7 @@ enum FillError {
 
 /// Filling a staging directory, on a thread of its own.
 struct Fill {
-    request: RootfsRequest,
+    disk: DiskSource,
     boot: BootArtifacts,
     builder: Arc<dyn RootfsBuilder>,
 }
@@ -280,15 +314,47 @@ impl Fill {
         cancel: &CancellationToken,
     ) -> Result<Built, FillError> {
         let disk = staging.path().join(ROOTFS_FILE);
-        let report = self.builder.build(&self.request, &disk, progress, cancel);
-        let report = report.map_err(FillError::Rootfs)?;
-        reached("built a root disk");
+        let (sizes, method) = self.fill_disk(&disk, progress, cancel)?;
+        reached("made a root disk");
         progress.emit(ProgressEvent::StagingKernel);
         stage_boot_artifacts(&self.boot, staging.path()).map_err(FillError::Io)?;
         sync_directory(staging.path()).map_err(FillError::Io)?;
         if cancel.is_cancelled() {
             return Err(FillError::Rootfs(RootfsError::Cancelled));
         }
-        Ok(Built { staging, report })
+        Ok(Built {
+            staging,
+            sizes,
+            method,
+        })
+    }
+
+    fn fill_disk(
+        &self,
+        disk: &Utf8Path,
+        progress: &dyn ProgressSink,
+        cancel: &CancellationToken,
+    ) -> Result<(ImageSizes, DiskMethod), FillError> {
+        match &self.disk {
+            DiskSource::Layers(request) => {
+                let built = self.builder.build(request, disk, progress, cancel);
+                let report = built.map_err(FillError::Rootfs)?;
+                Ok((report.sizes, DiskMethod::Written))
+            }
+            DiskSource::Twin(twin) => {
+                let is_cancelled = || cancel.is_cancelled();
+                let method = copy_open_file(twin, disk, &is_cancelled).map_err(FillError::Io)?;
+                let length = twin
+                    .metadata()
+                    .at("inspect", disk)
+                    .map_err(FillError::Io)?
+                    .len();
+                let sizes = ImageSizes {
+                    apparent: Bytes::new(length),
+                    on_disk: disk_usage(disk).map_err(FillError::Io)?,
+                };
+                Ok((sizes, method.into()))
+            }
+        }
     }
 }

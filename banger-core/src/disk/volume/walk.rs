@@ -19,13 +19,16 @@ pub(crate) struct Node {
     pub(crate) first: Option<Vec<u8>>,
 }
 
+/// Names that are left, and their inodes.
+type Names = btree_map::IntoIter<Vec<u8>, u32>;
+
 /// Walks a tree: the root first, parents before what is in them, names in the
 /// order of their bytes. An empty `lost+found`, which every ext4 has, is left
 /// out.
 pub(crate) struct Walk<'a> {
     volume: &'a Volume,
     /// The directories on the way, and the names in them that are left.
-    open: Vec<(Vec<u8>, btree_map::IntoIter<Vec<u8>, u32>)>,
+    open: Vec<(Vec<u8>, Names)>,
     /// Directories that were met: each has one name.
     met: HashSet<u32>,
     /// First paths of files that have more names.
