@@ -79,9 +79,8 @@ impl Operation {
         let images = world.manager.list().await.unwrap();
         let names: Vec<&str> = images.iter().map(|image| image.name.as_str()).collect();
         match (self, names.as_slice()) {
-            (Self::Pull, []) | (Self::Register, []) => false,
+            (Self::Pull | Self::Register, []) | (Self::Delete, ["a-b"]) => false,
             (Self::Delete, []) | (Self::Pull, ["a-b"]) | (Self::Register, ["mine"]) => true,
-            (Self::Delete, ["a-b"]) => false,
             (Self::Promote, ["mine"]) => images[0].is_managed(),
             (Self::Save, ["a-b"]) => root.join("saved").exists(),
             (_, names) => panic!("{self:?}: {names:?}"),

@@ -2,10 +2,11 @@
 
 use std::{
     fs::{self, File},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use banger_core::{
+    clock::{Clock as _, SystemClock},
     domain::{Bytes, Digest, DiskProvenance, Image},
     host_fs::FileLock,
     image::{ImageManager as _, PruneRequest, PullRequest},
@@ -24,14 +25,14 @@ fn put(world: &World, content: &str, size: u64, days: u32) -> Digest {
     fs::create_dir_all(world.directories.blobs()).unwrap();
     let file = File::create(&path).unwrap();
     file.set_len(size).unwrap();
-    file.set_modified(SystemTime::now() - DAY * days).unwrap();
+    file.set_modified(SystemClock.now() - DAY * days).unwrap();
     fs::write(path.with_extension("lock"), "").unwrap();
     // the newest file of a blob counts
     let lock = File::options()
         .write(true)
         .open(path.with_extension("lock"));
     lock.unwrap()
-        .set_modified(SystemTime::now() - DAY * days)
+        .set_modified(SystemClock.now() - DAY * days)
         .unwrap();
     digest
 }
