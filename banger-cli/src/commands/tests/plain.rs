@@ -198,6 +198,4 @@ async fn a_prune_says_what_went_and_how_much() {
     let calls = world.calls();
     assert!(calls[0].contains("604800s") && calls[0].contains("dry_run: false"));
     assert!(calls[1].contains("all: true"), "{calls:?}");
-    let refused = banger(&world, "banger image prune --older-than yesterday").await;
-    assert_eq!(refused.status(), 2);
 }
