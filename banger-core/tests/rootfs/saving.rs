@@ -182,6 +182,22 @@ async fn every_format_is_loaded_again_as_the_same_tree() {
     }
 }
 
+/// A layer that inflates too well would be taken for a bomb.
+#[tokio::test]
+async fn a_large_hole_is_loaded_again() {
+    let bench = Bench::new();
+    let hole = Layer::new().file("hole", &vec![0; 300 << 20]);
+    bench.build_layers(&[hole.finish()]).unwrap();
+    let expected = tree(&bench, &bench.path("disk"));
+    let banger = banger(&bench).await;
+    let archive = bench.path("saved");
+    save(&banger, SaveFormat::OciArchive, &archive)
+        .await
+        .unwrap();
+    let found = loaded(&bench, &format!("oci-archive:{archive}")).await;
+    assert_eq!(difference(&found, &expected), None);
+}
+
 #[tokio::test]
 async fn saving_twice_makes_the_same_bytes() {
     let bench = Bench::new();

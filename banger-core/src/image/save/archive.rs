@@ -31,6 +31,10 @@ const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 /// `annotations.md`).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The quickest: others gain little on programs, and make holes so small that
+/// readers which bound the ratio take them for bombs.
+const LEVEL: Compression = Compression::fast();
+
 /// Writes the archive; answers its size, the image's digest and what the tree
 /// had.
 pub(super) fn write(
@@ -102,7 +106,7 @@ fn plain<'a>(tree: &Tree<'_>, mut stored: Stored<'a>) -> Result<Spooled<'a>, Sav
 }
 
 fn compressed<'a>(tree: &Tree<'_>, stored: Stored<'a>) -> Result<Spooled<'a>, SaveError> {
-    let mut inflated = Measured::new(GzEncoder::new(stored, Compression::default()));
+    let mut inflated = Measured::new(GzEncoder::new(stored, LEVEL));
     let summary = tree.write(&mut inflated)?;
     let Measured { inner, hasher, .. } = inflated;
     let stored = inner.finish().map_err(SaveError::Output)?;
