@@ -15,7 +15,9 @@ mod e2e {
     pub(crate) mod environment;
     mod exec;
     mod lifecycle;
+    mod prune;
     pub(crate) mod registry;
     mod rootfs;
+    mod save;
     mod sign_in;
 }

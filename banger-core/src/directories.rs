@@ -80,6 +80,12 @@ impl Directories {
         self.cache.join("blobs").join("sha256")
     }
 
+    /// Who needs which cached blobs.
+    #[must_use]
+    pub fn leases(&self) -> Utf8PathBuf {
+        self.cache.join("leases")
+    }
+
     /// One cached blob.
     #[must_use]
     pub fn blob(&self, digest: &Digest) -> Utf8PathBuf {

@@ -23,6 +23,7 @@ pub mod oci;
 pub mod process;
 pub mod progress;
 pub mod rootfs;
+pub mod step;
 pub mod store;
 mod sys;
 mod task;

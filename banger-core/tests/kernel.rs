@@ -18,8 +18,8 @@ use banger_core::{
     clock::SystemClock,
     directories::Directories,
     domain::{
-        Digest, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName, KernelOrigin,
-        RunConfig,
+        Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName,
+        KernelOrigin, RunConfig,
     },
     host_fs::Staging,
     initrd::{InitrdRequest, build},
@@ -98,6 +98,7 @@ impl Host {
             run_config: RunConfig::default(),
             sizes: ImageSizes::default(),
             package_hash: None,
+            disk: DiskProvenance::default(),
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };

@@ -15,7 +15,7 @@ use crate::{
 const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
 
 /// The targets of `fuzz/`.
-const TARGETS: [&str; 4] = ["archive", "layer", "sources", "writer"];
+const TARGETS: [&str; 5] = ["archive", "layer", "sources", "volume", "writer"];
 
 /// Runs one target, or each, for so many seconds.
 pub(crate) fn fuzz(wanted: Option<&str>, seconds: u32) -> Result<()> {

@@ -1,8 +1,10 @@
 //! `banger image …`.
 
+use std::time::Duration;
+
 use banger_core::domain::{Bytes, ImageName, KernelName};
 use camino::Utf8PathBuf;
-use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use super::RegistryArgs;
 
@@ -16,6 +18,18 @@ pub enum ImageCommand {
     /// The files are used where they are, and never changed or deleted. They
     /// are to stay as they are as long as a VM uses the image.
     Register(RegisterArgs),
+    /// Copy the files of a registered image, so that banger owns them
+    ///
+    /// The image keeps its name and id. The files it was registered with stay
+    /// as they are.
+    Promote(PromoteArgs),
+    /// Save an image as an archive that other tools load
+    ///
+    /// The archive has the tree of the image's disk as one layer, and, unless
+    /// it is a bare tree, what the image runs. The same image makes the same
+    /// bytes.
+    #[command(visible_alias = "export")]
+    Save(SaveArgs),
     /// List images
     List,
     /// Show one image
@@ -30,6 +44,11 @@ pub enum ImageCommand {
     /// Prints `A`, `D` or `C` (added, deleted, changed) with each path that
     /// differs. The exit status is 1 when something differs.
     Diff(DiffArgs),
+    /// Remove downloaded blobs that no image was made of
+    ///
+    /// Images do not need them: what is gone is downloaded again when it is
+    /// needed. What a pull needs meanwhile stays.
+    Prune(PruneArgs),
     /// Delete images that no VM uses
     #[command(visible_alias = "rm")]
     Delete(DeleteImageArgs),
@@ -73,6 +92,39 @@ pub struct RegisterArgs {
     /// Which kernel it boots with.
     #[command(flatten)]
     pub kernel: KernelArgs,
+}
+
+/// Arguments of `image promote`.
+#[derive(Args, Clone, Debug)]
+pub struct PromoteArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+}
+
+/// Arguments of `image save`.
+#[derive(Args, Clone, Debug)]
+pub struct SaveArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// Write to this file, which must not exist; - is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-")]
+    pub output: Utf8PathBuf,
+    /// The form of the archive; rootfs-tar is the tree alone
+    #[arg(long, value_enum, default_value_t = SaveFormatArg::OciArchive)]
+    pub format: SaveFormatArg,
+}
+
+/// The form of a saved image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SaveFormatArg {
+    /// What skopeo, podman and others load
+    OciArchive,
+    /// What `docker load` takes
+    DockerArchive,
+    /// A tar file of the tree
+    RootfsTar,
 }
 
 /// Which kernel an image boots with.
@@ -150,6 +202,24 @@ pub struct DiffArgs {
     /// What it is compared with
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub other: String,
+}
+
+/// Arguments of `image prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneArgs {
+    /// Say what would go, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove those that images were made of, too
+    #[arg(long, short)]
+    pub all: bool,
+    /// Remove only what was downloaded longer ago (7d, 12h)
+    #[arg(long, value_name = "TIME", value_parser = super::values::age)]
+    pub older_than: Option<Duration>,
+    /// Remove only as much as makes the cache this small, the oldest first
+    /// (4G, 512MiB; a bare number is MiB)
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Bytes>,
 }
 
 /// Arguments of `image delete`.

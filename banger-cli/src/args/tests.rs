@@ -86,6 +86,14 @@ fn bad_values_are_refused_on_one_line() {
             "invalid value '0G' for '--size <SIZE>': size \"0G\" is zero",
         ),
         (
+            "banger image prune --older-than yesterday",
+            "invalid value 'yesterday' for '--older-than <TIME>': an age is a number and a unit: 7d, 12h, 30m",
+        ),
+        (
+            "banger image save i --format zip",
+            "invalid value 'zip' for '--format <FORMAT>' [possible values: oci-archive, docker-archive, rootfs-tar]",
+        ),
+        (
             "banger vm exec v --env X -- c",
             "invalid value 'X' for '--env <KEY=VALUE>': a variable is KEY=VALUE",
         ),

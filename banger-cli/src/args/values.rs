@@ -1,5 +1,7 @@
 //! Forms of single values on the command line.
 
+use std::time::Duration;
+
 use banger_core::domain::{BackendKind, Bytes};
 
 /// Longest label key or value, in bytes.
@@ -56,6 +58,15 @@ fn at_least(text: &str, least: Bytes) -> Result<Bytes, String> {
         return Err(format!("{size} is less than {least}"));
     }
     Ok(size)
+}
+
+/// How long ago something was; days have 24 hours.
+pub(super) fn age(text: &str) -> Result<Duration, String> {
+    let wrong = |_| "an age is a number and a unit: 7d, 12h, 30m".to_owned();
+    let span: jiff::Span = text.parse().map_err(wrong)?;
+    let days = jiff::SpanRelativeTo::days_are_24_hours();
+    let age = span.to_duration(days).map_err(wrong)?;
+    Duration::try_from(age).map_err(|_| "an age is not negative".to_owned())
 }
 
 /// A backend's name.

@@ -1,7 +1,8 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
-    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
+    disk::DiskError,
+    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError, SaveError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::{AccessError, SourceError},
     rootfs::{BuildError, RootfsError},
@@ -42,6 +43,8 @@ fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
         CliError::Register(error) => register(error),
+        CliError::Promote(error) => promote(error),
+        CliError::Save(error) => save(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -82,6 +85,38 @@ fn register(error: &RegisterError) -> Option<String> {
             "use another name, or delete it: `banger image delete {name}`"
         )),
         RegisterError::Kernel { source, .. } => resolve_kernel(source),
+        _ => None,
+    }
+}
+
+fn promote(error: &PromoteError) -> Option<String> {
+    match error {
+        PromoteError::Query(error) => image_query(error),
+        PromoteError::Managed { .. } => {
+            Some("there is nothing to copy: banger owns all its files".to_owned())
+        }
+        PromoteError::Changed { .. } => {
+            Some("see to it that nothing writes to the disk, and try again".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn save(error: &SaveError) -> Option<String> {
+    match error {
+        SaveError::Query(error) => image_query(error),
+        SaveError::AlreadyExists { .. } => {
+            Some("remove it first, or write to another file with --output".to_owned())
+        }
+        SaveError::Changed { .. } => {
+            Some("see to it that nothing writes to the disk, and try again".to_owned())
+        }
+        SaveError::Disk(DiskError::NeedsRecovery { disk }) => Some(format!(
+            "replay its journal while nothing uses it: `e2fsck -p {disk}`"
+        )),
+        SaveError::Unrepresentable { .. } => {
+            Some("--format rootfs-tar holds more than a layer does".to_owned())
+        }
         _ => None,
     }
 }

@@ -14,7 +14,10 @@ use banger_core::{
     ErrorKind,
     disk::DiskError,
     domain::{ImageName, KernelName},
-    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
+    image::{
+        DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, RegisterError,
+        SaveError,
+    },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
@@ -100,6 +103,15 @@ pub enum CliError {
     /// An image could not be registered.
     #[error(transparent)]
     Register(Box<RegisterError>),
+    /// An image could not be promoted.
+    #[error(transparent)]
+    Promote(Box<PromoteError>),
+    /// The cache could not be pruned.
+    #[error(transparent)]
+    Prune(Box<PruneError>),
+    /// An image could not be saved.
+    #[error(transparent)]
+    Save(Box<SaveError>),
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
@@ -184,6 +196,9 @@ boxed!(
     Open(OpenError),
     Pull(PullError),
     Register(RegisterError),
+    Promote(PromoteError),
+    Prune(PruneError),
+    Save(SaveError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
     Disk(DiskError),
@@ -238,6 +253,9 @@ impl CliError {
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
             Self::Register(error) => error.kind(),
+            Self::Promote(error) => error.kind(),
+            Self::Prune(error) => error.kind(),
+            Self::Save(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
             Self::Disk(error) => error.kind(),

@@ -1,6 +1,12 @@
 //! Images.
 
-use banger_core::domain::{Image, ImageOrigin};
+use std::collections::BTreeMap;
+
+use banger_core::{
+    domain::{DiskMethod, Image, ImageOrigin},
+    image::SavedImage,
+};
+use camino::Utf8Path;
 use serde::Serialize;
 
 use super::{BootOutput, details, table, time, timestamp};
@@ -20,6 +26,7 @@ pub struct ImageOutput {
     apparent_bytes: u64,
     on_disk_bytes: u64,
     package_hash: Option<String>,
+    disk_method: Option<&'static str>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -38,6 +45,7 @@ struct RunConfigOutput {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    labels: BTreeMap<String, String>,
 }
 
 impl From<&Image> for ImageOutput {
@@ -58,10 +66,12 @@ impl From<&Image> for ImageOutput {
                 env: run.env,
                 user: run.user,
                 working_directory: run.working_directory,
+                labels: run.labels,
             },
             apparent_bytes: image.sizes.apparent.get(),
             on_disk_bytes: image.sizes.on_disk.get(),
             package_hash: image.package_hash.clone(),
+            disk_method: image.disk.method.map(DiskMethod::as_str),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -72,6 +82,7 @@ impl From<&ImageOrigin> for OriginOutput {
     fn from(origin: &ImageOrigin) -> Self {
         let (kind, reference, manifest) = match origin {
             ImageOrigin::Registered => ("registered", None, None),
+            ImageOrigin::Promoted => ("promoted", None, None),
             ImageOrigin::Oci {
                 reference,
                 manifest,
@@ -82,6 +93,30 @@ impl From<&ImageOrigin> for OriginOutput {
             kind,
             reference,
             manifest,
+        }
+    }
+}
+
+/// A saved image, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SavedOutput {
+    image: String,
+    file: String,
+    bytes: u64,
+    digest: String,
+    left_out_sockets: u64,
+}
+
+impl SavedOutput {
+    /// What was written to `file`.
+    #[must_use]
+    pub fn new(saved: &SavedImage, file: &Utf8Path) -> Self {
+        Self {
+            image: saved.image.name.to_string(),
+            file: file.to_string(),
+            bytes: saved.size.get(),
+            digest: saved.digest.to_string(),
+            left_out_sockets: saved.sockets,
         }
     }
 }
@@ -126,10 +161,12 @@ pub fn image_details(image: &Image) -> String {
         ("modules", optional(image.boot.modules.as_ref())),
         ("size", image.sizes.apparent.to_string()),
         ("on disk", image.sizes.on_disk.to_string()),
+        ("disk", disk_text(image)),
         ("command", format!("{command:?}")),
         ("env", format!("{:?}", run.env)),
         ("user", run.user.clone()),
         ("directory", run.working_directory.clone()),
+        ("labels", format!("{:?}", run.labels)),
         ("created", time(image.created)),
         ("updated", time(image.updated)),
     ])
@@ -140,9 +177,15 @@ fn kernel_text(image: &Image) -> String {
     name.map_or_else(|| "(by path)".to_owned(), ToString::to_string)
 }
 
+fn disk_text(image: &Image) -> String {
+    let method = image.disk.method;
+    method.map_or("as given", DiskMethod::as_str).to_owned()
+}
+
 fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
+        ImageOrigin::Promoted => "promoted".to_owned(),
         ImageOrigin::Oci { reference, .. } => reference.clone(),
         _ => "other".to_owned(),
     }

@@ -9,6 +9,7 @@
 mod disk;
 mod image;
 mod kernel;
+mod prune;
 mod rootfs;
 mod table;
 mod vm;
@@ -20,8 +21,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
-pub use image::{ImageOutput, image_details, image_table};
+pub use image::{ImageOutput, SavedOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
+pub use prune::{PrunedOutput, pruned_lines};
 pub use rootfs::{RootfsOutput, rootfs_details};
 pub use table::{details, table};
 pub use vm::{VmOutput, vm_details, vm_table};

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use banger_core::domain::{
-    BackendChoice, BackendKind, Bytes, Digest, Image, ImageOrigin, ImageSizes, Kernel,
-    KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
+    BackendChoice, BackendKind, Bytes, Digest, DiskProvenance, Image, ImageOrigin, ImageSizes,
+    Kernel, KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
 };
 
 use super::*;
@@ -42,6 +42,7 @@ fn image() -> Image {
             on_disk: Bytes::from_mib(100),
         },
         package_hash: None,
+        disk: DiskProvenance::default(),
         created: at(0),
         updated: at(1),
     }
@@ -127,11 +128,13 @@ fn an_image_as_json() {
       "A=\u001b[1m"
     ],
     "user": "",
-    "working_directory": ""
+    "working_directory": "",
+    "labels": {{}}
   }},
   "apparent_bytes": 1073741824,
   "on_disk_bytes": 104857600,
   "package_hash": null,
+  "disk_method": null,
   "created": "2023-11-14T22:13:20Z",
   "updated": "2023-11-14T22:13:21Z"
 }}"#

@@ -2,14 +2,14 @@
 
 use banger_core::{
     domain::{Bytes, ImageName, Selector},
-    image::{PullRequest, RegisterRequest},
+    image::{PullRequest, RegisterRequest, SaveFormat},
     kernel::{KernelPaths, KernelSelection},
     oci::ImageReference,
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    args::{KernelArgs, PullArgs, RegisterArgs},
+    args::{KernelArgs, PullArgs, RegisterArgs, SaveFormatArg},
     error::CliError,
 };
 
@@ -53,6 +53,20 @@ pub(super) fn register(args: RegisterArgs, directory: &Utf8Path) -> RegisterRequ
         rootfs: directory.join(args.rootfs),
         kernel: kernel(args.kernel, directory),
     }
+}
+
+/// The format, and the file unless it is standard output.
+pub(super) fn save(
+    format: SaveFormatArg,
+    output: Utf8PathBuf,
+    directory: &Utf8Path,
+) -> (SaveFormat, Option<Utf8PathBuf>) {
+    let format = match format {
+        SaveFormatArg::OciArchive => SaveFormat::OciArchive,
+        SaveFormatArg::DockerArchive => SaveFormat::DockerArchive,
+        SaveFormatArg::RootfsTar => SaveFormat::RootfsTar,
+    };
+    (format, (output != "-").then(|| directory.join(output)))
 }
 
 /// A text in the form of a name (or an id, which has the same letters) is a

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PullRequest, RegisterRequest},
+    image::{PruneRequest, PullRequest, RegisterRequest, SaveFormat},
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     args::{Command, ImageCommand, KernelCommand, RootfsCommand, VmCommand},
@@ -51,6 +51,10 @@ pub enum PlainTask {
     PullImage(PullRequest),
     /// `image register`.
     RegisterImage(RegisterRequest),
+    /// `image promote`.
+    PromoteImage(Selector),
+    /// `image save`, and the file to write; none is standard output.
+    SaveImage(Selector, SaveFormat, Option<Utf8PathBuf>),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -61,6 +65,8 @@ pub enum PlainTask {
     Cat(Selector, String),
     /// `image diff`.
     Diff(Selector, Selector),
+    /// `image prune`.
+    PruneCache(PruneRequest),
     /// `image delete`.
     DeleteImages(Vec<Selector>),
     /// `kernel import`.
@@ -149,6 +155,11 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
     Ok(match command {
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
+        ImageCommand::Promote(args) => PlainTask::PromoteImage(selector(&args.image)),
+        ImageCommand::Save(args) => {
+            let (format, output) = image::save(args.format, args.output, directory);
+            PlainTask::SaveImage(selector(&args.image), format, output)
+        }
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {
@@ -157,6 +168,12 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
         },
         ImageCommand::Cat(args) => PlainTask::Cat(selector(&args.image), args.path),
         ImageCommand::Diff(args) => PlainTask::Diff(selector(&args.one), selector(&args.other)),
+        ImageCommand::Prune(args) => PlainTask::PruneCache(PruneRequest {
+            dry_run: args.dry_run,
+            all: args.all,
+            older_than: args.older_than,
+            max_size: args.max_size,
+        }),
         ImageCommand::Delete(args) => PlainTask::DeleteImages(selectors(&args.images)),
     })
 }

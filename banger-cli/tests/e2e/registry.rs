@@ -1,6 +1,7 @@
 //! A real registry on the loopback interface.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, Command, Stdio},
@@ -16,7 +17,7 @@ const PASSWORDS: &str = "ann:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS3
 pub(crate) struct Registry {
     child: Child,
     pub(crate) host: String,
-    _scratch: TempDir,
+    scratch: TempDir,
 }
 
 impl Registry {
@@ -47,7 +48,7 @@ impl Registry {
         command
             .args(["serve", file.as_str()])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(fs::File::create(root.join("access.log")).unwrap())
             .stderr(Stdio::piped());
         let mut child = command
             .spawn()
@@ -56,8 +57,22 @@ impl Registry {
         Self {
             child,
             host,
-            _scratch: scratch,
+            scratch,
         }
+    }
+
+    /// How often each blob was asked for, by the registry's own log.
+    pub(crate) fn blob_requests(&self) -> BTreeMap<String, usize> {
+        let root = Utf8Path::from_path(self.scratch.path()).unwrap();
+        let log = fs::read_to_string(root.join("access.log")).unwrap();
+        let mut requests = BTreeMap::new();
+        for line in log.lines().filter(|line| line.contains("\"GET ")) {
+            let digest = line.split("/blobs/").nth(1);
+            if let Some(digest) = digest.and_then(|rest| rest.split(' ').next()) {
+                *requests.entry(digest.to_owned()).or_default() += 1;
+            }
+        }
+        requests
     }
 
     /// Copies an image of a layout there and answers its reference.

@@ -29,6 +29,36 @@ pub enum DiskError {
         /// The cause.
         source: Ext4Error,
     },
+    /// Its journal holds changes that were not carried out.
+    #[error("the disk {disk} was not unmounted: its journal must be replayed")]
+    NeedsRecovery {
+        /// The disk's file.
+        disk: Utf8PathBuf,
+    },
+    /// It has something that cannot be read.
+    #[error("the disk {disk} has {feature}, which cannot be read")]
+    Unsupported {
+        /// The disk's file.
+        disk: Utf8PathBuf,
+        /// What it has.
+        feature: String,
+    },
+    /// Its structures contradict themselves.
+    #[error("the disk {disk} is damaged: {problem}")]
+    Damaged {
+        /// The disk's file.
+        disk: Utf8PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The host failed to read it.
+    #[error("failed to read the disk {disk}")]
+    Io {
+        /// The disk's file.
+        disk: Utf8PathBuf,
+        /// The cause.
+        source: std::io::Error,
+    },
     /// It claims more entries or deeper directories than are looked at.
     #[error("the disk {disk} has more entries, or deeper ones, than are looked at")]
     TooMuch {
@@ -75,6 +105,10 @@ impl DiskError {
                 Ext4Error::Incompatible(_) | Ext4Error::Encrypted => ErrorKind::Unsupported,
                 _ => ErrorKind::Corrupt,
             },
+            Self::NeedsRecovery { .. } => ErrorKind::Conflict,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Damaged { .. } => ErrorKind::Corrupt,
+            Self::Io { source, .. } => ErrorKind::of_io(source),
             Self::TooMuch { .. } => ErrorKind::ResourceExhausted,
         }
     }

@@ -7,6 +7,7 @@
 
 mod diff;
 mod error;
+pub(crate) mod volume;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ext4_view::{Ext4, FileType, Metadata, PathBuf};

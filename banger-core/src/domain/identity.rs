@@ -165,6 +165,13 @@ impl From<&str> for Selector {
     }
 }
 
+impl From<ImageId> for Selector {
+    /// The image with that id and no other.
+    fn from(id: ImageId) -> Self {
+        Self::from(id.to_string().as_str())
+    }
+}
+
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

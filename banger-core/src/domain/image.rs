@@ -1,6 +1,6 @@
 //! Image records.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use camino::Utf8PathBuf;
 
@@ -28,6 +28,8 @@ pub struct Image {
     pub run_config: RunConfig,
     /// Sizes of the root disk.
     pub sizes: ImageSizes,
+    /// How the root disk was made.
+    pub disk: DiskProvenance,
     /// sha256 (hex) of the packages a built image was made with.
     pub package_hash: Option<String>,
     /// When the record was made.
@@ -61,6 +63,8 @@ pub struct BootArtifacts {
 pub enum ImageOrigin {
     /// Registered from files of the user.
     Registered,
+    /// Copied from files of the user, which were registered before.
+    Promoted,
     /// An OCI image.
     Oci {
         /// The reference as given, made canonical.
@@ -84,6 +88,8 @@ pub struct RunConfig {
     pub user: String,
     /// Working directory, empty for `/`.
     pub working_directory: String,
+    /// What its maker says of it.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Sizes of a root disk.
@@ -93,4 +99,43 @@ pub struct ImageSizes {
     pub apparent: Bytes,
     /// What the file takes on the host's disk.
     pub on_disk: Bytes,
+}
+
+/// How a managed image's root disk was made; nothing is known of files of the
+/// user, and of disks that older versions made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DiskProvenance {
+    /// How its bytes came into its file.
+    pub method: Option<DiskMethod>,
+    /// What the bytes depend on besides the manifest: two disks of the same
+    /// manifest and recipe are the same, byte for byte.
+    pub recipe: Option<String>,
+    /// The blobs it was made of, which a prune of the cache keeps.
+    pub layers: Vec<Digest>,
+}
+
+/// How the bytes of a disk came into its file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiskMethod {
+    /// Written from layers.
+    Written,
+    /// The file system shares the blocks of another file.
+    Reflink,
+    /// Copied from another file, holes kept.
+    Copied,
+}
+
+impl DiskMethod {
+    /// Every method.
+    pub const ALL: [Self; 3] = [Self::Written, Self::Reflink, Self::Copied];
+
+    /// The method's name.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Written => "written",
+            Self::Reflink => "reflink",
+            Self::Copied => "copied",
+        }
+    }
 }

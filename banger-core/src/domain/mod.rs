@@ -16,7 +16,9 @@ pub use digest::{Digest, DigestParseError};
 pub use identity::{
     IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, VmId, VmName,
 };
-pub use image::{BootArtifacts, Image, ImageOrigin, ImageSizes, RunConfig};
+pub use image::{
+    BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
+};
 pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use size::{Bytes, ParseSizeError};
 pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};

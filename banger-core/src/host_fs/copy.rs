@@ -14,6 +14,7 @@ use rustix::{
 };
 
 use super::{IoContext as _, PathError, write::create_directory};
+use crate::{domain::DiskMethod, step::reached};
 
 /// How a file was copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,34 +25,61 @@ pub enum CopyMethod {
     Sparse,
 }
 
+impl From<CopyMethod> for DiskMethod {
+    fn from(method: CopyMethod) -> Self {
+        match method {
+            CopyMethod::Reflink => Self::Reflink,
+            CopyMethod::Sparse => Self::Copied,
+        }
+    }
+}
+
 /// Copies the regular file `from` to `to`, which must not exist; the mode's
 /// permission bits come along, the content is synced.
 pub fn copy_file(from: &Utf8Path, to: &Utf8Path) -> Result<CopyMethod, PathError> {
-    let mut source = File::open(from).at("open", from)?;
-    let metadata = source.metadata().at("inspect", from)?;
+    let source = File::open(from).at("open", from)?;
+    copy_open_file(&source, to, &|| false)
+}
+
+/// The same of a file that is open. `is_cancelled` is asked between pieces; a
+/// copy that was given up leaves a part of `to`.
+pub fn copy_open_file(
+    source: &File,
+    to: &Utf8Path,
+    is_cancelled: &dyn Fn() -> bool,
+) -> Result<CopyMethod, PathError> {
+    let metadata = source.metadata().at("inspect the source of", to)?;
     let mut target = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(metadata.permissions().mode() & 0o777)
         .open(to)
         .at("create", to)?;
-    let method = if ioctl_ficlone(&target, &source).is_ok() {
+    reached("made the file of a copy");
+    let method = if ioctl_ficlone(&target, source).is_ok() {
         CopyMethod::Reflink
     } else {
-        copy_data(&mut source, &mut target, metadata.len()).at("copy to", to)?;
+        copy_data(source, &mut target, metadata.len(), is_cancelled).at("copy to", to)?;
         CopyMethod::Sparse
     };
+    reached("copied a file");
     target.sync_all().at("sync", to)?;
+    reached("flushed a copy");
     Ok(method)
 }
 
-fn copy_data(source: &mut File, target: &mut File, length: u64) -> io::Result<()> {
+fn copy_data(
+    mut source: &File,
+    target: &mut File,
+    length: u64,
+    is_cancelled: &dyn Fn() -> bool,
+) -> io::Result<()> {
     target.set_len(length)?;
     let mut offset = 0;
     while let Some((start, end)) = next_data(source, offset, length)? {
         source.seek(SeekFrom::Start(start))?;
         target.seek(SeekFrom::Start(start))?;
-        copy_exactly(source, target, end - start)?;
+        copy_exactly(source, target, end - start, is_cancelled)?;
         offset = end;
     }
     Ok(())
@@ -74,10 +102,18 @@ fn next_data(file: &File, offset: u64, length: u64) -> io::Result<Option<(u64, u
     }
 }
 
-fn copy_exactly(source: &mut File, target: &mut File, length: u64) -> io::Result<()> {
+fn copy_exactly(
+    mut source: &File,
+    target: &mut File,
+    length: u64,
+    is_cancelled: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; 1 << 20];
     let mut left = length;
     while 0 < left {
+        if is_cancelled() {
+            return Err(io::Error::other("the copy was given up"));
+        }
         let wanted = usize::try_from(left)
             .unwrap_or(usize::MAX)
             .min(buffer.len());

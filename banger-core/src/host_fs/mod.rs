@@ -9,15 +9,19 @@
 
 mod copy;
 mod lock;
+mod nameless;
 mod path_error;
 mod range;
+mod staged_file;
 mod staging;
 mod write;
 
-pub use copy::{CopyMethod, copy_file, copy_tree};
+pub use copy::{CopyMethod, copy_file, copy_open_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
+pub use nameless::nameless_file;
 pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};
+pub use staged_file::StagedFile;
 pub use staging::Staging;
 pub use write::{
     create_directory, create_private_directory, disk_usage, publish_file, remove_tree_if_present,

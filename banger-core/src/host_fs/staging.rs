@@ -15,6 +15,7 @@ use super::{
     FileLock, IoContext as _, PathError, create_directory, publish_file, remove_tree_if_present,
     sync_directory,
 };
+use crate::step::reached;
 
 const SUFFIX: &str = "staging";
 
@@ -36,6 +37,7 @@ impl Staging {
         }
         let path = Self::path_for(target);
         fs::create_dir(&path).at("create directory", &path)?;
+        reached("made a staging directory");
         match FileLock::try_acquire_existing(&path)? {
             Some(lock) => Ok(Self {
                 path,

@@ -9,7 +9,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{IoContext as _, PathError};
-use crate::domain::Bytes;
+use crate::{domain::Bytes, step::reached};
 
 /// Replaces the file at `path` by one with `content`: written beside it,
 /// synced, renamed, and the directory synced.
@@ -45,7 +45,9 @@ pub fn sync_file(path: &Utf8Path) -> Result<(), PathError> {
 
 /// Flushes a directory's entries to disk.
 pub fn sync_directory(path: &Utf8Path) -> Result<(), PathError> {
-    sync_file(path)
+    sync_file(path)?;
+    reached("flushed a directory");
+    Ok(())
 }
 
 /// Creates a directory and its parents; existing ones are fine.
@@ -84,11 +86,14 @@ pub fn publish_file(path: &Utf8Path, target: &Utf8Path) -> Result<(), PathError>
         target.as_std_path(),
         rustix::fs::RenameFlags::NOREPLACE,
     )
-    .at("publish", target)
+    .at("publish", target)?;
+    reached("gave a file its name");
+    Ok(())
 }
 
 /// Removes a file or a whole directory; one that is not there is fine.
 pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
+    reached("about to remove a tree");
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),
@@ -98,7 +103,10 @@ pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(PathError::new("remove", path, error))
         }
-        _ => Ok(()),
+        _ => {
+            reached("removed a tree");
+            Ok(())
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! The image manager of one host: a store, a directory, locks.
 //!
-//! Locks: `image-<name>` is held for the whole of a pull, so that a second
-//! pull of the name waits instead of working in vain; `images` is held for
+//! Locks: `image-<name>` is held for the whole of a pull or a promotion, so that
+//! a second one of the name waits instead of working in vain; `images` is held for
 //! moments, by whoever makes or sweeps staging directories, publishes or
 //! deletes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
-    RegisterRequest, reconcile,
+    DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
+    PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError, SaveRequest,
+    SavedImage, reconcile,
 };
 use crate::{
     clock::Clock,
@@ -119,6 +120,18 @@ impl ReconcileImagesError {
     }
 }
 
+/// How long to wait for another operation on the same name to end.
+const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
+
+/// The lock of whoever makes or copies the image of a name.
+pub(super) async fn name_lock(
+    directories: &Directories,
+    name: &ImageName,
+) -> Result<FileLock, LockError> {
+    let path = directories.locks().join(format!("image-{name}.lock"));
+    FileLock::acquire(&path, NAME_LOCK_DEADLINE).await
+}
+
 /// The lock of making, sweeping, publishing and deleting; held for moments.
 pub(super) async fn publish_lock(directories: &Directories) -> Result<FileLock, LockError> {
     FileLock::acquire(&directories.locks().join("images.lock"), lock_deadline()).await
@@ -138,6 +151,18 @@ impl ImageManager for LocalImageManager {
         super::register::register(self, request).await
     }
 
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError> {
+        super::promote::promote(self, selector).await
+    }
+
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError> {
+        super::save::save(self, selector, request).await
+    }
+
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
         self.options
             .store
@@ -151,13 +176,15 @@ impl ImageManager for LocalImageManager {
     }
 
     async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError> {
-        let image = self.find(selector).await?;
-        let name = &image.name;
+        let found = self.find(selector).await?;
         let lock = publish_lock(&self.options.directories).await;
         let _lock = lock.map_err(|source| DeleteImageError::Lock {
-            name: name.clone(),
+            name: found.name,
             source,
         })?;
+        // a promotion may have ended meanwhile
+        let image = self.find(&found.id.into()).await?;
+        let name = &image.name;
         self.delete_record(&image).await?;
         // from here on a crash leaves a directory without a record, which reconcile removes
         self.remove_artifacts(&image)
@@ -166,6 +193,10 @@ impl ImageManager for LocalImageManager {
                 source,
             })?;
         Ok(image)
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
+        super::prune::prune(self, request).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! Images: pulling, registering, keeping and deleting them, and the pure helpers.
+//! Images: pulling, registering, promoting, saving, keeping and deleting them, and the pure helpers.
 //!
 //! Purpose: from an OCI reference to a managed image, by the steps of
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
@@ -10,9 +10,13 @@
 mod artifacts;
 mod error;
 mod local;
+mod promote;
+mod prune;
 mod pull;
 mod reconcile;
 mod register;
+mod save;
+mod twin;
 mod validate;
 
 use async_trait::async_trait;
@@ -28,7 +32,13 @@ use crate::{
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
-pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
+pub use promote::PromoteError;
+pub use prune::{PruneError, PruneRequest, PrunedBlob, PrunedCache};
+pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
+pub use validate::{
+    PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
+    validate_register_paths,
+};
 pub(crate) use validate::{kernel_problems, settle};
 
 /// What to pull, and how to make an image of it.
@@ -76,6 +86,19 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// the image registered or not.
     async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError>;
 
+    /// Copies the files of an unmanaged image, which stay as they are, and makes
+    /// the image a managed one of the same id and name. Dropping the future
+    /// leaves it unmanaged, or promoted when that had begun to show.
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError>;
+
+    /// Writes an image's tree and configuration as an archive. Dropping the
+    /// future leaves no file; a stream keeps what it got.
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError>;
+
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;
 
@@ -85,4 +108,8 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// Deletes an image's record and, when it is managed, its artifacts;
     /// refused while a VM uses it.
     async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError>;
+
+    /// Removes blobs from the cache that no image was made of and no pull
+    /// needs. Dropping the future leaves it to finish what it is at.
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError>;
 }

@@ -4,32 +4,35 @@
 //! staging directory owns it, so it is removed only after the work on it
 //! ended; publication runs to its end even when the caller is gone.
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc};
 
 use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LocalImageManager, PullError, PullRequest, artifacts::staged_boot_artifacts,
-    local::publish_lock, stage_boot_artifacts,
+    LocalImageManager, PullError, PullRequest,
+    artifacts::staged_boot_artifacts,
+    local::{name_lock, publish_lock},
+    stage_boot_artifacts, twin,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
-    host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, ResolvedImage, SourceError},
-    progress::{ProgressEvent, ProgressSink},
-    rootfs::{
-        ArrivingError, RootfsBuilder, RootfsError, RootfsReport, RootfsRequest,
-        build_while_arriving,
+    domain::{
+        BootArtifacts, Bytes, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+        ImageSizes, ResolvedKernel,
     },
+    host_fs::{
+        FileLock, IoContext as _, PathError, Staging, copy_open_file, disk_usage,
+        remove_tree_if_present, sync_directory,
+    },
+    oci::{ImageSource, ResolvedImage, SourceError},
+    progress::{ProgressEvent, ProgressSink},
+    rootfs::{ArrivingError, RootfsBuilder, RootfsError, RootfsRequest, build_while_arriving},
+    step::reached,
     store::InsertError,
     task::{reporting, settle},
 };
 
-/// How long a pull waits for another pull of the same name to end.
-const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
-
-const ROOTFS_FILE: &str = "rootfs.ext4";
+pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
@@ -51,8 +54,8 @@ pub(super) async fn pull(
     let _name_lock = pull.lock_name().await?;
     manager.name_is_free(&name).await?;
     let image = pull.resolve(source.as_ref()).await?;
-    let built = pull.make(source.as_ref(), &image).await?;
-    let record = pull.record(image, &built.report);
+    let built = pull.make(source.as_ref(), &image).await?; // 6
+    let record = pull.record(image, built.sizes, built.method);
     pull.publish(built.staging, record).await // 10, 11
 }
 
@@ -89,7 +92,16 @@ struct Pull<'a> {
 /// A staging directory with everything in it.
 struct Built {
     staging: Staging,
-    report: RootfsReport,
+    sizes: ImageSizes,
+    method: DiskMethod,
+}
+
+/// Where the root disk comes from.
+enum DiskSource {
+    /// Layers.
+    Layers(RootfsRequest),
+    /// The disk of another image, which is the same.
+    Twin(File),
 }
 
 impl Pull<'_> {
@@ -103,9 +115,7 @@ impl Pull<'_> {
     }
 
     async fn lock_name(&self) -> Result<FileLock, PullError> {
-        let locks = self.manager.options.directories.locks();
-        let path = locks.join(format!("image-{}.lock", self.name));
-        let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
+        let lock = name_lock(&self.manager.options.directories, self.name).await;
         lock.map_err(|source| PullError::Lock {
             name: self.name.clone(),
             source,
@@ -119,17 +129,35 @@ impl Pull<'_> {
         Ok(image)
     }
 
-    /// A staging directory with everything in it, made while layers arrive.
+    /// A staging directory with everything in it: with the disk of another
+    /// image where there is the same, else of layers, while they arrive.
     async fn make(
         &self,
         source: &dyn ImageSource,
         image: &ResolvedImage,
     ) -> Result<Built, PullError> {
-        let layers = source.stream_layers(&image.layers, self.progress).await; // 6
+        let twin = twin::find(self.manager, self.request, image).await;
+        let twin = twin.map_err(|source| PullError::Store {
+            name: self.name.clone(),
+            source,
+        })?;
+        if let Some(twin) = twin {
+            let cancel = CancellationToken::new();
+            return self.build(DiskSource::Twin(twin), cancel).await;
+        }
+        let layers = source.stream_layers(&image.layers, self.progress).await;
         let layers = layers.map_err(|source| self.source_failed(source))?;
-        let build = |layers, cancel| self.build(image, layers, cancel);
-        let built = build_while_arriving(layers, build, PullError::kind).await;
-        built.map_err(|error| match error {
+        let build = |layers, cancel| {
+            let request = RootfsRequest {
+                limits: self.manager.options.limits,
+                size: self.request.size,
+                created_unix: image.created_unix.unwrap_or(0),
+                ..RootfsRequest::new(layers)
+            };
+            self.build(DiskSource::Layers(request), cancel)
+        };
+        let made = build_while_arriving(layers, build, PullError::kind).await;
+        made.map_err(|error| match error {
             ArrivingError::Fetch(source) => self.source_failed(source),
             ArrivingError::Build(error) => error,
         })
@@ -147,14 +175,9 @@ impl Pull<'_> {
 
     /// Fills a staging directory on a thread of its own, which owns the
     /// directory meanwhile; dropping the future cancels the thread's work.
-    async fn build(
-        &self,
-        image: &ResolvedImage,
-        layers: Vec<LayerBlob>,
-        cancel: CancellationToken,
-    ) -> Result<Built, PullError> {
+    async fn build(&self, disk: DiskSource, cancel: CancellationToken) -> Result<Built, PullError> {
         let fill = Fill {
-            request: self.rootfs_request(image, layers),
+            disk,
             boot: self.kernel.boot.clone(),
             builder: Arc::clone(&self.manager.options.rootfs),
         };
@@ -171,16 +194,7 @@ impl Pull<'_> {
         })
     }
 
-    fn rootfs_request(&self, image: &ResolvedImage, layers: Vec<LayerBlob>) -> RootfsRequest {
-        RootfsRequest {
-            limits: self.manager.options.limits,
-            size: self.request.size,
-            created_unix: image.created_unix.unwrap_or(0),
-            ..RootfsRequest::new(layers)
-        }
-    }
-
-    fn record(&self, image: ResolvedImage, report: &RootfsReport) -> Image {
+    fn record(&self, image: ResolvedImage, sizes: ImageSizes, method: DiskMethod) -> Image {
         let directory = self.manager.options.directories.image(self.id);
         let now = self.manager.options.clock.now();
         Image {
@@ -195,8 +209,13 @@ impl Pull<'_> {
                 manifest: image.manifest,
             },
             run_config: image.run_config,
-            sizes: report.sizes,
+            sizes,
             package_hash: None,
+            disk: DiskProvenance {
+                method: Some(method),
+                recipe: Some(twin::recipe(self.request)),
+                layers: image.layers.iter().map(|it| it.digest).collect(),
+            },
             created: now,
             updated: now,
         }
@@ -259,7 +278,7 @@ enum FillError {
 
 /// Filling a staging directory, on a thread of its own.
 struct Fill {
-    request: RootfsRequest,
+    disk: DiskSource,
     boot: BootArtifacts,
     builder: Arc<dyn RootfsBuilder>,
 }
@@ -272,14 +291,47 @@ impl Fill {
         cancel: &CancellationToken,
     ) -> Result<Built, FillError> {
         let disk = staging.path().join(ROOTFS_FILE);
-        let report = self.builder.build(&self.request, &disk, progress, cancel);
-        let report = report.map_err(FillError::Rootfs)?;
+        let (sizes, method) = self.fill_disk(&disk, progress, cancel)?;
+        reached("made a root disk");
         progress.emit(ProgressEvent::StagingKernel);
         stage_boot_artifacts(&self.boot, staging.path()).map_err(FillError::Io)?;
         sync_directory(staging.path()).map_err(FillError::Io)?;
         if cancel.is_cancelled() {
             return Err(FillError::Rootfs(RootfsError::Cancelled));
         }
-        Ok(Built { staging, report })
+        Ok(Built {
+            staging,
+            sizes,
+            method,
+        })
+    }
+
+    fn fill_disk(
+        &self,
+        disk: &Utf8Path,
+        progress: &dyn ProgressSink,
+        cancel: &CancellationToken,
+    ) -> Result<(ImageSizes, DiskMethod), FillError> {
+        match &self.disk {
+            DiskSource::Layers(request) => {
+                let built = self.builder.build(request, disk, progress, cancel);
+                let report = built.map_err(FillError::Rootfs)?;
+                Ok((report.sizes, DiskMethod::Written))
+            }
+            DiskSource::Twin(twin) => {
+                let is_cancelled = || cancel.is_cancelled();
+                let method = copy_open_file(twin, disk, &is_cancelled).map_err(FillError::Io)?;
+                let length = twin
+                    .metadata()
+                    .at("inspect", disk)
+                    .map_err(FillError::Io)?
+                    .len();
+                let sizes = ImageSizes {
+                    apparent: Bytes::new(length),
+                    on_disk: disk_usage(disk).map_err(FillError::Io)?,
+                };
+                Ok((sizes, method.into()))
+            }
+        }
     }
 }

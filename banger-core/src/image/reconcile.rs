@@ -7,13 +7,13 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::local::ReconcileImagesError;
 use crate::{
     directories::Directories,
-    domain::ImageId,
+    domain::{Image, ImageId},
     host_fs::{IoContext as _, PathError, Staging, remove_tree_if_present},
     store::Store,
 };
 
-/// Removes abandoned staging directories and image directories without a
-/// record. The caller holds the publish lock, so no publication is half-way.
+/// Removes abandoned staging directories and image directories without the
+/// record of a managed image. The caller holds the publish lock, so no publication is half-way.
 pub(super) async fn sweep(
     store: &Store,
     directories: &Directories,
@@ -24,10 +24,12 @@ pub(super) async fn sweep(
     if published.is_empty() {
         return Ok(removed);
     }
+    // a promotion that ended early left the directory of an unmanaged image
     let recorded: HashSet<ImageId> = store
         .images()
         .await?
         .into_iter()
+        .filter(Image::is_managed)
         .map(|image| image.id)
         .collect();
     for id in published.into_iter().filter(|id| !recorded.contains(id)) {

@@ -12,7 +12,9 @@ use super::{
     validate::{PathProblem, rootfs_problem, settle},
 };
 use crate::{
-    domain::{Bytes, Image, ImageId, ImageOrigin, ImageSizes, ResolvedKernel, RunConfig},
+    domain::{
+        Bytes, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes, ResolvedKernel, RunConfig,
+    },
     host_fs::{IoContext as _, PathError, disk_usage},
     kernel::ResolveKernelError,
     store::InsertError,
@@ -46,6 +48,7 @@ pub(super) async fn register(
         run_config: RunConfig::default(),
         sizes,
         package_hash: None,
+        disk: DiskProvenance::default(),
         created: now,
         updated: now,
     };

@@ -5,7 +5,7 @@ use std::fmt;
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::domain::BootArtifacts;
+use crate::domain::{BootArtifacts, Image};
 
 /// One file that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,11 @@ pub fn validate_register_paths(
     let mut problems: Vec<PathProblem> = rootfs_problem(rootfs).into_iter().collect();
     problems.extend(kernel_problems(boot));
     settle(problems)
+}
+
+/// Checks the files of a record that is about to be copied.
+pub fn validate_promote_paths(image: &Image) -> Result<(), ValidationError> {
+    validate_register_paths(&image.rootfs, &image.boot)
 }
 
 /// What is wrong with the file of a root disk.

@@ -2,6 +2,8 @@
 //!
 //! Pure. Format: OCI image-spec `config.md`, which docker's is a dialect of.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 use super::{LayerDescriptor, Platform, ResolvedImage, document::Manifest, problem::Problem};
@@ -27,6 +29,7 @@ struct RawRunConfig {
     env: Option<Vec<String>>,
     user: Option<String>,
     working_dir: Option<String>,
+    labels: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +114,7 @@ fn run_config(raw: RawRunConfig) -> RunConfig {
         env: raw.env.unwrap_or_default(),
         user: raw.user.unwrap_or_default(),
         working_directory: raw.working_dir.unwrap_or_default(),
+        labels: raw.labels.unwrap_or_default(),
     }
 }
 
@@ -142,7 +146,7 @@ mod tests {
         };
         let config = format!(
             r#"{{{platform}"created":"2024-01-02T03:04:05.5Z",
-            "config":{{"Cmd":["sh"],"User":"1","Env":null}},
+            "config":{{"Cmd":["sh"],"User":"1","Env":null,"Labels":{{"a":"b"}}}},
             "rootfs":{{"type":"layers","diff_ids":[{diff_ids}]}}}}"#
         );
         let wanted = Platform {
@@ -163,6 +167,7 @@ mod tests {
         let image = resolve_with(AMD64, &format!("\"{digest}\"")).unwrap();
         assert_eq!(image.run_config.cmd, ["sh"]);
         assert_eq!(image.run_config.user, "1");
+        assert_eq!(image.run_config.labels["a"], "b");
         assert_eq!(image.created_unix, Some(1_704_164_645));
         assert_eq!(image.layers[0].diff_id, digest);
     }

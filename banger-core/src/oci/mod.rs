@@ -22,6 +22,7 @@ mod download;
 mod error;
 mod layout;
 mod layout_files;
+mod lease;
 mod members;
 mod oci_archive;
 mod partial;
@@ -64,6 +65,7 @@ pub use archive_reference::{
 pub use arrival::Arrival;
 pub use credentials::{AuthFile, CredentialSource, RegistryCredentials};
 pub use error::SourceError;
+pub(crate) use lease::{lease_gate, leased_blobs};
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
 pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, RegistryOptions};

@@ -1,10 +1,12 @@
 //! Images in a registry (OCI distribution-spec).
 //!
 //! Invariants: documents are compared with their digests and bounded; layers
-//! are streamed into the cache, never held.
+//! are streamed into the cache, never held; from resolving until the source is
+//! dropped the image's layers are not pruned.
 
 use async_trait::async_trait;
 use futures_util::{FutureExt as _, TryStreamExt as _, stream};
+use tokio::sync::Mutex;
 
 use super::{
     ArrivingLayers, ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference,
@@ -12,9 +14,10 @@ use super::{
     cache::BlobCache,
     distribution::{Attempt, Endpoint, Session},
     document::Blob,
+    lease::CacheLease,
     resolve::{Documents, resolve_image},
 };
-use crate::{domain::Digest, progress::ProgressSink};
+use crate::{directories::Directories, domain::Digest, progress::ProgressSink};
 
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 3;
@@ -23,6 +26,9 @@ const PARALLEL_LAYERS: usize = 3;
 pub(super) struct RegistrySource {
     pub(super) session: Session,
     pub(super) cache: BlobCache,
+    directories: Directories,
+    /// Keeps layers from being pruned while this source is in use.
+    lease: Mutex<Option<CacheLease>>,
 }
 
 impl std::fmt::Debug for RegistrySource {
@@ -41,6 +47,8 @@ impl RegistrySource {
         Ok(Self {
             session: Session::new(image, options)?,
             cache: BlobCache::new(options.directories.clone()),
+            directories: options.directories.clone(),
+            lease: Mutex::new(None),
         })
     }
 
@@ -114,7 +122,15 @@ impl Documents for RegistrySource {
 impl ImageSource for RegistrySource {
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError> {
         let root = self.manifest(None).await?;
-        resolve_image(self, root, platform).await
+        let image = resolve_image(self, root, platform).await?;
+        let layers = image.layers.iter().map(|layer| layer.digest);
+        let lease = CacheLease::take(&self.directories, layers).await;
+        let lease = lease.map_err(|source| SourceError::Lock {
+            reference: self.session.reference().to_owned(),
+            source,
+        })?;
+        *self.lease.lock().await = Some(lease);
+        Ok(image)
     }
 
     async fn fetch_layers(

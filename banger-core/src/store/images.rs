@@ -1,5 +1,7 @@
 //! Image records.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
@@ -7,8 +9,12 @@ use super::{
     Found, InsertError, Store, StoreError,
     row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
 };
-use crate::domain::{
-    BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ImageSizes, RunConfig, Selector, VmName,
+use crate::{
+    domain::{
+        BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+        ImageSizes, RunConfig, Selector, VmName,
+    },
+    step::reached,
 };
 
 #[derive(FromRow)]
@@ -28,6 +34,9 @@ struct ImageRow {
     apparent_bytes: i64,
     on_disk_bytes: i64,
     packages_sha256: Option<String>,
+    disk_method: Option<String>,
+    disk_recipe: Option<String>,
+    disk_layers: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -40,6 +49,9 @@ struct RunConfigColumn {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    /// Records of older versions have none.
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
 }
 
 impl Store {
@@ -51,7 +63,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
              kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
-             packages_sha256, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             packages_sha256, disk_method, disk_recipe, disk_layers, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id)
         .bind(row.name)
@@ -68,12 +81,53 @@ impl Store {
         .bind(row.apparent_bytes)
         .bind(row.on_disk_bytes)
         .bind(row.packages_sha256)
+        .bind(row.disk_method)
+        .bind(row.disk_recipe)
+        .bind(row.disk_layers)
         .bind(row.created_at)
         .bind(row.updated_at)
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)
+        reached("about to commit a record");
+        transaction.commit().await.map_err(failed)?;
+        reached("committed a record");
+        Ok(())
+    }
+
+    /// Stores where an image's files lie, how its disk was made, and what it
+    /// came from; answers whether there is such an image.
+    pub async fn update_image_files(&self, image: &Image) -> Result<bool, StoreError> {
+        let row = ImageRow::try_from(image)?;
+        let failed = StoreError::query("update an image's record");
+        let mut transaction = self.write().await?;
+        let done = sqlx::query(
+            "UPDATE images SET artifact_dir = ?, rootfs_path = ?, kernel_path = ?, initrd_path = ?, \
+             modules_dir = ?, source_kind = ?, source = ?, source_digest = ?, apparent_bytes = ?, \
+             on_disk_bytes = ?, disk_method = ?, disk_recipe = ?, disk_layers = ?, updated_at = ? WHERE id = ?",
+        )
+        .bind(row.artifact_dir)
+        .bind(row.rootfs_path)
+        .bind(row.kernel_path)
+        .bind(row.initrd_path)
+        .bind(row.modules_dir)
+        .bind(row.source_kind)
+        .bind(row.source)
+        .bind(row.source_digest)
+        .bind(row.apparent_bytes)
+        .bind(row.on_disk_bytes)
+        .bind(row.disk_method)
+        .bind(row.disk_recipe)
+        .bind(row.disk_layers)
+        .bind(row.updated_at)
+        .bind(row.id)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        reached("about to commit a record");
+        transaction.commit().await.map_err(failed)?;
+        reached("committed a record");
+        Ok(done.rows_affected() != 0)
     }
 
     /// Every image, by name.
@@ -150,6 +204,9 @@ impl TryFrom<&Image> for ImageRow {
             apparent_bytes: from_bytes(image.sizes.apparent),
             on_disk_bytes: from_bytes(image.sizes.on_disk),
             packages_sha256: image.package_hash.clone(),
+            disk_method: image.disk.method.map(|method| method.as_str().to_owned()),
+            disk_recipe: image.disk.recipe.clone(),
+            disk_layers: layers_column(&image.name, &image.disk.layers)?,
             created_at: from_time(image.created),
             updated_at: from_time(image.updated),
         })
@@ -179,6 +236,11 @@ impl TryFrom<ImageRow> for Image {
                 modules: row.modules_dir.map(Into::into),
             },
             package_hash: row.packages_sha256,
+            disk: DiskProvenance {
+                method: disk_method(&object, row.disk_method.as_deref())?,
+                recipe: row.disk_recipe,
+                layers: layers(&object, row.disk_layers.as_deref())?,
+            },
             created: to_time(row.created_at),
             updated: to_time(row.updated_at),
         })
@@ -188,6 +250,7 @@ impl TryFrom<ImageRow> for Image {
 fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option<String>) {
     match origin {
         ImageOrigin::Registered => ("registered", None, None),
+        ImageOrigin::Promoted => ("promoted", None, None),
         ImageOrigin::Oci {
             reference,
             manifest,
@@ -198,6 +261,7 @@ fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option
 fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
     match (row.source_kind.as_str(), &row.source, &row.source_digest) {
         ("registered", None, None) => Ok(ImageOrigin::Registered),
+        ("promoted", None, None) => Ok(ImageOrigin::Promoted),
         ("oci", Some(reference), Some(digest)) => Ok(ImageOrigin::Oci {
             reference: reference.clone(),
             manifest: parse(object, digest)?,
@@ -209,6 +273,30 @@ fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
     }
 }
 
+fn disk_method(object: &str, column: Option<&str>) -> Result<Option<DiskMethod>, StoreError> {
+    let Some(column) = column else {
+        return Ok(None);
+    };
+    let mut known = DiskMethod::ALL.into_iter();
+    let method = known.find(|method| method.as_str() == column);
+    let unknown = || StoreError::damaged(object, &format!("disk method {column:?} is unknown"));
+    method.map(Some).ok_or_else(unknown)
+}
+
+fn layers_column(name: &ImageName, layers: &[Digest]) -> Result<Option<String>, StoreError> {
+    if layers.is_empty() {
+        return Ok(None);
+    }
+    let layers: Vec<String> = layers.iter().map(Digest::to_string).collect();
+    to_json(&format!("image {name}"), &layers).map(Some)
+}
+
+fn layers(object: &str, column: Option<&str>) -> Result<Vec<Digest>, StoreError> {
+    let column = column.map(|column| from_json::<Vec<String>>(object, column));
+    let layers = column.transpose()?.unwrap_or_default();
+    layers.iter().map(|layer| parse(object, layer)).collect()
+}
+
 fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, StoreError> {
     let column = RunConfigColumn {
         entrypoint: config.entrypoint.clone(),
@@ -216,6 +304,7 @@ fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, Sto
         env: config.env.clone(),
         user: config.user.clone(),
         working_directory: config.working_directory.clone(),
+        labels: config.labels.clone(),
     };
     to_json(&format!("image {name}"), &column)
 }
@@ -228,5 +317,6 @@ fn run_config(object: &str, column: &str) -> Result<RunConfig, StoreError> {
         env: column.env,
         user: column.user,
         working_directory: column.working_directory,
+        labels: column.labels,
     })
 }

@@ -16,7 +16,7 @@ mod vms;
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
-use crate::directories::Directories;
+use crate::{directories::Directories, step::reached};
 
 pub use error::{InsertError, StoreError};
 
@@ -81,7 +81,9 @@ impl Store {
         let mut transaction = self.write().await?;
         let deleted = sqlx::query(statement).bind(key);
         let done = deleted.execute(&mut *transaction).await.map_err(&failed)?;
+        reached("about to remove a record");
         transaction.commit().await.map_err(failed)?;
+        reached("removed a record");
         Ok(done.rows_affected() != 0)
     }
 }

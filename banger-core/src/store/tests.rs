@@ -10,9 +10,9 @@ use super::{Found, InsertError, Store, StoreError, connection::MIGRATOR};
 use crate::{
     directories::Directories,
     domain::{
-        BackendChoice, BackendKind, BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin,
-        ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Selector, Vm, VmExit, VmId,
-        VmSpec, VmState,
+        BackendChoice, BackendKind, BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId,
+        ImageOrigin, ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Selector, Vm,
+        VmExit, VmId, VmSpec, VmState,
     },
 };
 
@@ -64,6 +64,7 @@ fn image(name: &str) -> Image {
         run_config: RunConfig {
             cmd: vec!["sh".into()],
             user: "1:2".into(),
+            labels: [("a".into(), "b".into())].into(),
             ..RunConfig::default()
         },
         sizes: ImageSizes {
@@ -71,6 +72,10 @@ fn image(name: &str) -> Image {
             on_disk: Bytes::from_mib(100),
         },
         package_hash: None,
+        disk: DiskProvenance {
+            layers: vec![Digest::of(b"one"), Digest::of(b"two")],
+            ..DiskProvenance::default()
+        },
         created: time(10),
         updated: time(11),
     }

@@ -68,6 +68,7 @@ mod tests {
             env: strings(&["A=image", "B=image"]),
             user: "app".to_owned(),
             working_directory: "/srv".to_owned(),
+            ..RunConfig::default()
         }
     }
 

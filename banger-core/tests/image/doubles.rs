@@ -29,7 +29,8 @@ use banger_core::{
     },
     progress::ProgressSink,
     rootfs::{
-        RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsTimings,
+        Ext4RootfsBuilder, RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest,
+        RootfsTimings,
     },
     store::Store,
 };
@@ -55,7 +56,7 @@ pub(crate) enum Fault {
 
 /// A state directory and a manager over doubles.
 pub(crate) struct World {
-    _scratch: TempDir,
+    _scratch: Option<TempDir>,
     pub(crate) directories: Directories,
     pub(crate) store: Store,
     pub(crate) manager: LocalImageManager,
@@ -68,6 +69,31 @@ impl World {
     pub(crate) async fn new(fault: Fault) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(scratch.path()).unwrap();
+        let building = Arc::new(Semaphore::new(0));
+        let rootfs = Arc::new(TinyRootfs {
+            fault,
+            kernel: root.join("vmlinux"),
+            building: Arc::clone(&building),
+        });
+        let world = Self::at(root, fault, rootfs, building).await;
+        Self {
+            _scratch: Some(scratch),
+            ..world
+        }
+    }
+
+    /// A world below `root`, which may have been there before, with real disks.
+    pub(crate) async fn with_disks(root: &Utf8Path) -> Self {
+        let building = Arc::new(Semaphore::new(0));
+        Self::at(root, Fault::None, Arc::new(Ext4RootfsBuilder), building).await
+    }
+
+    async fn at(
+        root: &Utf8Path,
+        fault: Fault,
+        rootfs: Arc<dyn RootfsBuilder>,
+        building: Arc<Semaphore>,
+    ) -> Self {
         let directories = Directories {
             state: root.join("state"),
             cache: root.join("cache"),
@@ -76,7 +102,6 @@ impl World {
         let store = Store::open(&directories).await.unwrap();
         fs::write(root.join("vmlinux"), "kernel").unwrap();
         let fetches = Arc::new(AtomicUsize::new(0));
-        let building = Arc::new(Semaphore::new(0));
         let manager = LocalImageManager::new(LocalImageOptions {
             store: store.clone(),
             directories: directories.clone(),
@@ -88,17 +113,13 @@ impl World {
                 fault,
                 fetches: Arc::clone(&fetches),
             }),
-            rootfs: Arc::new(TinyRootfs {
-                fault,
-                kernel: root.join("vmlinux"),
-                building: Arc::clone(&building),
-            }),
+            rootfs,
             clock: Arc::new(SystemClock),
             platform: Platform::host(),
             limits: RootfsLimits::default(),
         });
         Self {
-            _scratch: scratch,
+            _scratch: None,
             directories,
             store,
             manager,

@@ -7,11 +7,13 @@ use std::{
 
 use banger_core::{
     ErrorKind,
-    domain::{ImageId, Selector},
+    domain::{Bytes, DiskMethod, ImageId, Selector},
     image::{ImageManager as _, PullError, PullRequest},
     kernel::KernelSelection,
     progress::{NoProgress, ProgressEvent, ProgressSink},
 };
+
+use camino::Utf8Path;
 
 use super::doubles::{Fault, World};
 
@@ -216,4 +218,35 @@ async fn deleting_removes_record_and_files_unless_a_vm_uses_them() {
         world.manager.delete(&selector).await.unwrap_err().kind(),
         ErrorKind::NotFound
     );
+}
+
+#[tokio::test]
+async fn the_same_image_under_another_name_is_copied_and_no_layer_is_fetched() {
+    let scratch = tempfile::tempdir().unwrap();
+    let root = Utf8Path::from_path(scratch.path()).unwrap();
+    let world = World::with_disks(root).await;
+    let sized = |name: &str, mib| PullRequest {
+        name: name.parse().ok(),
+        size: Some(Bytes::from_mib(mib)),
+        ..request("localhost/a:b")
+    };
+    let pull = async |request| world.manager.pull(request, &NoProgress).await.unwrap();
+    let fetches = || world.fetches.load(Ordering::SeqCst);
+    let one = pull(sized("one", 16)).await;
+    let twin = pull(sized("twin", 16)).await;
+    assert_eq!(fetches(), 1);
+    assert_eq!(one.disk.method, Some(DiskMethod::Written));
+    assert_ne!(twin.disk.method, one.disk.method);
+    assert_eq!(twin.sizes.apparent, one.sizes.apparent);
+    assert_eq!(
+        fs::read(&one.rootfs).unwrap(),
+        fs::read(&twin.rootfs).unwrap()
+    );
+    // another size is another disk
+    let larger = pull(sized("larger", 32)).await;
+    assert_eq!((fetches(), larger.disk.method), (2, one.disk.method));
+    // a disk that is not as long as its record says is no twin
+    fs::write(&larger.rootfs, "cut off").unwrap();
+    let again = pull(sized("again", 32)).await;
+    assert_eq!((fetches(), again.disk.method), (3, one.disk.method));
 }

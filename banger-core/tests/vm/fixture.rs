@@ -12,8 +12,8 @@ use banger_core::{
     clock::SystemClock,
     directories::Directories,
     domain::{
-        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, RunConfig, Selector,
-        Vm, VmState,
+        BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
+        RunConfig, Selector, Vm, VmState,
     },
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
     oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
@@ -153,6 +153,7 @@ impl Host {
             },
             sizes: ImageSizes::default(),
             package_hash: None,
+            disk: DiskProvenance::default(),
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };

@@ -3,13 +3,19 @@
 mod content;
 mod delete;
 mod list;
+mod promote;
+mod prune;
 mod pull;
 mod register;
+mod save;
 mod show;
 
 pub(super) use content::{cat, diff, ls};
 pub(super) use delete::delete;
 pub(super) use list::list;
+pub(super) use promote::promote;
+pub(super) use prune::prune;
 pub(super) use pull::{choose_kernel, pull};
 pub(super) use register::register;
+pub(super) use save::save;
 pub(super) use show::show;

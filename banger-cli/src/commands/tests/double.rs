@@ -10,12 +10,14 @@ use std::{
 use async_trait::async_trait;
 use banger_core::{
     domain::{
-        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, Kernel, KernelName,
-        KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm, VmId, VmSpec, VmState,
+        BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
+        Kernel, KernelName, KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm,
+        VmId, VmSpec, VmState,
     },
     image::{
-        DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
-        RegisterRequest,
+        DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
+        PrunedBlob, PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError,
+        SaveOutput, SaveRequest, SavedImage,
     },
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
@@ -167,6 +169,7 @@ pub(super) fn image(name: &str, reference: &str) -> Image {
             on_disk: Bytes::from_mib(1),
         },
         package_hash: None,
+        disk: DiskProvenance::default(),
         created: SystemTime::UNIX_EPOCH,
         updated: SystemTime::UNIX_EPOCH,
     }
@@ -252,6 +255,35 @@ impl ImageManager for World {
         Ok(registered)
     }
 
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError> {
+        self.call(format!("promote {}", selector.as_str()));
+        let image = ImageManager::show(self, selector).await?;
+        if image.is_managed() {
+            return Err(PromoteError::Managed { name: image.name });
+        }
+        Ok(image)
+    }
+
+    async fn save(
+        &self,
+        selector: &Selector,
+        request: SaveRequest,
+    ) -> Result<SavedImage, SaveError> {
+        let SaveOutput::File(file) = request.output else {
+            panic!("the test's standard output is no file")
+        };
+        self.call(format!(
+            "save {selector} {} {file}",
+            request.format.as_str()
+        ));
+        Ok(SavedImage {
+            image: ImageManager::show(self, selector).await?,
+            size: Bytes::from_mib(1),
+            digest: Digest::of(b"saved"),
+            sockets: 2,
+        })
+    }
+
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
         self.call("list images");
         Ok(lock(&self.images).clone())
@@ -278,6 +310,19 @@ impl ImageManager for World {
             selector: selector.clone(),
         };
         Ok(images.remove(found.ok_or(missing)?))
+    }
+
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
+        self.call(format!("{request:?}"));
+        Ok(PrunedCache {
+            removed: vec![PrunedBlob {
+                digest: Digest::of(b"old"),
+                size: Bytes::from_mib(3),
+                is_partial: true,
+            }],
+            freed: Bytes::from_mib(3),
+            kept: Bytes::from_mib(2),
+        })
     }
 }
 

@@ -68,6 +68,20 @@ async fn files_are_registered_by_absolute_paths_and_with_the_only_kernel() {
 }
 
 #[tokio::test]
+async fn a_registered_image_is_promoted_and_a_managed_one_is_not() {
+    let world = Arc::new(
+        World::default()
+            .with_image("managed", "r")
+            .with_kernels(&["k"]),
+    );
+    banger(&world, "banger image register mine --rootfs /a/disk.ext4").await;
+    let outcome = banger(&world, "banger image promote mine").await;
+    assert_eq!((outcome.status(), outcome.stdout.as_str()), (0, "mine\n"));
+    let refused = banger(&world, "banger image promote managed").await;
+    assert_eq!(refused.status(), 4);
+}
+
+#[tokio::test]
 async fn a_kernel_is_imported_and_shown() {
     let world = Arc::new(World::default().with_kernels(&["k"]));
     let outcome = banger(&world, "banger kernel import apt:linux-image-cloud-amd64").await;
@@ -148,4 +162,40 @@ async fn a_reader_that_went_away_is_a_broken_pipe() {
         .await
         .unwrap_err();
     assert!(error.is_broken_pipe(), "{error:?}");
+}
+
+#[tokio::test]
+async fn an_image_is_saved_to_an_absolute_path_and_losses_are_told() {
+    let world = Arc::new(World::default().with_image("mine", "docker.io/library/a:b"));
+    let line = "banger image save mine -o /o/a.tar --format docker-archive";
+    let outcome = banger(&world, line).await;
+    assert_eq!(
+        (outcome.status(), outcome.stdout.as_str()),
+        (0, "/o/a.tar\n")
+    );
+    assert!(outcome.stderr.contains("2 sockets"), "{}", outcome.stderr);
+    assert_eq!(
+        world.calls(),
+        ["save mine docker-archive /o/a.tar", "show image mine"]
+    );
+    let saved = banger(&world, &format!("{line} --json")).await;
+    assert_eq!(json(&saved.stdout)["bytes"], 1 << 20);
+    let missing = banger(&world, "banger image save other -o /o/a.tar").await;
+    assert_eq!(missing.status(), 3);
+}
+
+#[tokio::test]
+async fn a_prune_says_what_went_and_how_much() {
+    let world = Arc::new(World::default());
+    let outcome = banger(&world, "banger image prune --older-than 7d --max-size 1G").await;
+    let digest = banger_core::domain::Digest::of(b"old");
+    let expected = format!("{digest} 3.0 MiB (partial)\nfreed 3.0 MiB, 2.0 MiB stay\n");
+    assert_eq!((outcome.status(), outcome.stdout), (0, expected));
+    let outcome = banger(&world, "banger image prune --dry-run --all --json").await;
+    let output = json(&outcome.stdout);
+    assert_eq!(output["dry_run"], true);
+    assert_eq!(output["removed"][0]["bytes"], 3 << 20);
+    let calls = world.calls();
+    assert!(calls[0].contains("604800s") && calls[0].contains("dry_run: false"));
+    assert!(calls[1].contains("all: true"), "{calls:?}");
 }

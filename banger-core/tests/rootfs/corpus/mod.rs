@@ -10,6 +10,7 @@ use std::path::Path;
 
 use super::{
     fixture::{Bench, CREATED, Layer},
+    saving::round_trip,
     snapshot::Snapshot,
     umoci::{difference, ours, theirs},
 };
@@ -59,7 +60,8 @@ impl Case {
             Ok(found) => found,
             Err(error) => return Some(format!("{}: {error}", self.name)),
         };
-        difference(&found, &expected).map(|difference| format!("{}: {difference}", self.name))
+        let wrong = difference(&found, &expected).or_else(|| round_trip(&bench, &found));
+        wrong.map(|difference| format!("{}: {difference}", self.name))
     }
 }
 
