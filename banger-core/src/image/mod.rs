@@ -10,9 +10,12 @@
 mod artifacts;
 mod error;
 mod local;
+mod provision;
 mod pull;
 mod reconcile;
 mod register;
+mod resize;
+mod stale;
 mod validate;
 
 use async_trait::async_trait;
@@ -28,7 +31,19 @@ use crate::{
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
-pub use validate::{PathProblem, ValidationError, validate_kernel_paths, validate_register_paths};
+pub use provision::{
+    MISE_PATH, MISE_VERSION, OPENCODE_VERSION, ProvisionParts, TMUX_CONTINUUM_VERSION,
+    TMUX_PLUGIN_MANAGER_VERSION, TMUX_RESURRECT_VERSION, build_metadata_packages,
+    build_modules_command, build_provision_script, debian_base_packages, packages_hash,
+    packages_metadata_path, write_packages_metadata,
+};
+pub use resize::{ResizeRootfsError, resize_rootfs};
+pub(crate) use resize::{check_rootfs, resize_in_place};
+pub use stale::{Staleness, staleness};
+pub use validate::{
+    PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
+    validate_register_paths,
+};
 pub(crate) use validate::{kernel_problems, settle};
 
 /// What to pull, and how to make an image of it.

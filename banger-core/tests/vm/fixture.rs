@@ -12,8 +12,8 @@ use banger_core::{
     clock::SystemClock,
     directories::Directories,
     domain::{
-        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, RunConfig, Selector,
-        Vm, VmState,
+        BootArtifacts, Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, RootDiskMode,
+        RunConfig, Selector, Vm, VmState,
     },
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
     oci::{Compression, LayerBlob, LayerDescriptor},
@@ -257,6 +257,7 @@ pub(crate) fn request(name: &str) -> CreateVm {
         name: Some(name.parse().unwrap()),
         vcpus: 1,
         memory: Bytes::from_mib(256),
+        root_disk: RootDiskMode::Overlay,
         disk_size: Bytes::from_mib(64),
         backend: None,
         remove_on_stop: false,
