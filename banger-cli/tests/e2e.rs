@@ -11,6 +11,7 @@
 mod e2e {
     mod archives;
     mod bad_input;
+    mod building;
     mod crash;
     pub(crate) mod environment;
     mod exec;

@@ -25,8 +25,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use crate::error::CliError;
 
 pub use image::{
-    CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs, PullArgs,
-    RegisterArgs, ShowImageArgs,
+    BuildImageArgs, CatArgs, ContainerfileArgs, DeleteImageArgs, DiffArgs, ImageCommand,
+    KernelArgs, ListContentArgs, ProvisionArgs, PullArgs, RegisterArgs, ShowImageArgs,
 };
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};

@@ -60,6 +60,8 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
         T::PullImage(request) => image::pull(context, request).await,
         T::RegisterImage(request) => image::register(context, request).await,
+        T::BuildFromImage(request) => image::build_from_image(context, *request).await,
+        T::BuildContainerfile(request) => image::build_containerfile(context, *request).await,
         T::ListImages => image::list(context).await,
         T::Diff(one, other) => return image::diff(context, &one, &other).await,
         T::Cat(image, path) => image::cat(context, &image, path).await,

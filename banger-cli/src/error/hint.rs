@@ -1,7 +1,10 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
-    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
+    image::{
+        DeleteImageError, ImageQueryError, PullError, RegisterError,
+        build::{BuildImageError, BuildMachineError},
+    },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::SourceError,
     rootfs::{BuildError, RootfsError},
@@ -42,6 +45,7 @@ fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
         CliError::Register(error) => register(error),
+        CliError::BuildImage(error) => build_image(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -82,6 +86,36 @@ fn register(error: &RegisterError) -> Option<String> {
             "use another name, or delete it: `banger image delete {name}`"
         )),
         RegisterError::Kernel { source, .. } => resolve_kernel(source),
+        _ => None,
+    }
+}
+
+fn build_image(error: &BuildImageError) -> Option<String> {
+    match error {
+        BuildImageError::AlreadyExists { name } => Some(format!(
+            "use another name with --name, or delete it: `banger image delete {name}`"
+        )),
+        BuildImageError::Base(error) => image_query(error),
+        BuildImageError::Kernel { source, .. } => resolve_kernel(source),
+        BuildImageError::NoProgram { programs, .. } => {
+            Some(format!("install one of: {}", programs.join(", ")))
+        }
+        BuildImageError::Pull { source, .. } => pull(source),
+        BuildImageError::TimedOut { .. } => {
+            Some("give it more time with --timeout, in seconds".to_owned())
+        }
+        BuildImageError::Machine { source, .. } => build_machine(source),
+        _ => None,
+    }
+}
+
+fn build_machine(error: &BuildMachineError) -> Option<String> {
+    match error {
+        BuildMachineError::Create(error) => create(error),
+        BuildMachineError::Start(StartVmError::BootFailed { .. }) => None,
+        BuildMachineError::Start(error) => start(error),
+        BuildMachineError::Exec(error) => exec(error),
+        BuildMachineError::Stop(error) => stop(error),
         _ => None,
     }
 }

@@ -14,7 +14,7 @@ use banger_core::{
     ErrorKind,
     disk::DiskError,
     domain::{ImageName, KernelName},
-    image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
+    image::{DeleteImageError, ImageQueryError, PullError, RegisterError, build::BuildImageError},
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
     oci::ReferenceParseError,
@@ -100,6 +100,9 @@ pub enum CliError {
     /// An image could not be registered.
     #[error(transparent)]
     Register(Box<RegisterError>),
+    /// An image could not be built.
+    #[error(transparent)]
+    BuildImage(Box<BuildImageError>),
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
@@ -184,6 +187,7 @@ boxed!(
     Open(OpenError),
     Pull(PullError),
     Register(RegisterError),
+    BuildImage(BuildImageError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
     Disk(DiskError),
@@ -238,6 +242,7 @@ impl CliError {
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
             Self::Register(error) => error.kind(),
+            Self::BuildImage(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
             Self::Disk(error) => error.kind(),

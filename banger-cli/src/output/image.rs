@@ -1,6 +1,9 @@
 //! Images.
 
-use banger_core::domain::{Image, ImageOrigin};
+use banger_core::{
+    domain::{Image, ImageOrigin},
+    image::{Staleness, staleness},
+};
 use serde::Serialize;
 
 use super::{BootOutput, details, table, time, timestamp};
@@ -20,6 +23,7 @@ pub struct ImageOutput {
     apparent_bytes: u64,
     on_disk_bytes: u64,
     package_hash: Option<String>,
+    stale: Vec<&'static str>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -29,6 +33,16 @@ struct OriginOutput {
     kind: &'static str,
     reference: Option<String>,
     manifest: Option<String>,
+    base: Option<BaseOutput>,
+    input: Option<String>,
+    containerfile: Option<String>,
+}
+
+/// The image that another one was built from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct BaseOutput {
+    id: String,
+    name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +52,26 @@ struct RunConfigOutput {
     env: Vec<String>,
     user: String,
     working_directory: String,
+}
+
+impl ImageOutput {
+    /// An image of all these, and whether it is stale.
+    #[must_use]
+    pub fn among(image: &Image, images: &[Image]) -> Self {
+        let reasons = staleness(image, images);
+        Self {
+            stale: reasons.iter().map(stale_name).collect(),
+            ..Self::from(image)
+        }
+    }
+}
+
+const fn stale_name(reason: &Staleness) -> &'static str {
+    match reason {
+        Staleness::Packages => "packages",
+        Staleness::Base { .. } => "base",
+        _ => "other",
+    }
 }
 
 impl From<&Image> for ImageOutput {
@@ -62,6 +96,7 @@ impl From<&Image> for ImageOutput {
             apparent_bytes: image.sizes.apparent.get(),
             on_disk_bytes: image.sizes.on_disk.get(),
             package_hash: image.package_hash.clone(),
+            stale: Vec::new(),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -70,18 +105,48 @@ impl From<&Image> for ImageOutput {
 
 impl From<&ImageOrigin> for OriginOutput {
     fn from(origin: &ImageOrigin) -> Self {
-        let (kind, reference, manifest) = match origin {
-            ImageOrigin::Registered => ("registered", None, None),
+        let nothing = Self {
+            kind: "other",
+            reference: None,
+            manifest: None,
+            base: None,
+            input: None,
+            containerfile: None,
+        };
+        match origin {
+            ImageOrigin::Registered => Self {
+                kind: "registered",
+                ..nothing
+            },
             ImageOrigin::Oci {
                 reference,
                 manifest,
-            } => ("oci", Some(reference.clone()), Some(manifest.to_string())),
-            _ => ("other", None, None),
-        };
-        Self {
-            kind,
-            reference,
-            manifest,
+            } => Self {
+                kind: "oci",
+                reference: Some(reference.clone()),
+                manifest: Some(manifest.to_string()),
+                ..nothing
+            },
+            ImageOrigin::Built {
+                base,
+                base_name,
+                input,
+            } => Self {
+                kind: "built",
+                base: Some(BaseOutput {
+                    id: base.to_string(),
+                    name: base_name.to_string(),
+                }),
+                input: Some(input.to_string()),
+                ..nothing
+            },
+            ImageOrigin::Containerfile { path, manifest } => Self {
+                kind: "containerfile",
+                containerfile: Some(path.to_string()),
+                manifest: Some(manifest.to_string()),
+                ..nothing
+            },
+            _ => nothing,
         }
     }
 }
@@ -97,7 +162,7 @@ pub fn image_table(images: &[Image]) -> String {
             image.sizes.apparent.to_string(),
             image.sizes.on_disk.to_string(),
             time(image.created),
-            origin_text(&image.origin),
+            origin_text(&image.origin) + stale_mark(image, images),
         ]
     };
     let head = [
@@ -106,9 +171,30 @@ pub fn image_table(images: &[Image]) -> String {
     table(&head, &images.iter().map(row).collect::<Vec<_>>())
 }
 
-/// One image for people.
+fn stale_mark(image: &Image, images: &[Image]) -> &'static str {
+    if staleness(image, images).is_empty() {
+        ""
+    } else {
+        " (stale)"
+    }
+}
+
+fn stale_text(image: &Image, images: &[Image]) -> String {
+    let words = |reason: &Staleness| match reason {
+        Staleness::Packages => "its packages are not today's".to_owned(),
+        Staleness::Base { name } => format!("image {name} was replaced since"),
+        _ => "yes".to_owned(),
+    };
+    let reasons: Vec<String> = staleness(image, images).iter().map(words).collect();
+    if reasons.is_empty() {
+        return "no".to_owned();
+    }
+    reasons.join("; ")
+}
+
+/// One image of all these for people.
 #[must_use]
-pub fn image_details(image: &Image) -> String {
+pub fn image_details(image: &Image, images: &[Image]) -> String {
     let optional = |path: Option<&camino::Utf8PathBuf>| {
         path.map_or_else(|| "none".to_owned(), ToString::to_string)
     };
@@ -119,6 +205,7 @@ pub fn image_details(image: &Image) -> String {
         ("id", image.id.to_string()),
         ("managed", image.is_managed().to_string()),
         ("origin", origin_text(&image.origin)),
+        ("stale", stale_text(image, images)),
         ("kernel", kernel_text(image)),
         ("rootfs", image.rootfs.to_string()),
         ("vmlinux", image.boot.kernel.to_string()),
@@ -144,6 +231,8 @@ fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
         ImageOrigin::Oci { reference, .. } => reference.clone(),
+        ImageOrigin::Built { base_name, .. } => format!("built from {base_name}"),
+        ImageOrigin::Containerfile { path, .. } => format!("built from {path}"),
         _ => "other".to_owned(),
     }
 }

@@ -4,6 +4,7 @@
 //! is refused here, before any work. Invariants: pure; every path that comes
 //! out is absolute. Entry points: [`Task::prepare`].
 
+mod build;
 mod image;
 mod rootfs;
 mod vm;
@@ -12,7 +13,10 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PullRequest, RegisterRequest},
+    image::{
+        PullRequest, RegisterRequest,
+        build::{BuildContainerfileRequest, BuildImageRequest},
+    },
     kernel::{KernelSelection, KernelSource},
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
@@ -50,6 +54,10 @@ pub enum PlainTask {
     PullImage(PullRequest),
     /// `image register`.
     RegisterImage(RegisterRequest),
+    /// `image build --from-image`.
+    BuildFromImage(Box<BuildImageRequest>),
+    /// `image build` of a Containerfile.
+    BuildContainerfile(Box<BuildContainerfileRequest>),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -113,7 +121,10 @@ impl Task {
     /// Whether the task boots a VM.
     #[must_use]
     pub const fn boots(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Plain(PlainTask::StartVm(_)))
+        matches!(
+            self,
+            Self::Run(_) | Self::Plain(PlainTask::StartVm(_) | PlainTask::BuildFromImage(_))
+        )
     }
 
     /// Whether the task needs a terminal.
@@ -134,6 +145,7 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
     Ok(match command {
         ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
+        ImageCommand::Build(args) => build::build(*args, directory),
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {

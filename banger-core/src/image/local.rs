@@ -5,7 +5,7 @@
 //! moments, by whoever makes or sweeps staging directories, publishes or
 //! deletes.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -117,6 +117,18 @@ impl ReconcileImagesError {
             Self::Store(error) => error.kind(),
         }
     }
+}
+
+/// How long to wait for another operation on the same name to end.
+const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
+
+/// The lock of whoever makes or copies the image of a name.
+pub(super) async fn name_lock(
+    directories: &Directories,
+    name: &ImageName,
+) -> Result<FileLock, LockError> {
+    let path = directories.locks().join(format!("image-{name}.lock"));
+    FileLock::acquire(&path, NAME_LOCK_DEADLINE).await
 }
 
 /// The lock of making, sweeping, publishing and deleting; held for moments.

@@ -4,17 +4,19 @@
 //! staging directory owns it, so it is removed only after the work on it
 //! ended; publication runs to its end even when the caller is gone.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LocalImageManager, PullError, PullRequest, artifacts::staged_boot_artifacts,
-    local::publish_lock, stage_boot_artifacts,
+    LocalImageManager, PullError, PullRequest,
+    artifacts::staged_boot_artifacts,
+    local::{name_lock, publish_lock},
+    stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{BootArtifacts, Digest, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
     oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
@@ -23,14 +25,26 @@ use crate::{
     task::{reporting, settle},
 };
 
-/// How long a pull waits for another pull of the same name to end.
-const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
-
-const ROOTFS_FILE: &str = "rootfs.ext4";
+pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
     request: PullRequest,
+    progress: &dyn ProgressSink,
+) -> Result<Image, PullError> {
+    let reference = request.reference.to_string();
+    let origin = |manifest| ImageOrigin::Oci {
+        reference,
+        manifest,
+    };
+    pull_as(manager, request, origin, progress).await
+}
+
+/// Pulls an image whose record says of its manifest what `origin` says.
+pub(super) async fn pull_as(
+    manager: &LocalImageManager,
+    request: PullRequest,
+    origin: impl FnOnce(Digest) -> ImageOrigin + Send,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
@@ -50,7 +64,7 @@ pub(super) async fn pull(
     let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
     let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
     let pulled = Pulled {
-        request: &request,
+        origin: origin(image.manifest),
         image,
         kernel,
     };
@@ -100,8 +114,8 @@ struct Pull<'a> {
 }
 
 /// What a record is made of.
-struct Pulled<'a> {
-    request: &'a PullRequest,
+struct Pulled {
+    origin: ImageOrigin,
     image: ResolvedImage,
     kernel: ResolvedKernel,
 }
@@ -125,9 +139,7 @@ impl Pull<'_> {
     }
 
     async fn lock_name(&self) -> Result<FileLock, PullError> {
-        let locks = self.manager.options.directories.locks();
-        let path = locks.join(format!("image-{}.lock", self.name));
-        let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
+        let lock = name_lock(&self.manager.options.directories, self.name).await;
         lock.map_err(|source| PullError::Lock {
             name: self.name.clone(),
             source,
@@ -189,7 +201,7 @@ impl Pull<'_> {
         })
     }
 
-    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
+    fn record(&self, id: ImageId, pulled: Pulled, report: &RootfsReport) -> Image {
         let directory = self.manager.options.directories.image(id);
         let now = self.manager.options.clock.now();
         Image {
@@ -199,10 +211,7 @@ impl Pull<'_> {
             boot: staged_boot_artifacts(&pulled.kernel.boot, &directory),
             artifact_directory: Some(directory),
             kernel: pulled.kernel.name,
-            origin: ImageOrigin::Oci {
-                reference: pulled.request.reference.to_string(),
-                manifest: pulled.image.manifest,
-            },
+            origin: pulled.origin,
             run_config: pulled.image.run_config,
             sizes: report.sizes,
             package_hash: None,

@@ -200,7 +200,7 @@ fn by_magic(start: &[u8]) -> Result<Compression, &'static str> {
 }
 
 /// A file without a name; the directory is made if need be.
-fn nameless_file(directory: &Utf8Path) -> Result<File, PathError> {
+pub(crate) fn nameless_file(directory: &Utf8Path) -> Result<File, PathError> {
     create_directory(directory)?;
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     match openat(CWD, directory.as_str(), flags, Mode::RUSR | Mode::WUSR) {

@@ -48,6 +48,7 @@ use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
 
+pub(crate) use archive_file::nameless_file;
 pub use archive_reference::{
     ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
 };

@@ -80,7 +80,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    fn call(&self, text: impl Into<String>) {
+    pub(super) fn call(&self, text: impl Into<String>) {
         lock(&self.calls).push(text.into());
     }
 
