@@ -75,7 +75,7 @@ pub use provision::{
     packages_metadata_path, write_packages_metadata,
 };
 pub use resize::{ResizeRootfsError, resize_rootfs};
-pub(crate) use resize::{check_rootfs, resize_in_place};
+pub(crate) use resize::{check_and_trim_rootfs, resize_in_place};
 pub use stale::{Staleness, staleness};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,

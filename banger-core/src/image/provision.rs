@@ -60,7 +60,7 @@ need() {
 "#;
 
 /// tmux's configuration, unless the image has one.
-const TMUX_CONFIGURATION: &str = r#"if [ ! -e /root/.tmux.conf ]; then
+const TMUX_CONFIGURATION: &str = r"if [ ! -e /root/.tmux.conf ]; then
     cat >/root/.tmux.conf <<'END'
 set -g @plugin 'tmux-plugins/tpm'
 set -g @plugin 'tmux-plugins/tmux-resurrect'
@@ -69,7 +69,7 @@ set -g @continuum-restore 'on'
 run '~/.tmux/plugins/tpm/tpm'
 END
 fi
-"#;
+";
 
 /// What of banger's own a build installs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,9 +132,8 @@ pub fn build_metadata_packages() -> Vec<&'static str> {
 /// sha256 (hex) of today's lines, each with its line feed.
 #[must_use]
 pub fn packages_hash() -> String {
-    let lines = build_metadata_packages();
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    Digest::of(text.as_bytes()).to_hex()
+    let lines = build_metadata_packages().join("\n");
+    Digest::of(format!("{lines}\n").as_bytes()).to_hex()
 }
 
 /// Where the packages' hash lies: beside the root disk.

@@ -162,7 +162,17 @@ pub(crate) async fn resize_in_place(disk: &Utf8Path, size: Bytes) -> Result<(), 
 /// Checks a disk that no machine uses; its journal is replayed, and what can
 /// be repaired without a question is.
 pub(crate) async fn check_rootfs(disk: &Utf8Path) -> Result<(), ResizeRootfsError> {
-    let checked = e2fsprogs("e2fsck", &["-f", "-p", disk.as_str()], &WHOLE).await;
+    e2fsck(disk, &[]).await
+}
+
+/// The same, and what is free becomes a hole of the file where it can.
+pub(crate) async fn check_and_trim_rootfs(disk: &Utf8Path) -> Result<(), ResizeRootfsError> {
+    e2fsck(disk, &["-E", "discard"]).await
+}
+
+async fn e2fsck(disk: &Utf8Path, more: &[&str]) -> Result<(), ResizeRootfsError> {
+    let arguments = [&["-f", "-p"], more, &[disk.as_str()]].concat();
+    let checked = e2fsprogs("e2fsck", &arguments, &WHOLE).await;
     match checked {
         Ok(_) => Ok(()),
         Err(source @ ChildError::Failed { .. }) => Err(ResizeRootfsError::Damaged {

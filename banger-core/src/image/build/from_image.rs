@@ -4,7 +4,7 @@
 //! the copy one of the staging directory's files too: it outlives the VM, which
 //! is removed as soon as it stops, whatever stops it. Invariants: the base is
 //! only read; a disk is published after its guest powered off in order and
-//! e2fsck found it whole.
+//! e2fsck found it whole, without the blocks of files that were removed again.
 
 use std::{fs, time::Duration};
 
@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        artifacts::staged_boot_artifacts, check_rootfs, local::name_lock, pull::ROOTFS_FILE,
-        stage_boot_artifacts, write_packages_metadata,
+        artifacts::staged_boot_artifacts, check_and_trim_rootfs, local::name_lock,
+        pull::ROOTFS_FILE, stage_boot_artifacts, write_packages_metadata,
     },
     BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder,
     guest::{self, Listeners, StepFailure},
@@ -149,7 +149,7 @@ impl Build<'_> {
         let name = format!("build-{}", self.id.short());
         let label = (LABEL.to_owned(), self.request.name.to_string());
         let request = CreateVm {
-            image: by_id(self.base.id),
+            image: by_id(&self.base.id),
             name: name.parse().ok(),
             vcpus: machine.vcpus,
             memory: machine.memory,
@@ -176,7 +176,7 @@ impl Build<'_> {
     async fn use_machine(&mut self, vm: &Vm, steps: &[GuestStep]) -> Result<(), BuildImageError> {
         self.announce("booting")?;
         let vms = self.builder.vms.clone();
-        let id = by_id(vm.id);
+        let id = by_id(&vm.id);
         let started = vms.start(&id, Lifetime::BoundToCaller, self.progress).await;
         let started = started.map_err(|error| self.machine_failed(error))?;
         for step in steps {
@@ -197,7 +197,7 @@ impl Build<'_> {
 
     /// Removes a VM whose build failed; its lifeline would do so later.
     async fn discard(&self, vm: &Vm) {
-        match self.builder.vms.delete(&by_id(vm.id), true).await {
+        match self.builder.vms.delete(&by_id(&vm.id), true).await {
             Ok(_)
             | Err(
                 DeleteVmError::Query(VmQueryError::NotFound { .. })
@@ -212,7 +212,7 @@ impl Build<'_> {
     /// Checks the disk, puts the rest beside it, and makes the record.
     async fn complete(&self, staging: &Staging, input: Digest) -> Result<Image, BuildImageError> {
         let disk = staging.path().join(ROOTFS_FILE);
-        let checked = check_rootfs(&disk).await;
+        let checked = check_and_trim_rootfs(&disk).await;
         checked.map_err(|source| BuildImageError::Disk {
             name: self.request.name.clone(),
             source: Box::new(source),
@@ -295,7 +295,7 @@ impl Build<'_> {
     }
 }
 
-fn by_id(id: impl ToString) -> Selector {
+fn by_id(id: &impl ToString) -> Selector {
     Selector::from(id.to_string().as_str())
 }
 

@@ -20,6 +20,9 @@ use crate::{
 /// Bytes of input that are read at once.
 const CHUNK: usize = 1 << 20;
 
+/// Programs of root's look for their files there.
+const HOME: &str = "HOME=/root";
+
 /// Why a step did not go well.
 #[derive(Debug)]
 pub(super) enum StepFailure {
@@ -64,6 +67,7 @@ pub(super) async fn run(
 ) -> Result<(), StepFailure> {
     let request = ExecRequest {
         argv: step.argv.clone(),
+        env: vec![HOME.to_owned()],
         working_directory: Some("/".to_owned()),
         user: Some("0:0".to_owned()),
         ..ExecRequest::default()

@@ -4,6 +4,8 @@
 //! changes meanwhile changes nothing; nothing of the user's becomes part of a
 //! text that a shell reads, but the commands that are given as such.
 
+use std::{fs::File, io};
+
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::sync::CancellationToken;
 
@@ -26,11 +28,11 @@ const VERSION: &[u8] = b"banger image build 1";
 /// Unpacks standard input below `$1`, which is made.
 const UNPACK: &str = r#"set -eu; mkdir -p -- "$1"; exec tar -xpf - -C "$1""#;
 /// Runs standard input as a program, from a place that is gone with the machine.
-const RUN_PROGRAM: &str = r#"set -eu; mkdir -p /run/banger; cat >/run/banger/script
-chmod 700 /run/banger/script; exec /run/banger/script </dev/null"#;
+const RUN_PROGRAM: &str = "set -eu; mkdir -p /run/banger; cat >/run/banger/script; \
+    chmod 700 /run/banger/script; exec /run/banger/script </dev/null";
 /// Runs standard input as a script of the shell.
-const RUN_SCRIPT: &str = r#"set -eu; mkdir -p /run/banger; cat >/run/banger/script
-exec sh /run/banger/script </dev/null"#;
+const RUN_SCRIPT: &str = "set -eu; mkdir -p /run/banger; cat >/run/banger/script; \
+    exec sh /run/banger/script </dev/null";
 /// Most characters of a command in the name of its step.
 const COMMAND_SHOWN: usize = 60;
 
@@ -173,19 +175,13 @@ struct Gatherer<'a> {
 }
 
 impl Gatherer<'_> {
-    /// The kernel's modules, where there are any and the kernel tells its release.
+    /// The kernel's modules, where there are any.
     fn modules(&mut self, boot: &BootArtifacts) -> Result<(), PathError> {
         let Some(modules) = &boot.modules else {
             return Ok(());
         };
-        let kernel = std::fs::File::open(&boot.kernel).at("open", &boot.kernel)?;
-        let release = find_banner(kernel).at("read", &boot.kernel)?;
-        let Some(release) = release else {
-            return Ok(());
-        };
-        let Some(command) = build_modules_command(&release) else {
-            return Ok(());
-        };
+        let release = release_of(&boot.kernel)?;
+        let command = build_modules_command(&release).ok_or_else(|| no_release(&boot.kernel))?;
         self.hasher.field(b"modules");
         let input = pack(modules, None, self.scratch, &mut self.hasher, self.cancel)?;
         let name = format!("installing the modules of Linux {release}");
@@ -257,6 +253,18 @@ impl Gatherer<'_> {
             input,
         });
     }
+}
+
+fn release_of(kernel: &Utf8Path) -> Result<String, PathError> {
+    let file = File::open(kernel).at("open", kernel)?;
+    let release = find_banner(file).at("read", kernel)?;
+    release.ok_or_else(|| no_release(kernel))
+}
+
+fn no_release(kernel: &Utf8Path) -> PathError {
+    let problem = "it tells none: leave its modules out";
+    let refusal = io::Error::new(io::ErrorKind::InvalidData, problem);
+    PathError::new("find the release of", kernel, refusal)
 }
 
 fn one_line(text: &str) -> String {
@@ -401,5 +409,31 @@ mod tests {
         assert_eq!(distinct.len(), all.len());
         let again: Vec<Digest> = all.iter().map(|one| gathered(one, root).digest).collect();
         assert_eq!(again, digests);
+    }
+
+    #[test]
+    fn modules_of_a_kernel_without_a_release_are_an_error_and_no_guess() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap();
+        fs::create_dir(root.join("modules")).unwrap();
+        let modules = Provision {
+            parts: ProvisionParts {
+                modules: true,
+                ..ProvisionParts::NONE
+            },
+            ..provision()
+        };
+        let boot = BootArtifacts {
+            kernel: root.join("vmlinux"),
+            initrd: None,
+            modules: Some(root.join("modules")),
+        };
+        let gather = || super::gather(&modules, &boot, root, &CancellationToken::new());
+        fs::write(root.join("vmlinux"), "no kernel").unwrap();
+        let refused = gather().unwrap_err();
+        assert!(refused.to_string().contains("release"), "{refused}");
+        fs::write(root.join("vmlinux"), "ELF Linux version 6.1.0-9 (x)").unwrap();
+        let steps = gather().unwrap().steps;
+        assert_eq!(steps[0].name, "installing the modules of Linux 6.1.0-9");
     }
 }

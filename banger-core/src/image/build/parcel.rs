@@ -71,11 +71,11 @@ pub(super) fn pack(
         hasher,
         cancel,
     };
-    let packed = match name {
+    let outcome = match name {
         Some(name) => packer.entry(source.as_std_path(), Path::new(name), true),
         None => packer.content(source.as_std_path(), Path::new("")),
     };
-    let written = packed.and_then(|()| {
+    let written = outcome.and_then(|()| {
         packer
             .archive
             .into_inner()?
