@@ -105,10 +105,10 @@ impl ResizeRootfsError {
 /// e2fsprogs on the host. Cancelling leaves the disk as it was.
 pub async fn resize_rootfs(rootfs: &Utf8Path, size: Bytes) -> Result<(), ResizeRootfsError> {
     let failed = ResizeRootfsError::io(rootfs);
-    let copy = Temporary(temporary_beside(rootfs));
-    let (from, to) = (rootfs.to_owned(), copy.0.clone());
-    let copied = off_thread(move || copy_file(&from, &to)).await;
-    copied.map_err(&failed)?;
+    let (from, copy) = (rootfs.to_owned(), Temporary(temporary_beside(rootfs)));
+    // the thread owns the copy meanwhile: it is removed after its last byte
+    let copied = off_thread(move || copy_file(&from, &copy.0).map(|_| copy)).await;
+    let copy = copied.map_err(&failed)?;
     resize_in_place(&copy.0, size)
         .await
         .map_err(|error| about(rootfs, error))?;

@@ -1,6 +1,6 @@
 //! Root disks of another size: content, e2fsck and refusals.
 
-use std::{fs, os::unix::fs::FileExt as _};
+use std::{fs, os::unix::fs::FileExt as _, time::Duration};
 
 use banger_core::{
     ErrorKind,
@@ -19,7 +19,11 @@ use super::{
 const NOISE: usize = 40 << 20;
 
 fn build(bench: &Bench, mebibytes: u64) {
-    let noise: Vec<u8> = (0..NOISE).map(|at| (at % 251) as u8 | 1).collect();
+    let noise: Vec<u8> = (0..=250_u8)
+        .cycle()
+        .take(NOISE)
+        .map(|byte| byte | 1)
+        .collect();
     let layer = Layer::new()
         .file("noise", &noise)
         .symlink("link", "noise")
@@ -104,4 +108,26 @@ async fn a_damaged_disk_is_refused_and_changes_nothing() {
     assert_eq!(names(&bench), names_before);
     let missing = resize_rootfs(&bench.path("none"), Bytes::from_mib(100)).await;
     assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resize_that_is_given_up_changes_nothing() {
+    let bench = Bench::new();
+    build(&bench, 128);
+    let disk = bench.path("disk");
+    let (digest, names_before) = (Digest::of(&fs::read(&disk).unwrap()), names(&bench));
+    for milliseconds in [0, 1, 5, 20, 60] {
+        let given_up = Duration::from_millis(milliseconds);
+        let resize = resize_rootfs(&disk, Bytes::from_mib(4000));
+        if tokio::time::timeout(given_up, resize).await.is_ok() {
+            // the host is faster than that
+            resize_rootfs(&disk, Bytes::from_mib(128)).await.unwrap();
+            check_disk(&disk);
+            return;
+        }
+        while names(&bench) != names_before {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(Digest::of(&fs::read(&disk).unwrap()), digest);
+    }
 }

@@ -85,10 +85,10 @@ impl Build<'_> {
         let target = manager.options.directories.image(self.id);
         let staging = stage(manager, &self.request.name, &target).await?;
         self.announce(&format!("reading what goes into {}", self.request.name))?;
-        let inputs = self.gather(staging.path()).await?;
+        let (staging, inputs) = self.gather(staging).await?;
         self.in_machine(staging.path(), &inputs.steps).await?;
         self.announce("keeping the disk")?;
-        let record = self.complete(&staging, inputs.digest).await?;
+        let (staging, record) = self.complete(staging, inputs.digest).await?;
         let image = publish(manager, staging, record).await?;
         self.log.remove();
         Ok(image)
@@ -107,12 +107,18 @@ impl Build<'_> {
         }
     }
 
-    async fn gather(&self, staging: &Utf8Path) -> Result<Inputs, BuildImageError> {
+    /// The thread owns the directory meanwhile: it is removed after the last
+    /// file was made in it.
+    async fn gather(&self, staging: Staging) -> Result<(Staging, Inputs), BuildImageError> {
         let provision = self.request.provision.clone();
-        let (boot, scratch) = (self.base.boot.clone(), staging.to_owned());
-        let gathered =
-            attended(move |cancel| inputs::gather(&provision, &boot, &scratch, cancel)).await;
-        gathered.map_err(BuildImageError::io(&self.request.name))
+        let boot = self.base.boot.clone();
+        let gathered = attended(move |cancel| {
+            let inputs = inputs::gather(&provision, &boot, staging.path(), cancel)?;
+            Ok((staging, inputs))
+        });
+        gathered
+            .await
+            .map_err(BuildImageError::io(&self.request.name))
     }
 
     /// Makes the machine, does everything in it, and ends it, whatever happens.
@@ -210,7 +216,11 @@ impl Build<'_> {
     }
 
     /// Checks the disk, puts the rest beside it, and makes the record.
-    async fn complete(&self, staging: &Staging, input: Digest) -> Result<Image, BuildImageError> {
+    async fn complete(
+        &self,
+        staging: Staging,
+        input: Digest,
+    ) -> Result<(Staging, Image), BuildImageError> {
         let disk = staging.path().join(ROOTFS_FILE);
         let checked = check_and_trim_rootfs(&disk).await;
         checked.map_err(|source| BuildImageError::Disk {
@@ -219,13 +229,15 @@ impl Build<'_> {
             log: self.log.path().to_owned(),
         })?;
         let failed = BuildImageError::io(&self.request.name);
-        let (boot, directory) = (self.base.boot.clone(), staging.path().to_owned());
-        let staged = off_thread(move || stage_boot_artifacts(&boot, &directory)).await;
-        staged.map_err(&failed)?;
+        let boot = self.base.boot.clone();
+        let staged =
+            off_thread(move || stage_boot_artifacts(&boot, staging.path()).map(|_| staging)).await;
+        let staging = staged.map_err(&failed)?;
         let package_hash = self.package_hash(&disk).map_err(&failed)?;
         let sizes = sizes(&disk).map_err(&failed)?;
         self.log.copy_into(staging.path()).map_err(failed)?;
-        Ok(self.record(staging.target(), input, package_hash, sizes))
+        let record = self.record(staging.target(), input, package_hash, sizes);
+        Ok((staging, record))
     }
 
     /// Packages that were not installed now are those of the base.
