@@ -1,8 +1,9 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
+    ErrorKind,
     image::{
-        DeleteImageError, ImageQueryError, PullError, RegisterError,
+        DeleteImageError, ImageQueryError, PullError, RegisterError, ResizeRootfsError,
         build::{BuildImageError, BuildMachineError},
     },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
@@ -105,6 +106,7 @@ fn build_image(error: &BuildImageError) -> Option<String> {
             Some("give it more time with --timeout, in seconds".to_owned())
         }
         BuildImageError::Machine { source, .. } => build_machine(source),
+        BuildImageError::Disk { source, .. } => resize(source),
         _ => None,
     }
 }
@@ -118,6 +120,10 @@ fn build_machine(error: &BuildMachineError) -> Option<String> {
         BuildMachineError::Stop(error) => stop(error),
         _ => None,
     }
+}
+
+fn resize(error: &ResizeRootfsError) -> Option<String> {
+    (error.kind() == ErrorKind::Unsupported).then(|| "install package e2fsprogs".to_owned())
 }
 
 fn build_rootfs(error: &BuildError) -> Option<String> {
@@ -191,6 +197,7 @@ fn create(error: &CreateVmError) -> Option<String> {
         )),
         CreateVmError::Image(error) => image_query(error),
         CreateVmError::Backend(error) => backend(error),
+        CreateVmError::Clone { source, .. } => resize(source),
         _ => None,
     }
 }

@@ -300,3 +300,19 @@ fn an_image_says_when_its_base_was_replaced() {
             .contains("built from small (stale)")
     );
 }
+
+#[test]
+fn of_two_builds_of_one_name_one_keeps_it() {
+    let environment = Environment::with_image();
+    let build = || {
+        let line = ["image", "build", "--from-image", "small", "--name", "dev"];
+        let mut build = environment.direct(&[&line[..], &["--bare"]].concat());
+        build.stderr(Stdio::null()).spawn().unwrap()
+    };
+    let mut statuses = [build(), build()].map(|mut build| build.wait().unwrap().code());
+    statuses.sort_unstable();
+    assert_eq!(statuses, [Some(0), Some(4)]);
+    assert_eq!(environment.names("image"), ["dev", "small"]);
+    assert_eq!(entries(&environment.state().join("images")).len(), 2);
+    environment.assert_no_vm_left();
+}

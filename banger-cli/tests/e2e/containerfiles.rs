@@ -100,7 +100,7 @@ fn a_containerfile_that_fails_or_takes_too_long_leaves_its_log() {
     let endless = "FROM scratch\nCOPY busybox /bin/busybox\n\
         RUN [\"/bin/busybox\", \"sleep\", \"98765\"]\n";
     let told = refuse(endless, "8", 6);
-    assert!(told.contains("did not end within 8s"), "{told}");
+    assert!(told.contains("did not end within"), "{told}");
     let sleeps = || {
         tool("pgrep", &["-f", "^/bin/busybox sleep 98765"])
             .status

@@ -9,7 +9,7 @@ use std::{fs, io, time::Duration};
 
 use bytes::Bytes as Buffer;
 use camino::{Utf8Path, Utf8PathBuf};
-use tokio::{process::Command, sync::mpsc};
+use tokio::{process::Command, sync::mpsc, time::Instant};
 
 use super::{
     super::{PathProblem, PullRequest, pull::pull_as, validate::settle},
@@ -58,6 +58,7 @@ pub(super) async fn build(
         scratch: staging.path(),
         log,
         progress,
+        end: Instant::now() + request.deadline,
     };
     let reference = making.make().await?;
     let log = making.log;
@@ -145,6 +146,8 @@ struct Making<'a> {
     scratch: &'a Utf8Path,
     log: BuildLog,
     progress: &'a dyn ProgressSink,
+    /// When it must be done.
+    end: Instant,
 }
 
 impl Making<'_> {
@@ -181,7 +184,8 @@ impl Making<'_> {
             log: &mut self.log,
             progress: self.progress,
         };
-        let relayed = run_relayed(child, self.request.deadline, sender);
+        let left = self.end.saturating_duration_since(Instant::now());
+        let relayed = run_relayed(child, left, sender);
         let (ran, heard) = tokio::join!(relayed, listen(output, &mut listeners));
         heard.map_err(BuildImageError::io(name))?;
         ran.map_err(|source| self.failed(name, source))

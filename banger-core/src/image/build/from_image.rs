@@ -8,7 +8,7 @@
 
 use std::{fs, time::Duration};
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use tokio::time::timeout;
 
 use super::{
@@ -19,14 +19,14 @@ use super::{
     BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder,
     guest::{self, Listeners, StepFailure},
     inputs::{self, GuestStep, Inputs},
-    log::BuildLog,
+    log::{BuildLog, LOG_FILE},
     publish::{name_is_free, publish, stage},
 };
 use crate::{
     domain::{
         Bytes, Digest, Image, ImageId, ImageOrigin, ImageSizes, RootDiskMode, Selector, Vm, VmExit,
     },
-    host_fs::{IoContext as _, PathError, Staging, disk_usage, sync_file},
+    host_fs::{IoContext as _, PathError, Staging, copy_file, disk_usage, sync_file},
     progress::ProgressSink,
     task::{attended, off_thread},
     vm::{CreateVm, CreatedVm, DeleteVmError, Lifetime, StopVmError, VmQueryError},
@@ -229,13 +229,15 @@ impl Build<'_> {
             log: self.log.path().to_owned(),
         })?;
         let failed = BuildImageError::io(&self.request.name);
-        let boot = self.base.boot.clone();
-        let staged =
-            off_thread(move || stage_boot_artifacts(&boot, staging.path()).map(|_| staging)).await;
-        let staging = staged.map_err(&failed)?;
-        let package_hash = self.package_hash(&disk).map_err(&failed)?;
-        let sizes = sizes(&disk).map_err(&failed)?;
-        self.log.copy_into(staging.path()).map_err(failed)?;
+        let (boot, log) = (self.base.boot.clone(), self.log.path().to_owned());
+        let staged = off_thread(move || {
+            stage_boot_artifacts(&boot, staging.path())?;
+            copy_file(&log, &staging.path().join(LOG_FILE))?;
+            let sizes = sizes(&staging.path().join(ROOTFS_FILE))?;
+            Ok((staging, sizes))
+        });
+        let (staging, sizes) = staged.await.map_err(&failed)?;
+        let package_hash = self.package_hash(&disk).map_err(failed)?;
         let record = self.record(staging.target(), input, package_hash, sizes);
         Ok((staging, record))
     }
@@ -312,7 +314,7 @@ fn by_id(id: &impl ToString) -> Selector {
 }
 
 /// Sizes of a disk that is whole, and on the host's disk.
-fn sizes(disk: &Utf8PathBuf) -> Result<ImageSizes, PathError> {
+fn sizes(disk: &Utf8Path) -> Result<ImageSizes, PathError> {
     sync_file(disk)?;
     Ok(ImageSizes {
         apparent: Bytes::new(disk.metadata().at("inspect", disk)?.len()),

@@ -16,9 +16,7 @@ use super::BuildImageError;
 use crate::{
     directories::Directories,
     domain::ImageName,
-    host_fs::{
-        FileLock, IoContext as _, PathError, copy_file, create_directory, remove_tree_if_present,
-    },
+    host_fs::{FileLock, IoContext as _, PathError, create_directory, remove_tree_if_present},
 };
 
 /// How long a build waits for another one of the same name to end.
@@ -28,7 +26,7 @@ const LIMIT: u64 = 64 << 20;
 /// The last line of a log that was cut.
 const CUT: &str = "the log is full: the rest is left out";
 /// The log's name beside the disk of an image.
-const LOG_FILE: &str = "build.log";
+pub(super) const LOG_FILE: &str = "build.log";
 
 /// Writes a line of banger's own into a build's log: one line, whatever the
 /// message holds, told from the guest's by its start.
@@ -84,11 +82,6 @@ impl BuildLog {
     pub(super) fn say(&mut self, message: &str) -> Result<(), PathError> {
         let written = write_build_log(self, message);
         written.at("write", &self.path)
-    }
-
-    /// Puts a copy into an image's directory.
-    pub(super) fn copy_into(&self, directory: &Utf8Path) -> Result<(), PathError> {
-        copy_file(&self.path, &directory.join(LOG_FILE)).map(drop)
     }
 
     /// Removes the log of a build that went well.
