@@ -98,6 +98,12 @@ fn build_image(error: &BuildImageError) -> Option<String> {
         )),
         BuildImageError::Base(error) => image_query(error),
         BuildImageError::Kernel { source, .. } => resolve_kernel(source),
+        BuildImageError::Step { is_own: true, .. } => Some(
+            "banger's own parts want a Debian image and a network; leave them out with --bare, or \
+             some of them with --no-base-packages, --no-mise, --no-tmux-plugins, --no-opencode, \
+             --no-modules"
+                .to_owned(),
+        ),
         BuildImageError::NoProgram { programs, .. } => {
             Some(format!("install one of: {}", programs.join(", ")))
         }

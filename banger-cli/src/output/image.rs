@@ -204,7 +204,7 @@ pub fn image_details(image: &Image, images: &[Image]) -> String {
         ("name", image.name.to_string()),
         ("id", image.id.to_string()),
         ("managed", image.is_managed().to_string()),
-        ("origin", origin_text(&image.origin)),
+        ("origin", origin_details(&image.origin)),
         ("stale", stale_text(image, images)),
         ("kernel", kernel_text(image)),
         ("rootfs", image.rootfs.to_string()),
@@ -225,6 +225,18 @@ pub fn image_details(image: &Image, images: &[Image]) -> String {
 fn kernel_text(image: &Image) -> String {
     let name = image.kernel.as_ref();
     name.map_or_else(|| "(by path)".to_owned(), ToString::to_string)
+}
+
+/// The same with all that is known.
+fn origin_details(origin: &ImageOrigin) -> String {
+    let text = origin_text(origin);
+    match origin {
+        ImageOrigin::Oci { manifest, .. } | ImageOrigin::Containerfile { manifest, .. } => {
+            format!("{text} ({manifest})")
+        }
+        ImageOrigin::Built { base, input, .. } => format!("{text} ({base}) with {input}"),
+        _ => text,
+    }
 }
 
 fn origin_text(origin: &ImageOrigin) -> String {

@@ -153,6 +153,7 @@ fn a_failed_step_leaves_its_log_and_nothing_else() {
         told.contains("at installing banger's parts: exit status 69"),
         "{told}"
     );
+    assert!(told.contains("leave them out with --bare"), "{told}");
     let logged = fs::read_to_string(&log).unwrap();
     assert!(
         logged.contains("base packages needs apt-get, which this image lacks"),

@@ -32,6 +32,7 @@ impl ImageBuilder for World {
                 name: request.name,
                 step: "command false".to_owned(),
                 problem: "exit status 1".to_owned(),
+                is_own: false,
                 log: "/s/build-logs/new.log".into(),
             });
         }

@@ -79,6 +79,8 @@ pub enum BuildImageError {
         step: String,
         /// How it ended.
         problem: String,
+        /// Whether the step is a part of banger's own, which can be left out.
+        is_own: bool,
         /// Everything the guest said.
         log: Utf8PathBuf,
     },

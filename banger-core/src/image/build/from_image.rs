@@ -189,7 +189,7 @@ impl Build<'_> {
             self.announce(&step.name)?;
             let mut listeners = self.listeners();
             let run = guest::run(vms.as_ref(), &id, step, &mut listeners).await;
-            run.map_err(|failure| self.step_failed(failure))?;
+            run.map_err(|failure| self.step_failed(failure, step.is_own))?;
         }
         self.announce("powering off")?;
         let stopped = vms.stop(&id, GRACE).await;
@@ -277,7 +277,7 @@ impl Build<'_> {
         }
     }
 
-    fn step_failed(&self, failure: StepFailure) -> BuildImageError {
+    fn step_failed(&self, failure: StepFailure, is_own: bool) -> BuildImageError {
         match failure {
             StepFailure::Io(source) => BuildImageError::io(&self.request.name)(source),
             StepFailure::Machine(error) => self.machine_failed(error),
@@ -285,6 +285,7 @@ impl Build<'_> {
                 name: self.request.name.clone(),
                 step: self.step.clone(),
                 problem,
+                is_own,
                 log: self.log.path().to_owned(),
             },
         }

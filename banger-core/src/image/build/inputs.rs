@@ -45,6 +45,8 @@ pub(super) struct GuestStep {
     pub(super) argv: Vec<String>,
     /// Its standard input.
     pub(super) input: Option<FileRange>,
+    /// Whether it is a part of banger's own, and no input of the user's.
+    pub(super) is_own: bool,
 }
 
 /// All steps, and a digest of what the user and banger put into them.
@@ -146,12 +148,14 @@ pub(super) fn gather(
         cancel,
         hasher: InputHasher::default(),
         steps: Vec::new(),
+        at_own_parts: true,
     };
     gatherer.hasher.field(VERSION);
     if provision.parts.modules {
         gatherer.modules(boot)?;
     }
     gatherer.own_script(provision);
+    gatherer.at_own_parts = false;
     for copy in &provision.copies {
         gatherer.copy(copy)?;
     }
@@ -172,6 +176,8 @@ struct Gatherer<'a> {
     cancel: &'a CancellationToken,
     hasher: InputHasher,
     steps: Vec<GuestStep>,
+    /// Whether banger's own parts are being gathered.
+    at_own_parts: bool,
 }
 
 impl Gatherer<'_> {
@@ -251,6 +257,7 @@ impl Gatherer<'_> {
             name,
             argv: shell.into_iter().chain(arguments).collect(),
             input,
+            is_own: self.at_own_parts,
         });
     }
 }
