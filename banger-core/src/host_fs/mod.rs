@@ -9,6 +9,7 @@
 
 mod copy;
 mod lock;
+mod nameless;
 mod path_error;
 mod range;
 mod staging;
@@ -16,6 +17,7 @@ mod write;
 
 pub use copy::{CopyMethod, copy_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
+pub use nameless::nameless_file;
 pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};
 pub use staging::Staging;

@@ -5,9 +5,8 @@
 //! reader. Entry points: [`ArchiveFile`].
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io::{self, Read as _, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
     sync::Arc,
 };
 
@@ -23,7 +22,7 @@ use super::{
 };
 use crate::{
     domain::Digest,
-    host_fs::{FileRange, IoContext as _, PathError, create_directory},
+    host_fs::{FileRange, IoContext as _, PathError, nameless_file},
     layer::{ArchiveError, LayerReader, RootfsLimits, Stopped},
 };
 
@@ -199,26 +198,6 @@ fn by_magic(start: &[u8]) -> Result<Compression, &'static str> {
     }
 }
 
-/// A file without a name; the directory is made if need be.
-pub(crate) fn nameless_file(directory: &Utf8Path) -> Result<File, PathError> {
-    create_directory(directory)?;
-    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-    match openat(CWD, directory.as_str(), flags, Mode::RUSR | Mode::WUSR) {
-        Ok(file) => Ok(File::from(file)),
-        // not every file system has such files
-        Err(_) => unlinked_file(directory),
-    }
-}
-
-fn unlinked_file(directory: &Utf8Path) -> Result<File, PathError> {
-    let path = directory.join(format!("{}.unlinked", uuid::Uuid::now_v7()));
-    let mut options = File::options();
-    let options = options.read(true).write(true).create_new(true).mode(0o600);
-    let file = options.open(&path).at("create", &path)?;
-    fs::remove_file(&path).at("remove", &path)?;
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,19 +215,6 @@ mod tests {
         ];
         for (start, expected) in cases {
             assert_eq!(by_magic(start), expected, "{start:?}");
-        }
-    }
-
-    #[test]
-    fn spooled_files_have_no_name() {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(scratch.path()).unwrap();
-        for make in [nameless_file, unlinked_file] {
-            let mut file = make(root).unwrap();
-            file.write_all(b"content").unwrap();
-            let range = FileRange::whole(file).unwrap();
-            assert_eq!(range.read_at_most(9).unwrap(), b"content");
-            assert_eq!(fs::read_dir(root).unwrap().count(), 0);
         }
     }
 }

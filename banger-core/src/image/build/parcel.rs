@@ -22,8 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     domain::Digest,
-    host_fs::{FileRange, IoContext as _, PathError},
-    oci::nameless_file,
+    host_fs::{FileRange, IoContext as _, PathError, nameless_file},
 };
 
 /// Digest of fields that cannot run into one another.
