@@ -51,11 +51,6 @@ const PACKAGES: [Package; 18] = [
         "makes OCI layouts, and unpacks layers for comparison",
         Set::Run,
     ),
-    package(
-        "e2fsprogs",
-        "checks disks, and grows copies of them",
-        Set::Run,
-    ),
     package("busybox-static", "is the whole of a small image", Set::Test),
     package(
         "skopeo",
@@ -63,6 +58,7 @@ const PACKAGES: [Package; 18] = [
         Set::Test,
     ),
     package("docker-registry", "is the registry of the tests", Set::Test),
+    package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
     package("buildah", "builds Containerfiles", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),

@@ -1,4 +1,4 @@
-//! Images: pulling, registering, building, keeping and deleting them, and the pure helpers.
+//! Images: pulling, registering, keeping and deleting them, and the pure helpers.
 //!
 //! Purpose: from an OCI reference to a managed image, by the steps of
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
