@@ -16,7 +16,7 @@ use super::{
     stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Digest, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
     oci::{ImageSource, LayerBlob, ResolvedImage},
     progress::{ProgressEvent, ProgressSink},
@@ -32,19 +32,14 @@ pub(super) async fn pull(
     request: PullRequest,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
-    let reference = request.reference.to_string();
-    let origin = |manifest| ImageOrigin::Oci {
-        reference,
-        manifest,
-    };
-    pull_as(manager, request, origin, progress).await
+    pull_as(manager, request, |image| image, progress).await
 }
 
-/// Pulls an image whose record says of its manifest what `origin` says.
+/// Pulls an image and records what `revise` makes of its record.
 pub(super) async fn pull_as(
     manager: &LocalImageManager,
     request: PullRequest,
-    origin: impl FnOnce(Digest) -> ImageOrigin + Send,
+    revise: impl FnOnce(Image) -> Image + Send,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
@@ -64,12 +59,12 @@ pub(super) async fn pull_as(
     let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
     let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
     let pulled = Pulled {
-        origin: origin(image.manifest),
+        request: &request,
         image,
         kernel,
     };
     let record = pull.record(id, pulled, &built.report);
-    pull.publish(built.staging, record).await // 10, 11
+    pull.publish(built.staging, revise(record)).await // 10, 11
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -114,8 +109,8 @@ struct Pull<'a> {
 }
 
 /// What a record is made of.
-struct Pulled {
-    origin: ImageOrigin,
+struct Pulled<'a> {
+    request: &'a PullRequest,
     image: ResolvedImage,
     kernel: ResolvedKernel,
 }
@@ -201,7 +196,7 @@ impl Pull<'_> {
         })
     }
 
-    fn record(&self, id: ImageId, pulled: Pulled, report: &RootfsReport) -> Image {
+    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
         let directory = self.manager.options.directories.image(id);
         let now = self.manager.options.clock.now();
         Image {
@@ -211,7 +206,10 @@ impl Pull<'_> {
             boot: staged_boot_artifacts(&pulled.kernel.boot, &directory),
             artifact_directory: Some(directory),
             kernel: pulled.kernel.name,
-            origin: pulled.origin,
+            origin: ImageOrigin::Oci {
+                reference: pulled.request.reference.to_string(),
+                manifest: pulled.image.manifest,
+            },
             run_config: pulled.image.run_config,
             sizes: report.sizes,
             package_hash: None,

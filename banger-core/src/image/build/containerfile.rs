@@ -68,17 +68,28 @@ pub(super) async fn build(
         kernel: request.kernel,
         size: request.size,
     };
-    let origin = |manifest| ImageOrigin::Containerfile {
-        path: file,
-        manifest,
+    let revise = |image: Image| Image {
+        origin: origin(file, &image.origin),
+        ..image
     };
-    let pulled = Box::pin(pull_as(manager, pull, origin, progress)).await;
+    let pulled = Box::pin(pull_as(manager, pull, revise, progress)).await;
     let image = pulled.map_err(|source| BuildImageError::Pull {
         source: Box::new(source),
         log: log.path().to_owned(),
     })?;
     log.remove();
     Ok(image)
+}
+
+/// Where the image came from: not from the scratch directory it was pulled from.
+fn origin(path: Utf8PathBuf, pulled: &ImageOrigin) -> ImageOrigin {
+    match pulled {
+        ImageOrigin::Oci { manifest, .. } => ImageOrigin::Containerfile {
+            path,
+            manifest: *manifest,
+        },
+        other => other.clone(),
+    }
 }
 
 /// The file that is meant.
