@@ -1,6 +1,6 @@
 //! The `banger` command.
 //!
-//! Purpose: a thin front end over `banger_core`'s three traits. A command line
+//! Purpose: a thin front end over `banger_core`'s four traits. A command line
 //! becomes a [`requests::Task`] (pure), the environment and configuration
 //! become [`settings::Settings`] (pure), and [`commands`] carry the task out.
 //! Invariants: standard output is data, all else goes to standard error; no

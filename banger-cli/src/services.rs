@@ -6,7 +6,7 @@
 use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 
 use banger_core::{
-    image::ImageManager,
+    image::{ImageManager, build::ImageBuilder},
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
@@ -27,6 +27,8 @@ pub struct Services {
     pub kernels: Arc<dyn KernelResolver>,
     /// Virtual machines.
     pub vms: Arc<dyn VmSupervisor>,
+    /// Builds images.
+    pub builder: Arc<dyn ImageBuilder>,
 }
 
 impl Services {
@@ -40,6 +42,7 @@ impl Services {
             images: local.images,
             kernels: local.kernels,
             vms: local.vms,
+            builder: local.builder,
         })
     }
 }

@@ -11,6 +11,8 @@
 mod e2e {
     mod archives;
     mod bad_input;
+    pub(crate) mod building;
+    mod containerfiles;
     mod crash;
     pub(crate) mod environment;
     mod exec;

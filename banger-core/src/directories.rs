@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::domain::{Digest, ImageId, KernelName, VmId};
+use crate::domain::{Digest, ImageId, ImageName, KernelName, VmId};
 
 /// banger's roots on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +66,24 @@ impl Directories {
     #[must_use]
     pub fn vm(&self, id: VmId) -> Utf8PathBuf {
         self.vms().join(id.to_string())
+    }
+
+    /// One VM's own copy of its image's disk, where it has one.
+    #[must_use]
+    pub fn vm_root_disk(&self, id: VmId) -> Utf8PathBuf {
+        self.vm(id).join("root.ext4")
+    }
+
+    /// Logs of image builds that failed, by image.
+    #[must_use]
+    pub fn build_logs(&self) -> Utf8PathBuf {
+        self.state.join("build-logs")
+    }
+
+    /// The log of the last failed build of an image.
+    #[must_use]
+    pub fn build_log(&self, name: &ImageName) -> Utf8PathBuf {
+        self.build_logs().join(format!("{name}.log"))
     }
 
     /// One running VM's sockets.

@@ -4,7 +4,8 @@
 //! Invariants: it never prints, never reads the environment, holds no global
 //! state and needs no privilege; what a crash leaves is repaired by the next
 //! call. Entry points: [`local::Local`], and the traits [`image::ImageManager`],
-//! [`kernel::KernelResolver`] and [`vm::VmSupervisor`].
+//! [`kernel::KernelResolver`] and [`vm::VmSupervisor`], and
+//! [`image::build::ImageBuilder`]; [`image`] lists the pure helpers.
 
 pub mod clock;
 pub mod directories;

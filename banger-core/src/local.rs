@@ -1,4 +1,4 @@
-//! banger on one host: the three services over one state directory.
+//! banger on one host: the services over one state directory.
 //!
 //! Purpose: what an embedder or a front end opens. Invariants: opening repairs
 //! what crashes left, so that the records are true afterwards.
@@ -12,7 +12,10 @@ use crate::{
     ErrorKind,
     clock::{Clock, SystemClock},
     directories::Directories,
-    image::{ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError},
+    image::{
+        ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError,
+        build::{ImageBuilder, LocalImageBuilder},
+    },
     kernel::{KernelResolver, LocalKernelResolver, ReconcileKernelsError},
     oci::{Platform, SourceOptions},
     rootfs::{Ext4RootfsBuilder, RootfsLimits},
@@ -47,6 +50,8 @@ pub struct Local {
     pub kernels: Arc<dyn KernelResolver>,
     /// Virtual machines.
     pub vms: Arc<dyn VmSupervisor>,
+    /// Builds images.
+    pub builder: Arc<dyn ImageBuilder>,
 }
 
 /// The services could not be opened.
@@ -97,10 +102,13 @@ impl Local {
         let kernels = Arc::new(kernels);
         let images = image_manager(store, clock, Arc::clone(&kernels) as _, options);
         images.reconcile().await?;
+        let (images, vms) = (Arc::new(images), Arc::new(vms));
+        let builder = LocalImageBuilder::new(Arc::clone(&images), Arc::clone(&vms) as _);
         Ok(Self {
-            images: Arc::new(images),
+            images,
             kernels,
-            vms: Arc::new(vms),
+            vms,
+            builder: Arc::new(builder),
         })
     }
 }

@@ -5,6 +5,8 @@
 //! output drained into a bounded buffer, and is given a deadline.
 //! Entry points: [`command`], [`run`], `exchange`.
 
+mod relayed;
+
 use std::{ffi::OsStr, process::Stdio, time::Duration};
 
 use tokio::{
@@ -13,6 +15,8 @@ use tokio::{
 };
 
 use crate::error::ErrorKind;
+
+pub use relayed::run_relayed;
 
 /// Most output kept of each stream of a child.
 const OUTPUT_LIMIT: usize = 1 << 20;
@@ -78,7 +82,16 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Runs a command to its end and answers its standard output (at most 1 MiB).
 /// Dropping the future kills the child.
-pub async fn run(mut command: Command, deadline: Duration) -> Result<Vec<u8>, ChildError> {
+pub async fn run(command: Command, deadline: Duration) -> Result<Vec<u8>, ChildError> {
+    run_accepting(command, &[0], deadline).await
+}
+
+/// The same of a program that says with further exit statuses that all is well.
+pub async fn run_accepting(
+    mut command: Command,
+    accepted: &[i32],
+    deadline: Duration,
+) -> Result<Vec<u8>, ChildError> {
     let program = command
         .as_std()
         .get_program()
@@ -90,7 +103,7 @@ pub async fn run(mut command: Command, deadline: Duration) -> Result<Vec<u8>, Ch
         source,
     })?;
     match tokio::time::timeout(deadline, collect(child)).await {
-        Ok(Ok(output)) => output.into_success(program),
+        Ok(Ok(output)) => output.into_success(program, accepted),
         Ok(Err(source)) => Err(ChildError::Spawn { program, source }),
         Err(_) => Err(ChildError::TimedOut { program, deadline }),
     }
@@ -153,8 +166,12 @@ struct Collected {
 }
 
 impl Collected {
-    fn into_success(self, program: String) -> Result<Vec<u8>, ChildError> {
-        if self.status.success() {
+    fn into_success(self, program: String, accepted: &[i32]) -> Result<Vec<u8>, ChildError> {
+        if self
+            .status
+            .code()
+            .is_some_and(|code| accepted.contains(&code))
+        {
             return Ok(self.stdout);
         }
         let tail = last_lines(&self.stderr);

@@ -68,6 +68,16 @@ pub enum ProgressEvent {
         /// What is done, one line.
         step: String,
     },
+    /// A build came to a step.
+    BuildStep {
+        /// What is done, one line.
+        step: String,
+    },
+    /// What the guest or the program that builds an image said.
+    BuildOutput {
+        /// The bytes, in order.
+        bytes: bytes::Bytes,
+    },
     /// The VM's own disks are being made.
     PreparingDisks,
     /// A backend was chosen.

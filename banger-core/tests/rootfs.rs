@@ -15,6 +15,7 @@ mod rootfs {
     mod hostile;
     mod model;
     mod reading;
+    mod resizing;
     pub(crate) mod saving;
     pub(crate) mod snapshot;
     mod umoci;

@@ -27,6 +27,7 @@ mod vm {
         ("exec_is_exact_and_vms_come_and_go", exec::exec_is_exact),
         ("sessions_can_be_given_up", exec::sessions_can_be_given_up),
         ("writes_survive_a_restart", life::writes_survive_a_restart),
+        ("a_copy_of_the_disk_takes_the_writes", life::a_cloned_disk),
         ("a_running_vm_is_protected", life::a_running_vm_is_protected),
         ("a_guest_may_power_itself_off", life::a_guest_may_power_off),
         ("a_dropped_lifeline_ends_its_vm", life::a_dropped_lifeline),

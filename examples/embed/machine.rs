@@ -7,7 +7,7 @@ use std::{
 };
 
 use banger_core::{
-    domain::{Bytes, ImageId, Selector},
+    domain::{Bytes, ImageId, RootDiskMode, Selector},
     progress::NoProgress,
     vm::{CreateVm, ExecControl, ExecEvent, ExecRequest, Lifetime, VmSupervisor},
 };
@@ -46,6 +46,7 @@ fn request(image: ImageId) -> CreateVm {
         name: None,
         vcpus: 1,
         memory: Bytes::from_mib(256),
+        root_disk: RootDiskMode::Overlay,
         // sparse: it takes what is written
         disk_size: Bytes::from_mib(1024),
         backend: None,

@@ -42,7 +42,7 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 18] = [
+const PACKAGES: [Package; 19] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
     package("uidmap", "lets mmdebstrap work without root", Set::Run),
@@ -61,6 +61,7 @@ const PACKAGES: [Package; 18] = [
     package("openssl", "makes the certificates of the tests", Set::Test),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
+    package("buildah", "builds Containerfiles", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),
     package("attr", "sets attributes in images", Set::Bench),
     package("libcap2-bin", "sets capabilities in images", Set::Bench),

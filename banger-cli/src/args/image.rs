@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use banger_core::domain::{Bytes, ImageName, KernelName};
+use banger_core::{
+    domain::{BackendKind, Bytes, ImageName, KernelName},
+    image::build::ContainerBuilder,
+};
 use camino::Utf8PathBuf;
-use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser, value_parser};
 
-use super::RegistryArgs;
+use super::{RegistryArgs, values};
 
 /// What can be done with images.
 #[derive(Clone, Debug, Subcommand)]
@@ -30,6 +33,14 @@ pub enum ImageCommand {
     /// bytes.
     #[command(visible_alias = "export")]
     Save(SaveArgs),
+    /// Build an image from another one, or from a Containerfile
+    ///
+    /// With --from-image, a copy of that image's disk is booted, provisioned
+    /// and kept. Files are copied first, then scripts are run, then commands,
+    /// each in the order given; all of it as root. With -f or CONTEXT, buildah,
+    /// podman or docker builds a Containerfile, and the result is pulled. The
+    /// log of a build that fails is kept; the error names it.
+    Build(Box<BuildImageArgs>),
     /// List images
     List,
     /// Show one image
@@ -125,6 +136,106 @@ pub enum SaveFormatArg {
     DockerArchive,
     /// A tar file of the tree
     RootfsTar,
+}
+
+/// Arguments of `image build`.
+#[derive(Args, Clone, Debug)]
+#[command(group = clap::ArgGroup::new("origin").required(true).multiple(true)
+    .args(["from_image", "file", "context"]))]
+pub struct BuildImageArgs {
+    /// Directory that a Containerfile copies from, and where it is looked for
+    #[arg(value_name = "CONTEXT", conflicts_with = "from_image")]
+    pub context: Option<Utf8PathBuf>,
+    /// Start from this image
+    #[arg(long, value_name = "IMAGE", conflicts_with_all = ["file", "kernel", "kernel_path"], value_parser = NonEmptyStringValueParser::new())]
+    pub from_image: Option<String>,
+    /// Build this Containerfile; the context is its directory unless given
+    #[arg(long, short, value_name = "CONTAINERFILE")]
+    pub file: Option<Utf8PathBuf>,
+    /// Keep the image under this name
+    #[arg(long, short)]
+    pub name: ImageName,
+    /// Make the disk this large (4G, 512MiB; a bare number is MiB)
+    ///
+    /// By default 2 GiB more than the image it starts from; of a Containerfile
+    /// a quarter more than the content, and at least 1 GiB.
+    #[arg(long, value_name = "SIZE")]
+    pub size: Option<Bytes>,
+    /// Give the build up after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = value_parser!(u64).range(1..))]
+    pub timeout: u64,
+    /// What is put into an image that starts from another one.
+    #[command(flatten)]
+    pub provision: ProvisionArgs,
+    /// How a Containerfile is built.
+    #[command(flatten)]
+    pub containerfile: ContainerfileArgs,
+    /// Which kernel an image of a Containerfile boots with.
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// What is put into an image that starts from another one.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "With --from-image")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
+pub struct ProvisionArgs {
+    /// Copy a file, or the content of a directory, to a path of the guest
+    #[arg(long, value_name = "SOURCE:PATH", value_parser = values::guest_copy, conflicts_with_all = ["file", "context"])]
+    pub copy: Vec<(Utf8PathBuf, String)>,
+    /// Run this script of the host in the guest
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "context"])]
+    pub script: Vec<Utf8PathBuf>,
+    /// Run this command of the shell in the guest
+    #[arg(long, value_name = "COMMAND", value_parser = NonEmptyStringValueParser::new(), conflicts_with_all = ["file", "context"])]
+    pub run: Vec<String>,
+    /// Install nothing of banger's own
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub bare: bool,
+    /// Do not install the base packages
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub no_base_packages: bool,
+    /// Do not install mise
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub no_mise: bool,
+    /// Do not install plugins of tmux
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub no_tmux_plugins: bool,
+    /// Do not install opencode
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub no_opencode: bool,
+    /// Do not install the modules of the image's kernel
+    #[arg(long, conflicts_with_all = ["file", "context"])]
+    pub no_modules: bool,
+    /// Build with so many virtual CPUs
+    #[arg(long, value_name = "NUMBER", default_value_t = 2, value_parser = value_parser!(u32).range(1..=64))]
+    pub cpus: u32,
+    /// Build with this much memory
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = values::memory)]
+    pub memory: Bytes,
+    /// Build on this backend instead of the best one there is
+    #[arg(long, value_name = "NAME", value_parser = values::backend)]
+    pub backend: Option<BackendKind>,
+}
+
+/// How a Containerfile is built.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "With a Containerfile")]
+pub struct ContainerfileArgs {
+    /// Build with this program: buildah, podman or docker
+    ///
+    /// By default with the first of them that is installed.
+    #[arg(long, value_name = "PROGRAM", value_parser = values::container_builder, conflicts_with = "from_image")]
+    pub builder: Option<ContainerBuilder>,
+    /// Give an ARG of the file a value
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::variable, conflicts_with = "from_image")]
+    pub build_arg: Vec<String>,
+    /// Stop at this stage of the file
+    #[arg(long, value_name = "STAGE", conflicts_with = "from_image")]
+    pub target: Option<String>,
 }
 
 /// Which kernel an image boots with.

@@ -26,8 +26,9 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use crate::error::CliError;
 
 pub use image::{
-    CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs, PromoteArgs,
-    PruneArgs, PullArgs, RegisterArgs, SaveArgs, SaveFormatArg, ShowImageArgs,
+    BuildImageArgs, CatArgs, ContainerfileArgs, DeleteImageArgs, DiffArgs, ImageCommand,
+    KernelArgs, ListContentArgs, PromoteArgs, ProvisionArgs, PruneArgs, PullArgs, RegisterArgs,
+    SaveArgs, SaveFormatArg, ShowImageArgs,
 };
 pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
 pub use registry::RegistryArgs;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use banger_core::domain::{BackendKind, Bytes};
+use banger_core::{
+    domain::{BackendKind, Bytes},
+    image::build::ContainerBuilder,
+};
+use camino::Utf8PathBuf;
 
 /// Longest label key or value, in bytes.
 const MAX_LABEL_LENGTH: usize = 255;
@@ -67,6 +71,25 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     let days = jiff::SpanRelativeTo::days_are_24_hours();
     let age = span.to_duration(days).map_err(wrong)?;
     Duration::try_from(age).map_err(|_| "an age is not negative".to_owned())
+}
+
+/// A file of the host and a path of the guest, `SOURCE:PATH`: what is behind the
+/// last colon begins with `/`.
+pub(super) fn guest_copy(text: &str) -> Result<(Utf8PathBuf, String), String> {
+    match text.rsplit_once(':') {
+        Some((source, path)) if !source.is_empty() && path.starts_with('/') => {
+            Ok((source.into(), path.to_owned()))
+        }
+        _ => Err("a copy is SOURCE:PATH, with an absolute path of the guest".to_owned()),
+    }
+}
+
+/// A program that builds Containerfiles.
+pub(super) fn container_builder(text: &str) -> Result<ContainerBuilder, String> {
+    let mut known = ContainerBuilder::ALL.into_iter();
+    let names = ContainerBuilder::ALL.map(ContainerBuilder::as_str);
+    let found = known.find(|builder| builder.as_str() == text);
+    found.ok_or_else(|| format!("the programs are: {}", names.join(", ")))
 }
 
 /// A backend's name.

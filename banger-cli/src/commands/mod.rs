@@ -63,6 +63,8 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::PromoteImage(image) => image::promote(context, &image).await,
         T::SaveImage(image, format, file) => image::save(context, &image, format, file).await,
         T::PruneCache(request) => image::prune(context, request).await,
+        T::BuildFromImage(request) => image::build_from_image(context, *request).await,
+        T::BuildContainerfile(request) => image::build_containerfile(context, *request).await,
         T::ListImages => image::list(context).await,
         T::Diff(one, other) => return image::diff(context, &one, &other).await,
         T::Cat(image, path) => image::cat(context, &image, path).await,

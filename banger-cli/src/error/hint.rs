@@ -1,8 +1,13 @@
 //! What a user can do about a failure, from the failure's own fields.
 
 use banger_core::{
+    ErrorKind,
     disk::DiskError,
-    image::{DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError, SaveError},
+    image::{
+        DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError,
+        ResizeRootfsError, SaveError,
+        build::{BuildImageError, BuildMachineError},
+    },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
     oci::{AccessError, SourceError},
     rootfs::{BuildError, RootfsError},
@@ -45,6 +50,7 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::Register(error) => register(error),
         CliError::Promote(error) => promote(error),
         CliError::Save(error) => save(error),
+        CliError::BuildImage(error) => build_image(error),
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),
@@ -119,6 +125,47 @@ fn save(error: &SaveError) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn build_image(error: &BuildImageError) -> Option<String> {
+    match error {
+        BuildImageError::AlreadyExists { name } => Some(format!(
+            "use another name with --name, or delete it: `banger image delete {name}`"
+        )),
+        BuildImageError::Base(error) => image_query(error),
+        BuildImageError::Kernel { source, .. } => resolve_kernel(source),
+        BuildImageError::Step { is_own: true, .. } => Some(
+            "banger's own parts want a Debian image and a network; leave them out with --bare, or \
+             some of them with --no-base-packages, --no-mise, --no-tmux-plugins, --no-opencode, \
+             --no-modules"
+                .to_owned(),
+        ),
+        BuildImageError::NoProgram { programs, .. } => {
+            Some(format!("install one of: {}", programs.join(", ")))
+        }
+        BuildImageError::Pull { source, .. } => pull(source),
+        BuildImageError::TimedOut { .. } => {
+            Some("give it more time with --timeout, in seconds".to_owned())
+        }
+        BuildImageError::Machine { source, .. } => build_machine(source),
+        BuildImageError::Disk { source, .. } => resize(source),
+        _ => None,
+    }
+}
+
+fn build_machine(error: &BuildMachineError) -> Option<String> {
+    match error {
+        BuildMachineError::Create(error) => create(error),
+        BuildMachineError::Start(StartVmError::BootFailed { .. }) => None,
+        BuildMachineError::Start(error) => start(error),
+        BuildMachineError::Exec(error) => exec(error),
+        BuildMachineError::Stop(error) => stop(error),
+        _ => None,
+    }
+}
+
+fn resize(error: &ResizeRootfsError) -> Option<String> {
+    (error.kind() == ErrorKind::Unsupported).then(|| "install package e2fsprogs".to_owned())
 }
 
 fn build_rootfs(error: &BuildError) -> Option<String> {
@@ -201,6 +248,7 @@ fn create(error: &CreateVmError) -> Option<String> {
         )),
         CreateVmError::Image(error) => image_query(error),
         CreateVmError::Backend(error) => backend(error),
+        CreateVmError::Clone { source, .. } => resize(source),
         _ => None,
     }
 }

@@ -16,7 +16,7 @@ use banger_core::{
     domain::{ImageName, KernelName},
     image::{
         DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, RegisterError,
-        SaveError,
+        SaveError, build::BuildImageError,
     },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
     local::OpenError,
@@ -112,6 +112,9 @@ pub enum CliError {
     /// An image could not be saved.
     #[error(transparent)]
     Save(Box<SaveError>),
+    /// An image could not be built.
+    #[error(transparent)]
+    BuildImage(Box<BuildImageError>),
     /// Images could not be looked up.
     #[error(transparent)]
     ImageQuery(Box<ImageQueryError>),
@@ -199,6 +202,7 @@ boxed!(
     Promote(PromoteError),
     Prune(PruneError),
     Save(SaveError),
+    BuildImage(BuildImageError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
     Disk(DiskError),
@@ -256,6 +260,7 @@ impl CliError {
             Self::Promote(error) => error.kind(),
             Self::Prune(error) => error.kind(),
             Self::Save(error) => error.kind(),
+            Self::BuildImage(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
             Self::Disk(error) => error.kind(),

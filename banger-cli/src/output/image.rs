@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use banger_core::{
     domain::{DiskMethod, Image, ImageOrigin},
-    image::SavedImage,
+    image::{SavedImage, Staleness, staleness},
 };
 use camino::Utf8Path;
 use serde::Serialize;
@@ -27,6 +27,7 @@ pub struct ImageOutput {
     on_disk_bytes: u64,
     package_hash: Option<String>,
     disk_method: Option<&'static str>,
+    stale: Vec<&'static str>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -36,6 +37,16 @@ struct OriginOutput {
     kind: &'static str,
     reference: Option<String>,
     manifest: Option<String>,
+    base: Option<BaseOutput>,
+    input: Option<String>,
+    containerfile: Option<String>,
+}
+
+/// The image that another one was built from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct BaseOutput {
+    id: String,
+    name: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,6 +57,26 @@ struct RunConfigOutput {
     user: String,
     working_directory: String,
     labels: BTreeMap<String, String>,
+}
+
+impl ImageOutput {
+    /// An image of all these, and whether it is stale.
+    #[must_use]
+    pub fn among(image: &Image, images: &[Image]) -> Self {
+        let reasons = staleness(image, images);
+        Self {
+            stale: reasons.iter().map(stale_name).collect(),
+            ..Self::from(image)
+        }
+    }
+}
+
+const fn stale_name(reason: &Staleness) -> &'static str {
+    match reason {
+        Staleness::Packages => "packages",
+        Staleness::Base { .. } => "base",
+        _ => "other",
+    }
 }
 
 impl From<&Image> for ImageOutput {
@@ -72,6 +103,7 @@ impl From<&Image> for ImageOutput {
             on_disk_bytes: image.sizes.on_disk.get(),
             package_hash: image.package_hash.clone(),
             disk_method: image.disk.method.map(DiskMethod::as_str),
+            stale: Vec::new(),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -80,19 +112,52 @@ impl From<&Image> for ImageOutput {
 
 impl From<&ImageOrigin> for OriginOutput {
     fn from(origin: &ImageOrigin) -> Self {
-        let (kind, reference, manifest) = match origin {
-            ImageOrigin::Registered => ("registered", None, None),
-            ImageOrigin::Promoted => ("promoted", None, None),
+        let nothing = Self {
+            kind: "other",
+            reference: None,
+            manifest: None,
+            base: None,
+            input: None,
+            containerfile: None,
+        };
+        match origin {
+            ImageOrigin::Registered => Self {
+                kind: "registered",
+                ..nothing
+            },
+            ImageOrigin::Promoted => Self {
+                kind: "promoted",
+                ..nothing
+            },
             ImageOrigin::Oci {
                 reference,
                 manifest,
-            } => ("oci", Some(reference.clone()), Some(manifest.to_string())),
-            _ => ("other", None, None),
-        };
-        Self {
-            kind,
-            reference,
-            manifest,
+            } => Self {
+                kind: "oci",
+                reference: Some(reference.clone()),
+                manifest: Some(manifest.to_string()),
+                ..nothing
+            },
+            ImageOrigin::Built {
+                base,
+                base_name,
+                input,
+            } => Self {
+                kind: "built",
+                base: Some(BaseOutput {
+                    id: base.to_string(),
+                    name: base_name.to_string(),
+                }),
+                input: Some(input.to_string()),
+                ..nothing
+            },
+            ImageOrigin::Containerfile { path, manifest } => Self {
+                kind: "containerfile",
+                containerfile: Some(path.to_string()),
+                manifest: Some(manifest.to_string()),
+                ..nothing
+            },
+            _ => nothing,
         }
     }
 }
@@ -132,7 +197,7 @@ pub fn image_table(images: &[Image]) -> String {
             image.sizes.apparent.to_string(),
             image.sizes.on_disk.to_string(),
             time(image.created),
-            origin_text(&image.origin),
+            origin_text(&image.origin) + stale_mark(image, images),
         ]
     };
     let head = [
@@ -141,9 +206,30 @@ pub fn image_table(images: &[Image]) -> String {
     table(&head, &images.iter().map(row).collect::<Vec<_>>())
 }
 
-/// One image for people.
+fn stale_mark(image: &Image, images: &[Image]) -> &'static str {
+    if staleness(image, images).is_empty() {
+        ""
+    } else {
+        " (stale)"
+    }
+}
+
+fn stale_text(image: &Image, images: &[Image]) -> String {
+    let words = |reason: &Staleness| match reason {
+        Staleness::Packages => "its packages are not today's".to_owned(),
+        Staleness::Base { name } => format!("image {name} was replaced since"),
+        _ => "yes".to_owned(),
+    };
+    let reasons: Vec<String> = staleness(image, images).iter().map(words).collect();
+    if reasons.is_empty() {
+        return "no".to_owned();
+    }
+    reasons.join("; ")
+}
+
+/// One image of all these for people.
 #[must_use]
-pub fn image_details(image: &Image) -> String {
+pub fn image_details(image: &Image, images: &[Image]) -> String {
     let optional = |path: Option<&camino::Utf8PathBuf>| {
         path.map_or_else(|| "none".to_owned(), ToString::to_string)
     };
@@ -153,7 +239,8 @@ pub fn image_details(image: &Image) -> String {
         ("name", image.name.to_string()),
         ("id", image.id.to_string()),
         ("managed", image.is_managed().to_string()),
-        ("origin", origin_text(&image.origin)),
+        ("origin", origin_details(&image.origin)),
+        ("stale", stale_text(image, images)),
         ("kernel", kernel_text(image)),
         ("rootfs", image.rootfs.to_string()),
         ("vmlinux", image.boot.kernel.to_string()),
@@ -182,11 +269,25 @@ fn disk_text(image: &Image) -> String {
     method.map_or("as given", DiskMethod::as_str).to_owned()
 }
 
+/// The same with all that is known.
+fn origin_details(origin: &ImageOrigin) -> String {
+    let text = origin_text(origin);
+    match origin {
+        ImageOrigin::Oci { manifest, .. } | ImageOrigin::Containerfile { manifest, .. } => {
+            format!("{text} ({manifest})")
+        }
+        ImageOrigin::Built { base, input, .. } => format!("{text} ({base}) with {input}"),
+        _ => text,
+    }
+}
+
 fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
         ImageOrigin::Promoted => "promoted".to_owned(),
         ImageOrigin::Oci { reference, .. } => reference.clone(),
+        ImageOrigin::Built { base_name, .. } => format!("built from {base_name}"),
+        ImageOrigin::Containerfile { path, .. } => format!("built from {path}"),
         _ => "other".to_owned(),
     }
 }

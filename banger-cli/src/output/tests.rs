@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use banger_core::domain::{
-    BackendChoice, BackendKind, Bytes, Digest, DiskProvenance, Image, ImageOrigin, ImageSizes,
-    Kernel, KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
+    BackendChoice, BackendKind, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin,
+    ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
 };
 
 use super::*;
@@ -117,7 +117,10 @@ fn an_image_as_json() {
   "origin": {{
     "kind": "oci",
     "reference": "docker.io/library/debian:bookworm",
-    "manifest": "sha256:{digest}"
+    "manifest": "sha256:{digest}",
+    "base": null,
+    "input": null,
+    "containerfile": null
   }},
   "run_config": {{
     "entrypoint": [],
@@ -135,6 +138,7 @@ fn an_image_as_json() {
   "on_disk_bytes": 104857600,
   "package_hash": null,
   "disk_method": null,
+  "stale": [],
   "created": "2023-11-14T22:13:20Z",
   "updated": "2023-11-14T22:13:21Z"
 }}"#
@@ -229,7 +233,7 @@ fn lists_for_people() {
 fn details_for_people_are_safe_lines() {
     let images = BTreeMap::new();
     for text in [
-        image_details(&image()),
+        image_details(&image(), &[image()]),
         kernel_details(&kernel()),
         vm_details(&vm(), &images),
     ] {
@@ -238,4 +242,29 @@ fn details_for_people_are_safe_lines() {
     }
     assert!(vm_details(&vm(), &images).contains("exit:           the VMM died: signal 9\n"));
     assert!(vm_details(&vm(), &images).contains("image:          000000000001\n"));
+}
+
+#[test]
+fn what_a_built_image_came_from_and_why_it_is_stale_is_said() {
+    let built = Image {
+        name: "built".parse().unwrap(),
+        origin: ImageOrigin::Built {
+            base: ImageId::generate(),
+            base_name: image().name,
+            input: Digest::of(b"input"),
+        },
+        package_hash: Some("of another day".to_owned()),
+        ..image()
+    };
+    let alone = serde_json::to_value(ImageOutput::among(&built, &[])).unwrap();
+    assert_eq!(alone["stale"], serde_json::json!(["packages"]));
+    let images = [built.clone(), image()];
+    let among = serde_json::to_value(ImageOutput::among(&built, &images)).unwrap();
+    assert_eq!(among["stale"], serde_json::json!(["packages", "base"]));
+    assert_eq!(among["origin"]["base"]["name"], "debian");
+    assert!(image_table(&images).contains("  built from debian (stale)\n"));
+    let details = image_details(&built, &images);
+    let line = "stale:     its packages are not today's; image debian was replaced since\n";
+    assert!(details.contains(line), "{details}");
+    assert!(image_details(&image(), &images).contains("stale:     no\n"));
 }

@@ -76,6 +76,7 @@ impl From<&Vm> for VmOutput {
 const fn root_disk(mode: RootDiskMode) -> &'static str {
     match mode {
         RootDiskMode::Overlay => "overlay",
+        RootDiskMode::Clone => "clone",
         _ => "other",
     }
 }

@@ -1,6 +1,7 @@
 //! Progress as one bar on a terminal, shown only when there is time to read it.
 
 use std::{
+    io::{self, Write as _},
     sync::mpsc,
     thread::{self, JoinHandle},
     time::Duration,
@@ -15,6 +16,9 @@ const DELAY: Duration = Duration::from_millis(250);
 /// Time between two turns of the spinner.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Most bytes of a line that are kept back until it ends.
+const LINE_LIMIT: usize = 16 << 10;
+
 const PLAIN: &str = "{spinner} {wide_msg}";
 const COUNTED: &str = "{spinner} {msg} [{bar:30}] {pos}/{len}";
 const BYTES: &str = "{spinner} {msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}";
@@ -25,6 +29,13 @@ pub(super) struct Bars {
     template: &'static str,
     delay: Option<Delay>,
     finished: bool,
+    /// What a build said of a line so far.
+    unfinished: Vec<u8>,
+}
+
+/// Words of a build that cannot be shown are in its log.
+fn write_out(bytes: &[u8]) {
+    let _unseen = io::stderr().write_all(bytes);
 }
 
 /// Shows the bar later, unless it is dropped before.
@@ -43,6 +54,7 @@ impl Bars {
             template: PLAIN,
             delay: None,
             finished: false,
+            unfinished: Vec::new(),
         }
     }
 
@@ -68,10 +80,24 @@ impl Bars {
         }
     }
 
+    /// Writes whole lines above the bar, which is drawn again below.
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        self.unfinished.extend_from_slice(bytes);
+        let end = self.unfinished.iter().rposition(|byte| *byte == b'\n');
+        let length = match end {
+            Some(end) => end + 1,
+            None if LINE_LIMIT < self.unfinished.len() => self.unfinished.len(),
+            None => return,
+        };
+        let lines: Vec<u8> = self.unfinished.drain(..length).collect();
+        self.bar.suspend(|| write_out(&lines));
+    }
+
     pub(super) fn finish(&mut self) {
         self.finished = true;
         drop(self.delay.take());
         self.bar.finish_and_clear();
+        write_out(&std::mem::take(&mut self.unfinished));
     }
 }
 

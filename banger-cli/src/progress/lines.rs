@@ -41,6 +41,11 @@ impl Lines {
         let _unseen = writeln!(self.output, "banger: {}{amount}", step.text);
     }
 
+    pub(super) fn write(&mut self, bytes: &[u8]) {
+        // words of a build that cannot be shown are in its log
+        let _unseen = self.output.write_all(bytes);
+    }
+
     fn is_due(&self, step: &Step, now: Instant) -> bool {
         match &self.last {
             Some((text, at)) if *text == step.text => INTERVAL <= now.duration_since(*at),

@@ -40,6 +40,17 @@ enum Target {
     Bars(Bars),
 }
 
+impl Target {
+    /// Passes on what a build says, as it is.
+    fn write(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Silent => {}
+            Self::Lines(lines) => lines.write(bytes),
+            Self::Bars(bars) => bars.write(bytes),
+        }
+    }
+}
+
 impl Progress {
     /// Nowhere.
     #[must_use]
@@ -78,6 +89,9 @@ impl ProgressSink for Progress {
     fn emit(&self, event: ProgressEvent) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { tracker, target } = &mut *state;
+        if let ProgressEvent::BuildOutput { bytes } = &event {
+            return target.write(bytes);
+        }
         let Some(step) = tracker.apply(event) else {
             return;
         };

@@ -65,7 +65,7 @@ impl Tracker {
                 counted("writing the disk", done.get(), total.get(), true)
             }
             Event::StagingKernel => plain("copying the kernel".to_owned()),
-            Event::ImportingKernel { step } => plain(one_line(&step)),
+            Event::ImportingKernel { step } | Event::BuildStep { step } => plain(one_line(&step)),
             event => return boot(&event),
         })
     }

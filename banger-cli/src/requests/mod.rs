@@ -4,6 +4,7 @@
 //! is refused here, before any work. Invariants: pure; every path that comes
 //! out is absolute. Entry points: [`Task::prepare`].
 
+mod build;
 mod image;
 mod rootfs;
 mod vm;
@@ -12,7 +13,10 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PruneRequest, PullRequest, RegisterRequest, SaveFormat},
+    image::{
+        PruneRequest, PullRequest, RegisterRequest, SaveFormat,
+        build::{BuildContainerfileRequest, BuildImageRequest},
+    },
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
@@ -55,6 +59,10 @@ pub enum PlainTask {
     PromoteImage(Selector),
     /// `image save`, and the file to write; none is standard output.
     SaveImage(Selector, SaveFormat, Option<Utf8PathBuf>),
+    /// `image build --from-image`.
+    BuildFromImage(Box<BuildImageRequest>),
+    /// `image build` of a Containerfile.
+    BuildContainerfile(Box<BuildContainerfileRequest>),
     /// `image list`.
     ListImages,
     /// `image show`.
@@ -134,7 +142,10 @@ impl Task {
     /// Whether the task boots a VM.
     #[must_use]
     pub const fn boots(&self) -> bool {
-        matches!(self, Self::Run(_) | Self::Plain(PlainTask::StartVm(_)))
+        matches!(
+            self,
+            Self::Run(_) | Self::Plain(PlainTask::StartVm(_) | PlainTask::BuildFromImage(_))
+        )
     }
 
     /// Whether the task needs a terminal.
@@ -160,6 +171,7 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
             let (format, output) = image::save(args.format, args.output, directory);
             PlainTask::SaveImage(selector(&args.image), format, output)
         }
+        ImageCommand::Build(args) => build::build(*args, directory),
         ImageCommand::List => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {

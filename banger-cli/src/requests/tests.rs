@@ -171,3 +171,66 @@ fn tasks_say_what_they_need() {
     }));
     assert!(!super::is_chosen(&KernelSelection::default()));
 }
+
+fn build(line: &str) -> PlainTask {
+    match prepare(line).unwrap() {
+        Task::Plain(task) => task,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_build_from_an_image_is_made_of_its_options() {
+    let PlainTask::BuildFromImage(request) = build(
+        "banger image build --from-image b -n new --copy a:b:/etc/x --copy c:/d/ --script s \
+        --run true --run false --no-mise --no-modules --size 3G --timeout 60 --cpus 4 --memory 2G",
+    ) else {
+        panic!("not a build from an image");
+    };
+    let provision = &request.provision;
+    let copies: Vec<(&str, &str)> = provision
+        .copies
+        .iter()
+        .map(|copy| (copy.source.as_str(), copy.destination.as_str()))
+        .collect();
+    assert_eq!(copies, [("/here/a:b", "/etc/x"), ("/here/c", "/d/")]);
+    assert_eq!(provision.scripts, ["/here/s"]);
+    assert_eq!(provision.commands, ["true", "false"]);
+    assert!(provision.parts.base_packages && provision.parts.opencode);
+    assert!(!provision.parts.mise && !provision.parts.modules);
+    assert_eq!((request.machine.vcpus, request.deadline.as_secs()), (4, 60));
+    assert_eq!(request.size, Some(Bytes::new(3 * Bytes::GIB)));
+    let bare = build("banger image build --from-image b -n new --bare");
+    let PlainTask::BuildFromImage(bare) = bare else {
+        panic!("not a build from an image");
+    };
+    assert_eq!(
+        bare.provision.parts,
+        banger_core::image::ProvisionParts::NONE
+    );
+    assert!(Task::Plain(PlainTask::BuildFromImage(bare)).boots());
+}
+
+#[test]
+fn a_containerfiles_context_is_its_directory_unless_given() {
+    for (line, file, context) in [
+        (
+            "-f sub/Containerfile",
+            Some("/here/sub/Containerfile"),
+            "/here/sub",
+        ),
+        (
+            "-f sub/Containerfile .",
+            Some("/here/sub/Containerfile"),
+            "/here/.",
+        ),
+        ("/context", None, "/context"),
+    ] {
+        let task = build(&format!("banger image build --name new {line}"));
+        let PlainTask::BuildContainerfile(request) = task else {
+            panic!("not a build of a Containerfile");
+        };
+        let given = request.containerfile.as_ref().map(|path| path.as_str());
+        assert_eq!((given, request.context.as_str()), (file, context), "{line}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Requests about VMs.
 
 use banger_core::{
-    domain::Selector,
+    domain::{RootDiskMode, Selector},
     vm::{CreateVm, ExecRequest},
 };
 use camino::Utf8Path;
@@ -54,6 +54,7 @@ pub(super) fn create(image: Selector, machine: MachineArgs) -> CreateVm {
         name: machine.name,
         vcpus: machine.cpus,
         memory: machine.memory,
+        root_disk: RootDiskMode::Overlay,
         disk_size: machine.disk,
         backend: machine.backend,
         remove_on_stop: machine.rm,

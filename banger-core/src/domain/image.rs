@@ -72,6 +72,22 @@ pub enum ImageOrigin {
         /// Digest of the manifest that was used.
         manifest: Digest,
     },
+    /// Built in a VM from another image.
+    Built {
+        /// The image it was built from.
+        base: ImageId,
+        /// That image's name at the time.
+        base_name: ImageName,
+        /// Digest of all that was put into it: script, files and commands.
+        input: Digest,
+    },
+    /// Built from a Containerfile by a builder of the host.
+    Containerfile {
+        /// The file.
+        path: Utf8PathBuf,
+        /// Digest of the manifest that the builder made.
+        manifest: Digest,
+    },
 }
 
 /// The parts of an OCI image configuration that say what to run (OCI

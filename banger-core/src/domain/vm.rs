@@ -44,7 +44,7 @@ pub struct VmSpec {
     pub memory: Bytes,
     /// How the root disk is made.
     pub root_disk: RootDiskMode,
-    /// Size of the writable disk.
+    /// Size of the disk that takes the writes.
     pub disk_size: Bytes,
     /// Which backend the user wants; none means the best one there is.
     pub backend: Option<BackendKind>,
@@ -60,6 +60,8 @@ pub struct VmSpec {
 pub enum RootDiskMode {
     /// The image's disk read-only and shared, a private disk for the writes.
     Overlay,
+    /// A private copy of the image's disk, which takes the writes.
+    Clone,
 }
 
 /// A program that runs virtual machines.

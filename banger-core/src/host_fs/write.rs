@@ -25,7 +25,8 @@ pub fn write_atomically(path: &Utf8Path, content: &[u8]) -> Result<(), PathError
     path.parent().map_or(Ok(()), sync_directory)
 }
 
-fn temporary_beside(path: &Utf8Path) -> Utf8PathBuf {
+/// A name beside `path` that no other file has.
+pub(crate) fn temporary_beside(path: &Utf8Path) -> Utf8PathBuf {
     let name = path.file_name().unwrap_or("file");
     path.with_file_name(format!(".{name}.{}.tmp", uuid::Uuid::now_v7().simple()))
 }

@@ -4,18 +4,57 @@
 //! [`LocalImageManager::pull`]. Invariants: an image's directory is published
 //! whole, by rename, under a lock that covers only recheck + rename + insert;
 //! files of the user are never changed.
-//! Entry points: [`ImageManager`], [`LocalImageManager`], the `validate_*`
-//! helpers, [`stage_boot_artifacts`].
+//! Entry points: [`ImageManager`], [`LocalImageManager`], and
+//! [`build::ImageBuilder`].
+//!
+//! # Helpers
+//!
+//! What pull, build and promote are made of is for embedders too. None of these
+//! knows a store or holds state; those that touch files touch only those named.
+//!
+//! | helper | does |
+//! |---|---|
+//! | [`debian_base_packages`] | names what every built image has installed |
+//! | [`build_metadata_packages`] | gives the lines that are hashed |
+//! | [`packages_hash`] | hashes them: what a record made today would say |
+//! | [`write_packages_metadata`] | writes that hash beside a root disk ([`packages_metadata_path`]) |
+//! | [`staleness`] | says why a built image is not what a build would make today |
+//! | [`validate_kernel_paths`] | checks a kernel triple, every problem at once |
+//! | [`validate_register_paths`] | checks a root disk and its triple likewise |
+//! | [`validate_promote_paths`] | checks a record's files before they are copied |
+//! | [`stage_boot_artifacts`] | copies a triple into a directory, by reflink where possible |
+//! | [`stage_optional_artifact_path`] | says where an optional artifact will lie |
+//! | [`resize_rootfs`] | gives a disk another size, never less than its content |
+//! | [`build_provision_script`] | makes the script that installs banger's own parts |
+//! | [`build_modules_command`] | makes the command that unpacks a kernel's modules |
+//! | [`write_build_log`] | writes a line of banger's own into a build's log |
+//!
+//! The versions that scripts install: [`MISE_VERSION`], [`OPENCODE_VERSION`],
+//! [`TMUX_PLUGIN_MANAGER_VERSION`], [`TMUX_RESURRECT_VERSION`],
+//! [`TMUX_CONTINUUM_VERSION`].
+//!
+//! ```
+//! use banger_core::image::{ProvisionParts, build_provision_script, debian_base_packages};
+//!
+//! let parts = ProvisionParts { base_packages: true, ..ProvisionParts::NONE };
+//! let script = build_provision_script(parts).expect("packages need a script");
+//! assert!(script.contains(&debian_base_packages().join(" ")));
+//! assert_eq!(build_provision_script(ProvisionParts::NONE), None);
+//! ```
 
 mod artifacts;
+pub mod build;
 mod error;
 mod local;
 mod promote;
+mod provision;
 mod prune;
 mod pull;
 mod reconcile;
 mod register;
+mod resize;
 mod save;
+mod stale;
 mod twin;
 mod validate;
 
@@ -30,11 +69,21 @@ use crate::{
 };
 
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
+pub use build::write_build_log;
 pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
+pub use provision::{
+    MISE_PATH, MISE_VERSION, OPENCODE_VERSION, ProvisionParts, TMUX_CONTINUUM_VERSION,
+    TMUX_PLUGIN_MANAGER_VERSION, TMUX_RESURRECT_VERSION, build_metadata_packages,
+    build_modules_command, build_provision_script, debian_base_packages, packages_hash,
+    packages_metadata_path, write_packages_metadata,
+};
 pub use prune::{PruneError, PruneRequest, PrunedBlob, PrunedCache};
+pub use resize::{ResizeRootfsError, resize_rootfs};
+pub(crate) use resize::{check_and_trim_rootfs, resize_in_place};
 pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
+pub use stale::{Staleness, staleness};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
     validate_register_paths,

@@ -39,6 +39,16 @@ pub(super) async fn pull(
     request: PullRequest,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
+    pull_as(manager, request, |image| image, progress).await
+}
+
+/// Pulls an image and records what `revise` makes of its record.
+pub(super) async fn pull_as(
+    manager: &LocalImageManager,
+    request: PullRequest,
+    revise: impl FnOnce(Image) -> Image + Send,
+    progress: &dyn ProgressSink,
+) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
     manager.name_is_free(&name).await?; // 3
     let kernel = resolve_kernel(manager, &request, &name).await?; // 4
@@ -56,7 +66,7 @@ pub(super) async fn pull(
     let image = pull.resolve(source.as_ref()).await?;
     let built = pull.make(source.as_ref(), &image).await?; // 6
     let record = pull.record(image, built.sizes, built.method);
-    pull.publish(built.staging, record).await // 10, 11
+    pull.publish(built.staging, revise(record)).await // 10, 11
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {

@@ -194,4 +194,49 @@ mod tests {
         );
         assert!(!error.to_string().contains('\n'));
     }
+
+    /// Breaks a path in one of the ways there are: missing, or of another kind.
+    fn broken(root: &Utf8Path, role: &str, is_missing: bool) -> Utf8PathBuf {
+        match (is_missing, role) {
+            (true, _) => root.join(format!("no-{role}")),
+            (false, "modules") => root.join("vmlinux"),
+            (false, _) => root.join("modules"),
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn exactly_the_wrong_files_are_reported(
+            wrong in proptest::prelude::any::<[Option<bool>; 4]>(),
+        ) {
+            let scratch = tempfile::tempdir().unwrap();
+            let root = Utf8Path::from_path(scratch.path()).unwrap();
+            let good = triple(root);
+            fs::write(root.join("disk"), "d").unwrap();
+            let path = |index: usize, role: &str, right: Utf8PathBuf| {
+                wrong[index].map_or(right, |is_missing| broken(root, role, is_missing))
+            };
+            let boot = BootArtifacts {
+                kernel: path(1, "kernel", good.kernel),
+                initrd: good.initrd.map(|right| path(2, "initrd", right)),
+                modules: good.modules.map(|right| path(3, "modules", right)),
+            };
+            let rootfs = path(0, "rootfs", root.join("disk"));
+            let roles = |checked: Result<(), ValidationError>| -> Vec<&'static str> {
+                let problems = checked.map_or_else(|error| error.problems().to_vec(), |()| vec![]);
+                problems.iter().map(|problem| problem.role).collect()
+            };
+            let expected: Vec<&str> = ["rootfs", "kernel", "initrd", "modules"]
+                .into_iter()
+                .zip(wrong)
+                .filter_map(|(role, wrong)| wrong.map(|_| role))
+                .collect();
+            let of_kernel: Vec<&str> =
+                expected.iter().copied().filter(|role| *role != "rootfs").collect();
+            proptest::prop_assert_eq!(roles(validate_register_paths(&rootfs, &boot)), expected);
+            proptest::prop_assert_eq!(roles(validate_kernel_paths(&boot)), of_kernel);
+        }
+    }
 }

@@ -42,6 +42,7 @@ pub use error::{
     ResolveKernelError,
 };
 pub use local::LocalKernelResolver;
+pub(crate) use release::{find_banner, is_release};
 pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourceParseError};
 
 /// Keeps kernels and answers which files a kernel selection means.

@@ -41,6 +41,13 @@ struct ImageRow {
     updated_at: i64,
 }
 
+/// The base of a built image as the column holds it.
+#[derive(Serialize, Deserialize)]
+struct BaseColumn {
+    id: String,
+    name: String,
+}
+
 /// The run configuration as the column holds it.
 #[derive(Serialize, Deserialize)]
 struct RunConfigColumn {
@@ -187,7 +194,7 @@ impl TryFrom<&Image> for ImageRow {
     type Error = StoreError;
 
     fn try_from(image: &Image) -> Result<Self, StoreError> {
-        let (source_kind, source, source_digest) = origin_columns(&image.origin);
+        let (source_kind, source, source_digest) = origin_columns(image)?;
         Ok(Self {
             id: image.id.to_string(),
             name: image.name.to_string(),
@@ -247,15 +254,35 @@ impl TryFrom<ImageRow> for Image {
     }
 }
 
-fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option<String>) {
-    match origin {
+/// Kind, source and digest.
+type OriginColumns = (&'static str, Option<String>, Option<String>);
+
+fn origin_columns(image: &Image) -> Result<OriginColumns, StoreError> {
+    Ok(match &image.origin {
         ImageOrigin::Registered => ("registered", None, None),
         ImageOrigin::Promoted => ("promoted", None, None),
         ImageOrigin::Oci {
             reference,
             manifest,
         } => ("oci", Some(reference.clone()), Some(manifest.to_string())),
-    }
+        ImageOrigin::Built {
+            base,
+            base_name,
+            input,
+        } => {
+            let column = BaseColumn {
+                id: base.to_string(),
+                name: base_name.to_string(),
+            };
+            let column = to_json(&format!("image {}", image.name), &column)?;
+            ("built", Some(column), Some(input.to_string()))
+        }
+        ImageOrigin::Containerfile { path, manifest } => (
+            "containerfile",
+            Some(path.to_string()),
+            Some(manifest.to_string()),
+        ),
+    })
 }
 
 fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
@@ -264,6 +291,18 @@ fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
         ("promoted", None, None) => Ok(ImageOrigin::Promoted),
         ("oci", Some(reference), Some(digest)) => Ok(ImageOrigin::Oci {
             reference: reference.clone(),
+            manifest: parse(object, digest)?,
+        }),
+        ("built", Some(base), Some(digest)) => {
+            let base: BaseColumn = from_json(object, base)?;
+            Ok(ImageOrigin::Built {
+                base: parse(object, &base.id)?,
+                base_name: parse(object, &base.name)?,
+                input: parse(object, digest)?,
+            })
+        }
+        ("containerfile", Some(path), Some(digest)) => Ok(ImageOrigin::Containerfile {
+            path: path.into(),
             manifest: parse(object, digest)?,
         }),
         (kind, ..) => Err(StoreError::damaged(

@@ -126,6 +126,35 @@ async fn records_come_back_as_they_went_in() {
 }
 
 #[tokio::test]
+async fn every_origin_comes_back_as_it_went_in() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let origins = [
+        ImageOrigin::Registered,
+        ImageOrigin::Built {
+            base: ImageId::generate(),
+            base_name: "the.base_1".parse().unwrap(),
+            input: Digest::of(b"input"),
+        },
+        ImageOrigin::Containerfile {
+            path: "/a \"b\"/Containerfile".into(),
+            manifest: Digest::of(b"manifest"),
+        },
+    ];
+    for (number, origin) in origins.into_iter().enumerate() {
+        let name = format!("image-{number}");
+        let image = Image {
+            origin,
+            ..image(&name)
+        };
+        store.insert_image(&image).await.unwrap();
+        let found = store.find_image(&Selector::from(name.as_str())).await;
+        assert_eq!(found.unwrap(), Found::One(image));
+    }
+}
+
+#[tokio::test]
 async fn an_update_raises_the_generation_and_keeps_every_field() {
     let scratch = tempfile::tempdir().unwrap();
     let store = Store::open(&directories(&scratch)).await.unwrap();

@@ -214,12 +214,14 @@ fn spec(object: &str, row: &VmRow) -> Result<VmSpec, StoreError> {
 const fn root_disk_column(mode: RootDiskMode) -> &'static str {
     match mode {
         RootDiskMode::Overlay => "overlay",
+        RootDiskMode::Clone => "clone",
     }
 }
 
 fn root_disk(object: &str, column: &str) -> Result<RootDiskMode, StoreError> {
     match column {
         "overlay" => Ok(RootDiskMode::Overlay),
+        "clone" => Ok(RootDiskMode::Clone),
         _ => Err(StoreError::damaged(
             object,
             &format!("root disk mode {column:?} is unknown"),

@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     domain::{BackendKind, Bytes, ImageId, RootDiskMode, Vm, VmId, VmName, VmSpec, VmState},
-    host_fs::{FileLock, PathError, create_private_directory},
+    host_fs::{FileLock, IoContext as _, PathError, copy_file, create_private_directory},
+    image::resize_in_place,
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
     store::InsertError,
@@ -185,7 +186,7 @@ fn record(host: &Host, id: VmId, image: ImageId, request: &CreateVm, name: VmNam
         spec: VmSpec {
             vcpus: request.vcpus,
             memory: request.memory,
-            root_disk: RootDiskMode::Overlay,
+            root_disk: request.root_disk,
             disk_size: request.disk_size,
             backend: request.backend,
             remove_on_stop: request.remove_on_stop,
@@ -238,10 +239,41 @@ fn creator_lifeline(host: &Host, vm: &Vm) -> Result<Lifeline, CreateVmError> {
 }
 
 async fn make_disks(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
+    match vm.spec.root_disk {
+        RootDiskMode::Overlay => make_writable_disk(host, vm).await,
+        RootDiskMode::Clone => clone_disk(host, vm).await,
+    }
+}
+
+async fn make_writable_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
     let (path, size) = (host.files(vm.id).writable_disk(), vm.spec.disk_size);
     let uuid = uuid::Uuid::now_v7().into_bytes();
     let made = off_thread(move || format_empty(&path, size, uuid)).await;
     made.map_err(|source| CreateVmError::Disk {
+        name: vm.name.clone(),
+        source: Box::new(source),
+    })
+}
+
+/// Copies the image's disk and grows the copy.
+async fn clone_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
+    let (image, size) = (host.image(vm.image).await?, vm.spec.disk_size);
+    let failed = |source| CreateVmError::Io {
+        name: vm.name.clone(),
+        source,
+    };
+    let metadata = image.rootfs.metadata().at("inspect", &image.rootfs);
+    let least = Bytes::new(metadata.map_err(failed)?.len());
+    if size < least {
+        let problem = format!("the image's own disk has {least}");
+        return Err(invalid("disk size", size, &problem));
+    }
+    let disk = host.files(vm.id).root_disk;
+    let (from, to) = (image.rootfs, disk.clone());
+    let copied = off_thread(move || copy_file(&from, &to)).await;
+    copied.map_err(failed)?;
+    let resized = resize_in_place(&disk, size).await;
+    resized.map_err(|source| CreateVmError::Clone {
         name: vm.name.clone(),
         source: Box::new(source),
     })
@@ -295,6 +327,7 @@ mod tests {
             name: None,
             vcpus,
             memory: Bytes::from_mib(memory),
+            root_disk: RootDiskMode::Overlay,
             disk_size: Bytes::from_mib(disk),
             backend: None,
             remove_on_stop: false,

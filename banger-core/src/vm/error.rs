@@ -6,7 +6,7 @@ use crate::{
     domain::{Selector, VmName, VmState},
     error::ErrorKind,
     host_fs::{LockError, PathError},
-    image::ImageQueryError,
+    image::{ImageQueryError, ResizeRootfsError},
     rootfs::RootfsError,
     store::StoreError,
     vm::SpawnFailure,
@@ -107,6 +107,14 @@ pub enum CreateVmError {
         /// The cause.
         source: Box<RootfsError>,
     },
+    /// The copy of the image's disk could not be given its size.
+    #[error("failed to make the disk of VM {name}")]
+    Clone {
+        /// The VM.
+        name: VmName,
+        /// The cause.
+        source: Box<ResizeRootfsError>,
+    },
     /// A host file failed.
     #[error("failed to create VM {name}")]
     Io {
@@ -142,6 +150,7 @@ impl CreateVmError {
             Self::Image(error) => error.kind(),
             Self::Backend(error) => error.kind(),
             Self::Disk { source, .. } => source.kind(),
+            Self::Clone { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
             Self::Unfinished(error) => error.kind(),

@@ -20,6 +20,8 @@ pub(super) struct VmFiles {
     pub(super) directory: Utf8PathBuf,
     /// Private directory of its socket, there only while it runs.
     pub(super) runtime: Utf8PathBuf,
+    /// Its own copy of the image's disk, where it has one.
+    pub(super) root_disk: Utf8PathBuf,
 }
 
 impl VmFiles {
@@ -27,6 +29,7 @@ impl VmFiles {
         Self {
             directory: directories.vm(id),
             runtime: directories.vm_runtime(id),
+            root_disk: directories.vm_root_disk(id),
         }
     }
 
@@ -106,6 +109,7 @@ mod tests {
     fn a_socket_path_over_the_limit_is_refused_by_name() {
         let mut files = VmFiles {
             directory: "/d".into(),
+            root_disk: "/d/root.ext4".into(),
             runtime: format!("/{}", "r".repeat(93)).into(),
         };
         assert_eq!(files.socket().as_str().len(), SOCKET_PATH_LIMIT);

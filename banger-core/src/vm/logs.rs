@@ -208,6 +208,7 @@ mod tests {
         VmFiles {
             directory: root.to_owned(),
             runtime: root.join("run"),
+            root_disk: root.join("root.ext4"),
         }
     }
 

@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use bytes::Bytes as Buffer;
 
 use crate::{
-    domain::{BackendKind, Bytes, Selector, Vm, VmName},
+    domain::{BackendKind, Bytes, RootDiskMode, Selector, Vm, VmName},
     progress::ProgressSink,
 };
 
@@ -58,7 +58,10 @@ pub struct CreateVm {
     pub vcpus: u32,
     /// Guest memory, at least 64 MiB.
     pub memory: Bytes,
-    /// Size of the writable disk, at least 16 MiB.
+    /// How its root disk is made.
+    pub root_disk: RootDiskMode,
+    /// Size of the disk that takes the writes, at least 16 MiB; for a copy of
+    /// the image's disk at least as much as that has.
     pub disk_size: Bytes,
     /// The wanted backend; none means the best one there is.
     pub backend: Option<BackendKind>,

@@ -15,7 +15,7 @@ use std::{
 
 use banger_proto::{
     GUEST_GENERATION,
-    guest::v1::{BootConfig, OverlayRoot, RootDisk, root_disk::Layout},
+    guest::v1::{BootConfig, OverlayRoot, PlainRoot, RootDisk, root_disk::Layout},
 };
 use prost::Message as _;
 use tokio::{
@@ -38,7 +38,7 @@ use super::{
     supervisor::Host,
 };
 use crate::{
-    domain::{BootArtifacts, Image, Selector, Vm},
+    domain::{BootArtifacts, Image, RootDiskMode, Selector, Vm},
     host_fs::{FileLock, IoContext as _, PathError},
     initrd::{InitrdRequest, boot_config_archive, build},
     process::command,
@@ -62,6 +62,8 @@ const CHANNEL_PORT: &str = "banger.agent";
 const BASE_SERIAL: &str = "banger-base";
 /// Serial number of the disk that takes the writes.
 const WRITABLE_SERIAL: &str = "banger-writable";
+/// Serial number of a disk that is both.
+const ROOT_SERIAL: &str = "banger-root";
 /// What a guest needs to reach its disks, the channel and entropy.
 const WANTED_MODULES: [&str; 6] = [
     "virtio_mmio",
@@ -164,10 +166,13 @@ fn launch(
             memory: vm.spec.memory,
             kernel: image.boot.kernel.clone(),
             initrd: files.initrd(),
-            disks: vec![
-                disk(image.rootfs.clone(), BASE_SERIAL, true),
-                disk(files.writable_disk(), WRITABLE_SERIAL, false),
-            ],
+            disks: match vm.spec.root_disk {
+                RootDiskMode::Overlay => vec![
+                    disk(image.rootfs.clone(), BASE_SERIAL, true),
+                    disk(files.writable_disk(), WRITABLE_SERIAL, false),
+                ],
+                RootDiskMode::Clone => vec![disk(files.root_disk, ROOT_SERIAL, false)],
+            },
             time_stamp_khz: None,
             channel_port: CHANNEL_PORT.to_owned(),
         },
@@ -188,14 +193,14 @@ async fn prepare(
 ) -> Result<FileLock, StartVmError> {
     let files = host.files(vm.id);
     let program = host.options.guest_program.clone();
-    let hostname = vm.name.to_string();
+    let (hostname, layout) = (vm.name.to_string(), layout(vm.spec.root_disk));
     let work = move || {
         let request = InitrdRequest {
             guest_program: &program,
             modules: boot.modules.as_deref(),
             wanted: &WANTED_MODULES,
         };
-        let archive = initrd(&request, hostname)?;
+        let archive = initrd(&request, hostname, layout)?;
         if launch.backend.acceleration == Acceleration::Software {
             launch.machine.time_stamp_khz = time_stamp_khz();
         }
@@ -208,18 +213,31 @@ async fn prepare(
     off_thread(work).await.map_err(boot_error(vm))
 }
 
-fn initrd(request: &InitrdRequest<'_>, hostname: String) -> Result<Vec<u8>, String> {
+/// How the guest is to join its disks.
+fn layout(root_disk: RootDiskMode) -> Layout {
+    match root_disk {
+        RootDiskMode::Overlay => Layout::Overlay(OverlayRoot {
+            base_serial: BASE_SERIAL.to_owned(),
+            writable_serial: WRITABLE_SERIAL.to_owned(),
+        }),
+        RootDiskMode::Clone => Layout::Plain(PlainRoot {
+            serial: ROOT_SERIAL.to_owned(),
+        }),
+    }
+}
+
+fn initrd(
+    request: &InitrdRequest<'_>,
+    hostname: String,
+    layout: Layout,
+) -> Result<Vec<u8>, String> {
     let initrd = build(request).map_err(|error| in_words(&error))?;
-    let overlay = OverlayRoot {
-        base_serial: BASE_SERIAL.to_owned(),
-        writable_serial: WRITABLE_SERIAL.to_owned(),
-    };
     let configuration = BootConfig {
         generation: GUEST_GENERATION,
         hostname,
         modules: initrd.module_paths,
         root: Some(RootDisk {
-            layout: Some(Layout::Overlay(overlay)),
+            layout: Some(layout),
         }),
         channel_port: CHANNEL_PORT.to_owned(),
     };

@@ -13,7 +13,7 @@ use banger_core::{
     directories::Directories,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
-        RunConfig, Selector, Vm, VmState,
+        RootDiskMode, RunConfig, Selector, Vm, VmState,
     },
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
     oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
@@ -258,6 +258,7 @@ pub(crate) fn request(name: &str) -> CreateVm {
         name: Some(name.parse().unwrap()),
         vcpus: 1,
         memory: Bytes::from_mib(256),
+        root_disk: RootDiskMode::Overlay,
         disk_size: Bytes::from_mib(64),
         backend: None,
         remove_on_stop: false,

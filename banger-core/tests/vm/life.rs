@@ -4,10 +4,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use banger_core::{
     clock::{Clock as _, SystemClock},
-    domain::{Selector, VmExit, VmState},
+    domain::{Bytes, RootDiskMode, Selector, VmExit, VmState},
     progress::NoProgress,
-    vm::{DeleteVmError, ExecExit, Lifetime, StartVmError, VmSupervisor as _},
+    vm::{CreateVmError, DeleteVmError, ExecExit, Lifetime, StartVmError, VmSupervisor as _},
 };
+
+use camino::Utf8Path;
 
 use super::fixture::{GRACE, Host, block_on, request};
 
@@ -34,6 +36,55 @@ pub(crate) fn writes_survive_a_restart() {
         let deleted = host.vms.delete(&vm, false).await.unwrap();
         host.assert_nothing_left(&deleted).await;
     });
+}
+
+/// The copy is as large as was asked for, and whole after a power-off; the
+/// image stays as it is.
+pub(crate) fn a_cloned_disk() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let image = host.root().join("rootfs.ext4");
+        let before = std::fs::read(&image).unwrap();
+        let mut wanted = request("cloned");
+        wanted.root_disk = RootDiskMode::Clone;
+        wanted.disk_size = Bytes::from_mib(63);
+        let refused = host.refused(wanted.clone()).await;
+        assert!(
+            matches!(refused, CreateVmError::InvalidSpec { .. }),
+            "{refused:?}"
+        );
+        wanted.disk_size = Bytes::from_mib(300);
+        let vm = host.make(wanted).await;
+        let disk = host.directories.vm_root_disk(vm.id);
+        assert_eq!(disk.metadata().unwrap().len(), 300 << 20);
+        let id = Selector::from(vm.id.to_string().as_str());
+        for content in ["", "kept\n"] {
+            host.start(&id).await;
+            let script = "cat /kept; echo kept > /kept; cat /proc/mounts";
+            let (exit, stdout, stderr) = host.shell(&id, script).await;
+            assert_eq!(exit, ExecExit::Code(0), "{stderr}");
+            let mounts = stdout.strip_prefix(content).unwrap();
+            assert!(mounts.contains(" / ext4 rw"), "{mounts}");
+            let stopped = host.vms.stop(&id, GRACE).await.unwrap();
+            assert_eq!(stopped.exit, Some(VmExit::PoweredOff));
+            check(&disk);
+        }
+        assert!(
+            std::fs::read(&image).unwrap() == before,
+            "the image was changed"
+        );
+        let deleted = host.vms.delete(&id, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+fn check(disk: &Utf8Path) {
+    #[expect(clippy::disallowed_methods, reason = "the tool that knows")]
+    let checked = std::process::Command::new("e2fsck")
+        .args(["-fn", disk.as_str()])
+        .output()
+        .expect("install package e2fsprogs");
+    assert!(checked.status.success(), "{checked:?}");
 }
 
 pub(crate) fn a_running_vm_is_protected() {

@@ -8,6 +8,9 @@ use crate::{
 
 pub(in crate::commands) async fn list(context: &Context) -> Result<(), CliError> {
     let images = context.services.images.list().await?;
-    let output: Vec<ImageOutput> = images.iter().map(ImageOutput::from).collect();
+    let output: Vec<ImageOutput> = images
+        .iter()
+        .map(|image| ImageOutput::among(image, &images))
+        .collect();
     context.print(&output, || image_table(&images)).await
 }

@@ -1,5 +1,6 @@
 //! `banger image …`.
 
+mod build;
 mod content;
 mod delete;
 mod list;
@@ -10,6 +11,7 @@ mod register;
 mod save;
 mod show;
 
+pub(super) use build::{build_containerfile, build_from_image};
 pub(super) use content::{cat, diff, ls};
 pub(super) use delete::delete;
 pub(super) use list::list;

@@ -10,7 +10,9 @@ use crate::{
 
 pub(in crate::commands) async fn show(context: &Context, image: &Selector) -> Result<(), CliError> {
     let image = context.services.images.show(image).await?;
+    let images = context.services.images.list().await?;
+    let output = ImageOutput::among(&image, &images);
     context
-        .print(&ImageOutput::from(&image), || image_details(&image))
+        .print(&output, || image_details(&image, &images))
         .await
 }

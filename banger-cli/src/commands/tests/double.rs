@@ -82,7 +82,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    fn call(&self, text: impl Into<String>) {
+    pub(super) fn call(&self, text: impl Into<String>) {
         lock(&self.calls).push(text.into());
     }
 
@@ -107,6 +107,7 @@ impl World {
             name: name.parse().ok(),
             vcpus: 1,
             memory: Bytes::from_mib(64),
+            root_disk: RootDiskMode::Overlay,
             disk_size: Bytes::from_mib(16),
             backend: None,
             remove_on_stop: false,
@@ -197,7 +198,7 @@ fn vm(image: ImageId, request: CreateVm) -> Vm {
         spec: VmSpec {
             vcpus: request.vcpus,
             memory: request.memory,
-            root_disk: RootDiskMode::Overlay,
+            root_disk: request.root_disk,
             disk_size: request.disk_size,
             backend: request.backend,
             remove_on_stop: request.remove_on_stop,

@@ -1,5 +1,6 @@
 //! Commands over strict doubles of the three services.
 
+mod building;
 mod double;
 mod plain;
 mod run;
@@ -80,6 +81,7 @@ impl Stage {
             images: Arc::clone(world) as _,
             kernels: Arc::clone(world) as _,
             vms: Arc::clone(world) as _,
+            builder: Arc::clone(world) as _,
         };
         let context = Context {
             services,
