@@ -6,6 +6,7 @@
 //! call. Entry points: [`local::Local`], and the traits [`image::ImageManager`],
 //! [`kernel::KernelResolver`] and [`vm::VmSupervisor`].
 
+pub mod bundle;
 pub mod clock;
 pub mod directories;
 pub mod disk;

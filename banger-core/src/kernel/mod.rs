@@ -19,16 +19,16 @@ mod local;
 mod lz4_legacy;
 mod lzo;
 mod manifest;
-mod module_tree;
+pub(crate) mod module_tree;
 mod read_at;
 mod release;
 mod resolve;
 mod selection;
 mod shelf;
 mod stage;
-mod tarball;
-mod transfer;
-mod vmlinux;
+pub(crate) mod tarball;
+pub(crate) mod transfer;
+pub(crate) mod vmlinux;
 
 use async_trait::async_trait;
 

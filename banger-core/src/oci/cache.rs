@@ -21,26 +21,26 @@ const DOWNLOAD_DEADLINE: Duration = Duration::from_hours(1);
 
 /// Blobs by digest.
 #[derive(Clone, Debug)]
-pub(super) struct BlobCache {
+pub(crate) struct BlobCache {
     directories: Directories,
 }
 
 impl BlobCache {
-    pub(super) const fn new(directories: Directories) -> Self {
+    pub(crate) const fn new(directories: Directories) -> Self {
         Self { directories }
     }
 
     /// The blob's file, when it is cached. Its length is compared; its bytes
     /// were verified before it got its name, and the reader of a layer
     /// verifies what it reads once more.
-    pub(super) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
+    pub(crate) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
         let path = self.directories.blob(&blob.digest);
         let metadata = fs::symlink_metadata(&path).ok()?;
         (metadata.is_file() && metadata.len() == blob.size.get()).then_some(path)
     }
 
     /// The right to download a blob; waits while another process does.
-    pub(super) async fn lock(&self, digest: &Digest) -> Result<Arc<FileLock>, LockError> {
+    pub(crate) async fn lock(&self, digest: &Digest) -> Result<Arc<FileLock>, LockError> {
         let path = self.directories.blob(digest).with_extension("lock");
         FileLock::acquire(&path, DOWNLOAD_DEADLINE)
             .await
@@ -48,7 +48,7 @@ impl BlobCache {
     }
 
     /// The partial download of a blob, continued where it was left.
-    pub(super) async fn partial(
+    pub(crate) async fn partial(
         &self,
         blob: Blob,
         lock: Arc<FileLock>,
@@ -57,7 +57,7 @@ impl BlobCache {
     }
 
     /// Bytes of a partial download, 0 when there is none.
-    pub(super) fn partial_length(&self, blob: &Blob) -> u64 {
+    pub(crate) fn partial_length(&self, blob: &Blob) -> u64 {
         let path = Partial::path(&self.directories.blob(&blob.digest));
         fs::metadata(path).map_or(0, |metadata| metadata.len())
     }

@@ -48,6 +48,11 @@ use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
 
+pub(crate) use cache::BlobCache;
+pub(crate) use document::Blob;
+pub(crate) use partial::{Partial, PartialError};
+pub(crate) use session::install_tls_provider;
+
 pub use archive_reference::{
     ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
 };

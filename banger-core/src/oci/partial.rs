@@ -25,7 +25,7 @@ const BUFFER: usize = 1 << 18;
 
 /// A partial download. Dropping it keeps the written bytes for the next
 /// attempt.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     file: Option<PartialFile>,
     path: Utf8PathBuf,
     buffer: Vec<u8>,
@@ -46,7 +46,7 @@ struct PartialFile {
 
 /// Why a download did not become a blob.
 #[derive(Debug)]
-pub(super) enum PartialError {
+pub(crate) enum PartialError {
     /// The bytes are not those of the digest, or of another length.
     Corrupt {
         problem: String,
@@ -64,12 +64,12 @@ impl From<PathError> for PartialError {
 
 impl Partial {
     /// Where the bytes of `target` lie until they are whole.
-    pub(super) fn path(target: &Utf8Path) -> Utf8PathBuf {
+    pub(crate) fn path(target: &Utf8Path) -> Utf8PathBuf {
         target.with_extension("partial")
     }
 
     /// Opens (or makes) the partial file of `target` and reads what it holds.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         target: Utf8PathBuf,
         blob: Blob,
         lock: Arc<FileLock>,
@@ -88,17 +88,17 @@ impl Partial {
     }
 
     /// Bytes so far.
-    pub(super) const fn length(&self) -> u64 {
+    pub(crate) const fn length(&self) -> u64 {
         self.length
     }
 
     /// Whether all announced bytes are there.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.length == self.blob.size.get()
     }
 
     /// Forgets all bytes.
-    pub(super) async fn restart(&mut self) -> Result<(), PathError> {
+    pub(crate) async fn restart(&mut self) -> Result<(), PathError> {
         self.buffer.clear();
         self.length = 0;
         self.is_resumed = false;
@@ -107,7 +107,7 @@ impl Partial {
 
     /// Adds bytes; more than were announced are refused and everything is
     /// forgotten.
-    pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
+    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
         let length = self.length + bytes.len() as u64;
         if self.blob.size.get() < length {
             let problem = format!("it is longer than the announced {}", self.blob.size);
@@ -122,7 +122,7 @@ impl Partial {
     }
 
     /// Writes what is collected, so that a later attempt finds it.
-    pub(super) async fn flush(&mut self) -> Result<(), PathError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), PathError> {
         let bytes = std::mem::take(&mut self.buffer);
         if bytes.is_empty() {
             return Ok(());
@@ -131,7 +131,7 @@ impl Partial {
     }
 
     /// Verifies the bytes and gives them the blob's name.
-    pub(super) async fn publish(mut self) -> Result<Utf8PathBuf, PartialError> {
+    pub(crate) async fn publish(mut self) -> Result<Utf8PathBuf, PartialError> {
         self.flush().await?;
         if !self.is_complete() {
             let (there, all) = (self.length, self.blob.size.get());
