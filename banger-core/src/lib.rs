@@ -7,6 +7,7 @@
 //! [`kernel::KernelResolver`] and [`vm::VmSupervisor`].
 
 pub mod bundle;
+pub mod catalog;
 pub mod clock;
 pub mod directories;
 pub mod disk;
@@ -27,6 +28,7 @@ pub mod rootfs;
 pub mod store;
 mod sys;
 mod task;
+pub mod trust;
 pub mod vm;
 pub mod vmm;
 

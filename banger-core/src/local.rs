@@ -10,6 +10,7 @@ use camino::Utf8PathBuf;
 
 use crate::{
     ErrorKind,
+    catalog::{Supply, SupplyOptions},
     clock::{Clock, SystemClock},
     directories::Directories,
     image::{ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError},
@@ -36,6 +37,8 @@ pub struct LocalOptions {
     pub sources: SourceOptions,
     /// Bounds on what images' layers may claim.
     pub limits: RootfsLimits,
+    /// Catalogs and the policy.
+    pub supply: SupplyOptions,
 }
 
 /// The services, ready.
@@ -91,11 +94,17 @@ impl Local {
             options.directories.clone(),
             Arc::clone(&clock),
         );
+        let supply = Supply::new(
+            options.directories.clone(),
+            options.limits,
+            options.supply.clone(),
+        );
+        let kernels = kernels.with_supply(supply.clone());
         kernels.reconcile().await?;
         let vms = vm_supervisor(&store, &clock, &options);
         vms.reconcile().await?;
         let kernels = Arc::new(kernels);
-        let images = image_manager(store, clock, Arc::clone(&kernels) as _, options);
+        let images = image_manager(store, clock, Arc::clone(&kernels) as _, (options, supply));
         images.reconcile().await?;
         Ok(Self {
             images: Arc::new(images),
@@ -124,7 +133,7 @@ fn image_manager(
     store: Store,
     clock: Arc<dyn Clock>,
     kernels: Arc<dyn KernelResolver>,
-    options: LocalOptions,
+    (options, supply): (LocalOptions, Supply),
 ) -> LocalImageManager {
     LocalImageManager::new(LocalImageOptions {
         store,
@@ -135,5 +144,6 @@ fn image_manager(
         clock,
         platform: Platform::host(),
         limits: options.limits,
+        supply,
     })
 }

@@ -23,7 +23,7 @@ use crate::domain::{Bytes, Digest};
 pub use error::BundleError;
 pub use fetch::{FetchLimits, Fetcher};
 pub use manifest::{BundlePath, Content, KernelFacts, Manifest, ManifestFile};
-pub use open::{Opened, Unpacked};
+pub use open::{Opened, Unpacked, Unvouched};
 pub use reference::{BundleReference, BundleReferenceParseError, Location};
 pub use write::{BundleContents, write};
 

@@ -23,9 +23,10 @@ use crate::{
     host_fs::{FileRange, IoContext as _, PathError, RangeReader, create_directory},
     kernel::{
         tarball::{EntryKind, TarReader},
-        transfer::sync_file_system,
+        transfer::{Attended, sync_file_system},
     },
     progress::{BundleStep, Meter, ProgressSink},
+    trust::MinisignKey,
 };
 
 const BUFFER: usize = 1 << 20;
@@ -44,6 +45,15 @@ pub struct Opened {
     /// The digest it must have.
     expected: Option<Digest>,
     manifest: Manifest,
+}
+
+/// Why a bundle is not believed.
+#[derive(Debug)]
+pub enum Unvouched {
+    /// The signature does not hold, and why.
+    Signature(String),
+    /// The bundle has another digest than it must have.
+    Bundle(BundleError),
 }
 
 /// What was unpacked.
@@ -106,6 +116,27 @@ impl Opened {
             kernel: directory.join("vmlinux"),
             initrd: has(&BundlePath::Initrd).then(|| directory.join("initrd.img")),
             modules: (self.manifest.has_modules()).then(|| directory.join("modules")),
+        })
+    }
+
+    /// Whether `signature` is of this very bundle and by `key`; the bundle that
+    /// was checked, to which it is pinned from now on. Holds up its thread.
+    pub fn signed_by(
+        self,
+        key: &MinisignKey,
+        signature: &str,
+        cancelled: &CancellationToken,
+    ) -> Result<Self, Unvouched> {
+        let mut source = Hashing::new(self.file.reader());
+        let attended = Attended::new(&mut source, cancelled.clone());
+        key.verify(attended, signature)
+            .map_err(Unvouched::Signature)?;
+        let actual = source.digest();
+        compare(&self.location, self.expected.unwrap_or(actual), actual)
+            .map_err(Unvouched::Bundle)?;
+        Ok(Self {
+            expected: Some(actual),
+            ..self
         })
     }
 

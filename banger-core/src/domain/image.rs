@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use camino::Utf8PathBuf;
 
-use super::{Bytes, Digest, ImageId, ImageName, KernelName};
+use super::{Bytes, Digest, ImageId, ImageName, KernelName, Verdict};
 
 /// A bootable image: a root disk and the kernel triple it boots with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Image {
     pub sizes: ImageSizes,
     /// sha256 (hex) of the packages a built image was made with.
     pub package_hash: Option<String>,
+    /// What a policy decided when it was let in; none when none was asked.
+    pub verdict: Option<Verdict>,
     /// When the record was made.
     pub created: SystemTime,
     /// When the record last changed.
@@ -67,6 +69,13 @@ pub enum ImageOrigin {
         reference: String,
         /// Digest of the manifest that was used.
         manifest: Digest,
+    },
+    /// A bundle.
+    Bundle {
+        /// Where it was, and its digest.
+        reference: String,
+        /// Digest of the whole bundle.
+        sha256: Digest,
     },
 }
 

@@ -10,6 +10,7 @@ mod identity;
 mod image;
 mod kernel;
 mod size;
+mod verdict;
 mod vm;
 
 pub use digest::{Digest, DigestParseError};
@@ -19,4 +20,5 @@ pub use identity::{
 pub use image::{BootArtifacts, Image, ImageOrigin, ImageSizes, RunConfig};
 pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use size::{Bytes, ParseSizeError};
+pub use verdict::{Verdict, Vouched, VouchedParseError};
 pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};

@@ -12,10 +12,12 @@ use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    DeleteImageError, ImageManager, ImageQueryError, PullError, PullRequest, RegisterError,
-    RegisterRequest, reconcile,
+    BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
+    LoadRequest, PullError, PullRequest, RegisterError, RegisterRequest, reconcile,
 };
 use crate::{
+    bundle::Written,
+    catalog::{Available, Supply},
     clock::Clock,
     directories::Directories,
     domain::{Image, ImageName, Selector},
@@ -46,6 +48,8 @@ pub struct LocalImageOptions {
     pub platform: Platform,
     /// Bounds on what layers may claim.
     pub limits: RootfsLimits,
+    /// Bundles, catalogs and the policy.
+    pub supply: Supply,
 }
 
 /// Keeps images below one state directory.
@@ -136,6 +140,26 @@ impl ImageManager for LocalImageManager {
 
     async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError> {
         super::register::register(self, request).await
+    }
+
+    async fn load(
+        &self,
+        request: LoadRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        super::load::load(self, request, progress).await
+    }
+
+    async fn bundle(
+        &self,
+        request: BundleImageRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleImageError> {
+        super::bundle::bundle(self, request, progress).await
+    }
+
+    async fn available(&self) -> Available {
+        self.options.supply.catalogs.images().await
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

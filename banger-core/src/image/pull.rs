@@ -10,13 +10,16 @@ use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    LocalImageManager, PullError, PullRequest, artifacts::staged_boot_artifacts,
-    local::publish_lock, stage_boot_artifacts,
+    LocalImageManager, PullError, PullRequest,
+    admission::{admit, vouch},
+    artifacts::staged_boot_artifacts,
+    local::publish_lock,
+    stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel, Verdict},
     host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
-    oci::{ImageSource, LayerBlob, ResolvedImage},
+    oci::{ImageSource, LayerBlob, ResolvedImage, SourceError},
     progress::{ProgressEvent, ProgressSink},
     rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
     store::InsertError,
@@ -26,7 +29,7 @@ use crate::{
 /// How long a pull waits for another pull of the same name to end.
 const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
 
-const ROOTFS_FILE: &str = "rootfs.ext4";
+pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
@@ -34,6 +37,7 @@ pub(super) async fn pull(
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
+    let admission = admit(manager, &request, &name)?;
     manager.name_is_free(&name).await?; // 3
     let kernel = resolve_kernel(manager, &request, &name).await?; // 4
     let pull = Pull {
@@ -44,7 +48,9 @@ pub(super) async fn pull(
     let source = pull.open(&request)?;
     let _name_lock = pull.lock_name().await?;
     manager.name_is_free(&name).await?;
-    let (image, layers) = pull.fetch(source.as_ref()).await?; // 6
+    let image = pull.resolve(source.as_ref()).await?;
+    let verdict = vouch(&admission, source.as_ref(), &image, &name).await?;
+    let layers = pull.fetch(source.as_ref(), &image).await?; // 6
     let id = ImageId::generate();
     let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
     let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
@@ -53,6 +59,7 @@ pub(super) async fn pull(
         request: &request,
         image,
         kernel,
+        verdict,
     };
     let record = pull.record(id, pulled, &built.report);
     pull.publish(built.staging, record).await // 10, 11
@@ -93,10 +100,10 @@ fn rootfs_request(
 }
 
 /// One pull on its way.
-struct Pull<'a> {
-    manager: &'a LocalImageManager,
-    name: &'a ImageName,
-    progress: &'a dyn ProgressSink,
+pub(super) struct Pull<'a> {
+    pub(super) manager: &'a LocalImageManager,
+    pub(super) name: &'a ImageName,
+    pub(super) progress: &'a dyn ProgressSink,
 }
 
 /// What a record is made of.
@@ -104,6 +111,7 @@ struct Pulled<'a> {
     request: &'a PullRequest,
     image: ResolvedImage,
     kernel: ResolvedKernel,
+    verdict: Option<Verdict>,
 }
 
 /// A staging directory with everything in it.
@@ -118,13 +126,10 @@ impl Pull<'_> {
             reference: request.reference.to_string(),
         });
         let opened = self.manager.options.sources.open(&request.reference);
-        opened.map_err(|source| PullError::Source {
-            name: self.name.clone(),
-            source,
-        })
+        opened.map_err(|source| self.source(source))
     }
 
-    async fn lock_name(&self) -> Result<FileLock, PullError> {
+    pub(super) async fn lock_name(&self) -> Result<FileLock, PullError> {
         let locks = self.manager.options.directories.locks();
         let path = locks.join(format!("image-{}.lock", self.name));
         let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
@@ -134,27 +139,29 @@ impl Pull<'_> {
         })
     }
 
+    async fn resolve(&self, source: &dyn ImageSource) -> Result<ResolvedImage, PullError> {
+        let image = source.resolve(&self.manager.options.platform).await;
+        image.map_err(|source| self.source(source))
+    }
+
     async fn fetch(
         &self,
         source: &dyn ImageSource,
-    ) -> Result<(ResolvedImage, Vec<LayerBlob>), PullError> {
-        let failed = |source| PullError::Source {
-            name: self.name.clone(),
-            source,
-        };
-        let image = source
-            .resolve(&self.manager.options.platform)
-            .await
-            .map_err(failed)?;
+        image: &ResolvedImage,
+    ) -> Result<Vec<LayerBlob>, PullError> {
         self.progress.emit(image.resolved_event());
-        let layers = source
-            .fetch_layers(&image.layers, self.progress)
-            .await
-            .map_err(failed)?;
-        Ok((image, layers))
+        let layers = source.fetch_layers(&image.layers, self.progress).await;
+        layers.map_err(|source| self.source(source))
     }
 
-    async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
+    fn source(&self, source: SourceError) -> PullError {
+        PullError::Source {
+            name: self.name.clone(),
+            source,
+        }
+    }
+
+    pub(super) async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
         let directories = &self.manager.options.directories;
         let lock = publish_lock(directories).await;
         let _lock = lock.map_err(|source| PullError::Lock {
@@ -206,12 +213,13 @@ impl Pull<'_> {
             run_config: pulled.image.run_config,
             sizes: report.sizes,
             package_hash: None,
+            verdict: pulled.verdict,
             created: now,
             updated: now,
         }
     }
 
-    async fn publish(&self, staging: Staging, record: Image) -> Result<Image, PullError> {
+    pub(super) async fn publish(&self, staging: Staging, record: Image) -> Result<Image, PullError> {
         let options = self.manager.options.clone();
         let name = self.name.clone();
         let publication = self.manager.publications.spawn(async move {
@@ -234,7 +242,7 @@ impl Pull<'_> {
         settle(publication).await
     }
 
-    fn io(&self, source: PathError) -> PullError {
+    pub(super) fn io(&self, source: PathError) -> PullError {
         PullError::Io {
             name: self.name.clone(),
             source,

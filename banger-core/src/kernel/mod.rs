@@ -8,6 +8,7 @@
 
 mod apt;
 mod ar;
+mod bundle;
 mod bzimage;
 mod deb;
 mod directory;
@@ -31,15 +32,18 @@ pub(crate) mod transfer;
 pub(crate) mod vmlinux;
 
 use async_trait::async_trait;
+use camino::Utf8PathBuf;
 
 use crate::{
+    bundle::Written,
+    catalog::Available,
     domain::{Kernel, KernelName, ResolvedKernel},
     progress::ProgressSink,
 };
 
 pub use error::{
-    DeleteKernelError, ImportKernelError, KernelQueryError, ReconcileKernelsError,
-    ResolveKernelError,
+    BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
+    ReconcileKernelsError, ResolveKernelError,
 };
 pub use local::LocalKernelResolver;
 pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourceParseError};
@@ -52,8 +56,9 @@ pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourcePars
 #[async_trait]
 pub trait KernelResolver: Send + Sync + std::fmt::Debug {
     /// The one policy: a name and paths together are refused; a name is looked
-    /// up in the store; paths are taken as given, made absolute and validated
-    /// (every problem is reported at once).
+    /// up in the store, else in the catalogs, and pulled from there; paths are
+    /// taken as given, made absolute and validated (every problem is reported
+    /// at once).
     async fn resolve(
         &self,
         selection: &KernelSelection,
@@ -67,6 +72,29 @@ pub trait KernelResolver: Send + Sync + std::fmt::Debug {
         name: Option<KernelName>,
         progress: &dyn ProgressSink,
     ) -> Result<Kernel, ImportKernelError>;
+
+    /// Pulls the kernel of that name from the first catalog that has it. One
+    /// that is here already is refused, or with `force` replaced; that is
+    /// refused while an image was made from it by name. Should a forced pull
+    /// be cut off, there may be no kernel of that name: pull it again.
+    async fn pull(
+        &self,
+        name: &KernelName,
+        force: bool,
+        progress: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError>;
+
+    /// Writes a kernel into a bundle at `target`, which must not exist: the
+    /// same kernel gives the same bytes.
+    async fn bundle(
+        &self,
+        name: &KernelName,
+        target: Utf8PathBuf,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError>;
+
+    /// What the catalogs offer; those that cannot be used are told apart.
+    async fn available(&self) -> Available;
 
     /// Every kernel, by name.
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError>;

@@ -29,6 +29,7 @@ mod registry_error;
 mod resolve;
 mod rootfs_tar;
 mod session;
+mod signatures;
 
 use std::{fs::File, io, sync::Arc, time::Duration};
 
@@ -40,6 +41,7 @@ use crate::{
     domain::{Bytes, Digest, RunConfig},
     host_fs::FileRange,
     progress::{ProgressEvent, ProgressSink},
+    trust::CosignSignature,
 };
 
 use docker_archive::DockerArchiveSource;
@@ -63,6 +65,9 @@ pub use reference::{ImageReference, LayoutReference, ReferenceParseError, Regist
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
+    /// Digest of the manifest or index that the reference names, which is what
+    /// is signed; of what has no index, the same as `manifest`.
+    pub root: Digest,
     /// Digest of the platform's manifest. In a docker archive, which has none,
     /// that of the configuration, docker's image id; of a tree in a tar file,
     /// that of the file.
@@ -216,6 +221,12 @@ pub trait ImageSources: Send + Sync + std::fmt::Debug {
 pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// Reads manifest and configuration and chooses the platform.
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError>;
+
+    /// Every cosign signature that lies beside the manifest or index `root`.
+    /// None of them was checked. Sources that cannot hold any answer none.
+    async fn signatures(&self, _root: &Digest) -> Result<Vec<CosignSignature>, SourceError> {
+        Ok(Vec::new())
+    }
 
     /// Answers the blob of every layer, in the given order.
     async fn fetch_layers(

@@ -19,7 +19,7 @@ use super::{
     resolve::{Documents, resolve_image},
     session::Session,
 };
-use crate::{domain::Digest, progress::ProgressSink};
+use crate::{domain::Digest, progress::ProgressSink, trust::CosignSignature};
 
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 3;
@@ -75,7 +75,7 @@ impl RegistrySource {
     }
 
     /// One attempt at a small blob, whose claimed size has been checked.
-    async fn small_blob(&self, image: &Reference, blob: &Blob) -> Result<Vec<u8>, Attempt> {
+    pub(super) async fn small_blob(&self, image: &Reference, blob: &Blob) -> Result<Vec<u8>, Attempt> {
         let name = blob.digest.to_string();
         let limit = blob.size.get();
         let answer = async {
@@ -134,6 +134,10 @@ impl ImageSource for RegistrySource {
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError> {
         let root = self.manifest(None).await?;
         resolve_image(self, root, platform).await
+    }
+
+    async fn signatures(&self, root: &Digest) -> Result<Vec<CosignSignature>, SourceError> {
+        self.cosign_signatures(root).await
     }
 
     async fn fetch_layers(

@@ -98,6 +98,12 @@ impl Session {
         }
     }
 
+    /// The client's form of another tag of the same repository.
+    pub(super) fn tagged(&self, tag: String) -> Reference {
+        let registry = self.image.registry().to_owned();
+        Reference::with_tag(registry, self.image.repository().to_owned(), tag)
+    }
+
     /// Signs in, then tries until it works, cannot work, or was tried often
     /// enough. A token may end before the work does, so that a refusal leads
     /// to one more sign-in.

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::{
     Found, InsertError, Store, StoreError,
-    row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
+    row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time, verdict},
 };
 use crate::domain::{
     BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ImageSizes, RunConfig, Selector, VmName,
@@ -28,6 +28,8 @@ struct ImageRow {
     apparent_bytes: i64,
     on_disk_bytes: i64,
     packages_sha256: Option<String>,
+    policy_rule: Option<String>,
+    vouched_by: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -51,7 +53,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
              kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
-             packages_sha256, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             packages_sha256, policy_rule, vouched_by, created_at, updated_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id)
         .bind(row.name)
@@ -68,6 +71,8 @@ impl Store {
         .bind(row.apparent_bytes)
         .bind(row.on_disk_bytes)
         .bind(row.packages_sha256)
+        .bind(row.policy_rule)
+        .bind(row.vouched_by)
         .bind(row.created_at)
         .bind(row.updated_at)
         .execute(&mut *transaction)
@@ -150,6 +155,8 @@ impl TryFrom<&Image> for ImageRow {
             apparent_bytes: from_bytes(image.sizes.apparent),
             on_disk_bytes: from_bytes(image.sizes.on_disk),
             packages_sha256: image.package_hash.clone(),
+            policy_rule: image.verdict.as_ref().map(|verdict| verdict.rule.clone()),
+            vouched_by: (image.verdict.as_ref()).map(|verdict| verdict.vouched.to_string()),
             created_at: from_time(image.created),
             updated_at: from_time(image.updated),
         })
@@ -179,6 +186,7 @@ impl TryFrom<ImageRow> for Image {
                 modules: row.modules_dir.map(Into::into),
             },
             package_hash: row.packages_sha256,
+            verdict: verdict(&object, row.policy_rule, row.vouched_by.as_deref())?,
             created: to_time(row.created_at),
             updated: to_time(row.updated_at),
         })
@@ -192,6 +200,9 @@ fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<String>, Option
             reference,
             manifest,
         } => ("oci", Some(reference.clone()), Some(manifest.to_string())),
+        ImageOrigin::Bundle { reference, sha256 } => {
+            ("bundle", Some(reference.clone()), Some(sha256.to_string()))
+        }
     }
 }
 
@@ -201,6 +212,10 @@ fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
         ("oci", Some(reference), Some(digest)) => Ok(ImageOrigin::Oci {
             reference: reference.clone(),
             manifest: parse(object, digest)?,
+        }),
+        ("bundle", Some(reference), Some(digest)) => Ok(ImageOrigin::Bundle {
+            reference: reference.clone(),
+            sha256: parse(object, digest)?,
         }),
         (kind, ..) => Err(StoreError::damaged(
             object,

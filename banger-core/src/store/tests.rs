@@ -44,6 +44,7 @@ fn kernel() -> Kernel {
             modules: Some(directory.join("modules")),
         },
         directory,
+        verdict: None,
         imported: time(5),
     }
 }
@@ -71,6 +72,7 @@ fn image(name: &str) -> Image {
             on_disk: Bytes::from_mib(100),
         },
         package_hash: None,
+        verdict: None,
         created: time(10),
         updated: time(11),
     }

@@ -153,6 +153,7 @@ impl Host {
             },
             sizes: ImageSizes::default(),
             package_hash: None,
+            verdict: None,
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };
