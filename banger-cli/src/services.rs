@@ -56,6 +56,7 @@ fn local_options(settings: Settings) -> LocalOptions {
             qemu: settings.qemu,
         },
         limits: settings.limits,
+        supply: settings.supply,
         directories: settings.directories,
     }
 }

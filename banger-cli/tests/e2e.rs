@@ -11,10 +11,12 @@
 mod e2e {
     mod archives;
     mod bad_input;
+    mod bundles;
     mod crash;
     pub(crate) mod environment;
     mod exec;
     mod lifecycle;
     pub(crate) mod registry;
     mod rootfs;
+    mod trust;
 }

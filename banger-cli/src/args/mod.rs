@@ -25,10 +25,13 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use crate::error::CliError;
 
 pub use image::{
-    CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs, PullArgs,
-    RegisterArgs, ShowImageArgs,
+    BundleImageArgs, CatArgs, DeleteImageArgs, DiffArgs, ImageCommand, KernelArgs, ListContentArgs,
+    ListImagesArgs, PullArgs, RegisterArgs, ShowImageArgs,
 };
-pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
+pub use kernel::{
+    BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs,
+    PullKernelArgs, ShowKernelArgs,
+};
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
     CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,

@@ -3,7 +3,7 @@
 use banger_core::domain::{Image, ImageOrigin};
 use serde::Serialize;
 
-use super::{BootOutput, details, table, time, timestamp};
+use super::{BootOutput, VerdictOutput, details, table, time, timestamp, verdict_text};
 
 /// An image, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -20,6 +20,7 @@ pub struct ImageOutput {
     apparent_bytes: u64,
     on_disk_bytes: u64,
     package_hash: Option<String>,
+    policy: Option<VerdictOutput>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -29,6 +30,7 @@ struct OriginOutput {
     kind: &'static str,
     reference: Option<String>,
     manifest: Option<String>,
+    sha256: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -62,6 +64,7 @@ impl From<&Image> for ImageOutput {
             apparent_bytes: image.sizes.apparent.get(),
             on_disk_bytes: image.sizes.on_disk.get(),
             package_hash: image.package_hash.clone(),
+            policy: image.verdict.as_ref().map(VerdictOutput::from),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -72,6 +75,14 @@ impl From<&ImageOrigin> for OriginOutput {
     fn from(origin: &ImageOrigin) -> Self {
         let (kind, reference, manifest) = match origin {
             ImageOrigin::Registered => ("registered", None, None),
+            ImageOrigin::Bundle { reference, sha256 } => {
+                return Self {
+                    kind: "bundle",
+                    reference: Some(reference.clone()),
+                    manifest: None,
+                    sha256: Some(sha256.to_hex()),
+                };
+            }
             ImageOrigin::Oci {
                 reference,
                 manifest,
@@ -82,6 +93,7 @@ impl From<&ImageOrigin> for OriginOutput {
             kind,
             reference,
             manifest,
+            sha256: None,
         }
     }
 }
@@ -119,6 +131,8 @@ pub fn image_details(image: &Image) -> String {
         ("id", image.id.to_string()),
         ("managed", image.is_managed().to_string()),
         ("origin", origin_text(&image.origin)),
+        ("digest", digest_text(&image.origin)),
+        ("policy", verdict_text(image.verdict.as_ref())),
         ("kernel", kernel_text(image)),
         ("rootfs", image.rootfs.to_string()),
         ("vmlinux", image.boot.kernel.to_string()),
@@ -140,10 +154,20 @@ fn kernel_text(image: &Image) -> String {
     name.map_or_else(|| "(by path)".to_owned(), ToString::to_string)
 }
 
+fn digest_text(origin: &ImageOrigin) -> String {
+    match origin {
+        ImageOrigin::Oci { manifest, .. } => manifest.to_string(),
+        ImageOrigin::Bundle { sha256, .. } => sha256.to_string(),
+        _ => "none".to_owned(),
+    }
+}
+
 fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
-        ImageOrigin::Oci { reference, .. } => reference.clone(),
+        ImageOrigin::Oci { reference, .. } | ImageOrigin::Bundle { reference, .. } => {
+            reference.clone()
+        }
         _ => "other".to_owned(),
     }
 }

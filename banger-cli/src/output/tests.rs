@@ -42,6 +42,10 @@ fn image() -> Image {
             on_disk: Bytes::from_mib(100),
         },
         package_hash: None,
+        verdict: Some(Verdict {
+            rule: "rule \"docker.io/*\"".into(),
+            vouched: Vouched::Cosign(Digest::from_bytes([2; 32])),
+        }),
         created: at(0),
         updated: at(1),
     }
@@ -60,6 +64,7 @@ fn kernel() -> Kernel {
             kernel: "/s/kernels/linux-6/vmlinux".into(),
             ..BootArtifacts::default()
         },
+        verdict: None,
         imported: at(0),
     }
 }
@@ -100,6 +105,7 @@ fn json<T: Serialize>(value: &T) -> String {
 #[test]
 fn an_image_as_json() {
     let digest = "ab".repeat(32);
+    let key = "02".repeat(32);
     let expected = format!(
         r#"{{
   "id": "{IMAGE_ID}",
@@ -116,7 +122,8 @@ fn an_image_as_json() {
   "origin": {{
     "kind": "oci",
     "reference": "docker.io/library/debian:bookworm",
-    "manifest": "sha256:{digest}"
+    "manifest": "sha256:{digest}",
+    "sha256": null
   }},
   "run_config": {{
     "entrypoint": [],
@@ -132,6 +139,10 @@ fn an_image_as_json() {
   "apparent_bytes": 1073741824,
   "on_disk_bytes": 104857600,
   "package_hash": null,
+  "policy": {{
+    "rule": "rule \"docker.io/*\"",
+    "signed_by": "cosign:sha256:{key}"
+  }},
   "created": "2023-11-14T22:13:20Z",
   "updated": "2023-11-14T22:13:21Z"
 }}"#
@@ -159,6 +170,7 @@ fn a_kernel_as_json() {
     "initrd": null,
     "modules": null
   }},
+  "policy": null,
   "imported": "2023-11-14T22:13:20Z"
 }}"#
     );

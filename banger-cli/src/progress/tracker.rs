@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use banger_core::{
     domain::{Bytes, Digest},
-    progress::ProgressEvent,
+    progress::{BundleStep, ProgressEvent},
 };
 
 use crate::error::one_line;
@@ -59,6 +59,9 @@ impl Tracker {
             Event::WritingDisk { done, total } => {
                 counted("writing the disk", done.get(), total.get(), true)
             }
+            Event::Bundle { step, done, total } => {
+                counted(bundle_step(step), done.get(), total.get(), true)
+            }
             Event::StagingKernel => plain("copying the kernel".to_owned()),
             Event::ImportingKernel { step } => plain(one_line(&step)),
             event => return boot(&event),
@@ -78,6 +81,16 @@ impl Tracker {
         self.fetched.insert(layer, done.get());
         let done = self.fetched.values().sum();
         counted("fetching layers", done, self.total, true)
+    }
+}
+
+const fn bundle_step(step: BundleStep) -> &'static str {
+    match step {
+        BundleStep::Fetching => "fetching the bundle",
+        BundleStep::Verifying => "verifying the bundle",
+        BundleStep::Packing => "packing",
+        BundleStep::Unpacking => "unpacking",
+        _ => "working on the bundle",
     }
 }
 

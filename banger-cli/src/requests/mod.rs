@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use banger_core::{
     domain::{KernelName, Selector},
-    image::{PullRequest, RegisterRequest},
+    image::{BundleImageRequest, LoadRequest, PullRequest, RegisterRequest},
     kernel::{KernelSelection, KernelSource},
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
 };
-use camino::Utf8Path;
+use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     args::{Command, ImageCommand, KernelCommand, RootfsCommand, VmCommand},
@@ -48,6 +48,14 @@ pub enum Task {
 pub enum PlainTask {
     /// `image pull`.
     PullImage(PullRequest),
+    /// `image pull` of a bundle.
+    LoadImage(LoadRequest),
+    /// `image pull` of a name that a catalog may have, and the name as given.
+    LoadNamed(String, LoadRequest),
+    /// `image bundle`.
+    BundleImage(BundleImageRequest),
+    /// `image list --available`.
+    ListAvailableImages,
     /// `image register`.
     RegisterImage(RegisterRequest),
     /// `image list`.
@@ -64,6 +72,12 @@ pub enum PlainTask {
     DeleteImages(Vec<Selector>),
     /// `kernel import`.
     ImportKernel(KernelSource, Option<KernelName>),
+    /// `kernel pull`, and whether by force.
+    PullKernel(KernelName, bool),
+    /// `kernel bundle`, and the bundle's file.
+    BundleKernel(KernelName, Utf8PathBuf),
+    /// `kernel list --available`.
+    ListAvailableKernels,
     /// `kernel list`.
     ListKernels,
     /// `kernel show`.
@@ -132,9 +146,13 @@ impl Task {
 
 fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
     Ok(match command {
-        ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
+        ImageCommand::Pull(args) => image::pull(args, directory)?,
+        ImageCommand::Bundle(args) => {
+            PlainTask::BundleImage(image::bundle_image(args, directory))
+        }
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
-        ImageCommand::List => PlainTask::ListImages,
+        ImageCommand::List(args) if args.available => PlainTask::ListAvailableImages,
+        ImageCommand::List(_) => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {
             None => PlainTask::ListImages,
@@ -151,7 +169,12 @@ fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> PlainTask {
         KernelCommand::Import(args) => {
             PlainTask::ImportKernel(absolute_source(args.source, directory), args.name)
         }
-        KernelCommand::List => PlainTask::ListKernels,
+        KernelCommand::Pull(args) => PlainTask::PullKernel(args.kernel, args.force),
+        KernelCommand::Bundle(args) => {
+            PlainTask::BundleKernel(args.kernel, directory.join(args.output))
+        }
+        KernelCommand::List(args) if args.available => PlainTask::ListAvailableKernels,
+        KernelCommand::List(_) => PlainTask::ListKernels,
         KernelCommand::Show(args) => PlainTask::ShowKernel(args.kernel),
         KernelCommand::Delete(args) => PlainTask::DeleteKernels(args.kernels),
     }
@@ -197,6 +220,7 @@ fn absolute_source(source: KernelSource, directory: &Utf8Path) -> KernelSource {
         KernelSource::Directory(path) => KernelSource::Directory(directory.join(path)),
         KernelSource::DebFile(path) => KernelSource::DebFile(directory.join(path)),
         KernelSource::File(path) => KernelSource::File(directory.join(path)),
+        KernelSource::Bundle(reference) => KernelSource::Bundle(reference.absolute(directory)),
         other => other,
     }
 }

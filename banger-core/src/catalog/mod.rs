@@ -185,7 +185,7 @@ pub struct Supply {
 
 /// What a [`Supply`] is configured with. By default: the embedded catalog
 /// alone, and no policy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SupplyOptions {
     /// Catalogs besides the embedded one, which they come before.
     pub catalogs: Vec<CatalogOptions>,
