@@ -185,13 +185,15 @@ mod tests {
     const MINISIGN: &str = "RWSJryKNyYCCU6Xcy66GJvvSKVdkoeBBiz3xxoU4gYtiKAcZGm/clkZK";
 
     fn policy(text: &str) -> Result<Policy, PolicyError> {
-        parse(Utf8Path::new("/p/policy.toml"), text, &|key| {
-            match key.as_str() {
+        parse(
+            Utf8Path::new("/p/policy.toml"),
+            text,
+            &|key| match key.as_str() {
                 "/p/kernels.pub" => Ok(MINISIGN.to_owned()),
                 "/p/bad.pub" => Ok("bad".to_owned()),
                 _ => Err(io::ErrorKind::NotFound.into()),
-            }
-        })
+            },
+        )
     }
 
     #[test]

@@ -120,11 +120,7 @@ impl<'a> Meter<'a> {
     /// Bytes between two events.
     const PAUSE: u64 = 16 * Bytes::MIB;
 
-    pub(crate) const fn new(
-        progress: &'a dyn ProgressSink,
-        step: BundleStep,
-        total: u64,
-    ) -> Self {
+    pub(crate) const fn new(progress: &'a dyn ProgressSink, step: BundleStep, total: u64) -> Self {
         Self {
             progress,
             step,

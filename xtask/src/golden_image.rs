@@ -92,7 +92,9 @@ fn make(parts: &Parts, directory: &Path) -> Result<()> {
     let store = Store { work: &work };
     let import = ["kernel", "import", &parts.kernel, "--name", KERNEL];
     run(&mut store.command(&import))?;
-    let pull = ["image", "pull", &layout, "--name", IMAGE, "--kernel", KERNEL];
+    let pull = [
+        "image", "pull", &layout, "--name", IMAGE, "--kernel", KERNEL,
+    ];
     run(&mut store.command(&pull))?;
     let image = store.bundle(&["image", "bundle", IMAGE], directory, IMAGE)?;
     let kernel = store.bundle(&["kernel", "bundle", KERNEL], directory, KERNEL)?;

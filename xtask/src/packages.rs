@@ -60,7 +60,11 @@ const PACKAGES: [Package; 19] = [
     package("docker-registry", "is the registry of the tests", Set::Test),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
-    package("zstd", "reads bundles, and compresses layers anew", Set::Test),
+    package(
+        "zstd",
+        "reads bundles, and compresses layers anew",
+        Set::Test,
+    ),
     package("minisign", "signs catalogs and bundles", Set::Test),
     package("openssl", "signs images", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),

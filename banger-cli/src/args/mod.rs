@@ -29,8 +29,8 @@ pub use image::{
     ListImagesArgs, PullArgs, RegisterArgs, ShowImageArgs,
 };
 pub use kernel::{
-    BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs,
-    PullKernelArgs, ShowKernelArgs,
+    BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs, PullKernelArgs,
+    ShowKernelArgs,
 };
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{

@@ -177,9 +177,7 @@ fn register(error: &RegisterError) -> Option<String> {
 
 fn build_rootfs(error: &BuildError) -> Option<String> {
     match error {
-        BuildError::AlreadyExists { .. } => {
-            Some(OTHER_FILE.to_owned())
-        }
+        BuildError::AlreadyExists { .. } => Some(OTHER_FILE.to_owned()),
         BuildError::Source { source, .. } => source_error(source),
         BuildError::Rootfs { source, .. } => rootfs(source),
         _ => None,

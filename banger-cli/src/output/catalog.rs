@@ -90,6 +90,13 @@ pub fn catalog_table(entries: &[CatalogEntry]) -> String {
             optional(&entry.description),
         ]
     };
-    let head = ["NAME", "VERSION", "ARCH", "CATALOG", "SOURCE", "DESCRIPTION"];
+    let head = [
+        "NAME",
+        "VERSION",
+        "ARCH",
+        "CATALOG",
+        "SOURCE",
+        "DESCRIPTION",
+    ];
     table(&head, &entries.iter().map(row).collect::<Vec<_>>())
 }

@@ -147,9 +147,7 @@ impl Task {
 fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
     Ok(match command {
         ImageCommand::Pull(args) => image::pull(args, directory)?,
-        ImageCommand::Bundle(args) => {
-            PlainTask::BundleImage(image::bundle_image(args, directory))
-        }
+        ImageCommand::Bundle(args) => PlainTask::BundleImage(image::bundle_image(args, directory)),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
         ImageCommand::List(args) if args.available => PlainTask::ListAvailableImages,
         ImageCommand::List(_) => PlainTask::ListImages,

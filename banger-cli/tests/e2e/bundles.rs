@@ -52,7 +52,8 @@ fn a_bundle_boots_where_nothing_else_is() {
 fn the_golden_image_is_pulled_from_its_catalog_and_boots() {
     let environment = Environment::empty();
     let golden = environment.testbed.join("golden-image");
-    let config = format!("[[catalogs]]\nname = \"golden\"\nsource = \"file:{golden}/catalog.json\"\n");
+    let config =
+        format!("[[catalogs]]\nname = \"golden\"\nsource = \"file:{golden}/catalog.json\"\n");
     configure(&environment, &config);
     let available = json(&environment, &["image", "list", "--available"]);
     assert_eq!(available[0]["name"], "golden");
@@ -78,7 +79,13 @@ fn the_golden_image_is_pulled_from_its_catalog_and_boots() {
     // a kernel that is named where one is needed is pulled, too
     let layout = environment.layout("busybox", "latest");
     let pull = [
-        "image", "pull", &layout, "--name", "small", "--kernel", "golden-kernel",
+        "image",
+        "pull",
+        &layout,
+        "--name",
+        "small",
+        "--kernel",
+        "golden-kernel",
     ];
     environment.must(&pull);
     assert_eq!(environment.names("kernel"), ["golden-kernel"]);

@@ -26,7 +26,15 @@ fn key_pair(environment: &Environment, name: &str) -> Utf8PathBuf {
     let curve = "ec_paramgen_curve:P-256";
     tool(
         "openssl",
-        &["genpkey", "-algorithm", "EC", "-pkeyopt", curve, "-out", secret.as_str()],
+        &[
+            "genpkey",
+            "-algorithm",
+            "EC",
+            "-pkeyopt",
+            curve,
+            "-out",
+            secret.as_str(),
+        ],
     );
     let public = format!("{secret}.pub");
     tool(
@@ -47,7 +55,12 @@ fn digest(reference: &str) -> Digest {
 }
 
 /// Puts a signature of `signed` beside the image `image`.
-fn sign(environment: &Environment, registry: &Registry, key: &Utf8Path, (image, signed): (&Digest, &Digest)) {
+fn sign(
+    environment: &Environment,
+    registry: &Registry,
+    key: &Utf8Path,
+    (image, signed): (&Digest, &Digest),
+) {
     let payload = json!({
         "critical": {
             "identity": {"docker-reference": ""},
@@ -62,7 +75,15 @@ fn sign(environment: &Environment, registry: &Registry, key: &Utf8Path, (image, 
     let signature = environment.root.join("signature");
     tool(
         "openssl",
-        &["dgst", "-sha256", "-sign", key.as_str(), "-out", signature.as_str(), file.as_str()],
+        &[
+            "dgst",
+            "-sha256",
+            "-sign",
+            key.as_str(),
+            "-out",
+            signature.as_str(),
+            file.as_str(),
+        ],
     );
     let encoded = tool("openssl", &["base64", "-A", "-in", signature.as_str()]);
     let layout = environment.root.join("signature-layout");
@@ -125,7 +146,10 @@ fn an_image_is_signed_by_the_policys_key_or_not_pulled() {
         &environment.layout("busybox", "latest"),
         "library/debian:latest",
     );
-    let (ours, theirs) = (key_pair(&environment, "ours"), key_pair(&environment, "theirs"));
+    let (ours, theirs) = (
+        key_pair(&environment, "ours"),
+        key_pair(&environment, "theirs"),
+    );
     let policy = format!(
         "[images]\ndefault = \"refuse\"\n[[images.rules]]\nmatch = \"{}/library/debian\"\n\
          require = \"cosign\"\nkey = \"{ours}.pub\"\n",
@@ -141,7 +165,12 @@ fn an_image_is_signed_by_the_policys_key_or_not_pulled() {
     sign(&environment, &registry, &theirs, (&image, &image));
     let foreign = environment.refused(&pull, 5);
     assert!(foreign.contains("by another key"), "{foreign}");
-    sign(&environment, &registry, &ours, (&image, &Digest::of(b"other")));
+    sign(
+        &environment,
+        &registry,
+        &ours,
+        (&image, &Digest::of(b"other")),
+    );
     let other = environment.refused(&pull, 5);
     assert!(other.contains("of another image"), "{other}");
     assert_eq!(environment.names("image"), [""; 0]);
@@ -153,7 +182,14 @@ fn an_image_is_signed_by_the_policys_key_or_not_pulled() {
     assert_eq!(shown["origin"]["manifest"], image.to_string());
     let der = tool(
         "openssl",
-        &["pkey", "-pubin", "-in", &format!("{ours}.pub"), "-outform", "DER"],
+        &[
+            "pkey",
+            "-pubin",
+            "-in",
+            &format!("{ours}.pub"),
+            "-outform",
+            "DER",
+        ],
     );
     let signer = format!("cosign:{}", Digest::of(&der));
     assert_eq!(shown["policy"]["signed_by"], signer);

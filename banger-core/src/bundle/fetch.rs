@@ -370,11 +370,7 @@ fn too_large(location: &str, limit: Bytes) -> BundleError {
     }
 }
 
-fn check_length(
-    location: &str,
-    expected: Option<Bytes>,
-    actual: Bytes,
-) -> Result<(), BundleError> {
+fn check_length(location: &str, expected: Option<Bytes>, actual: Bytes) -> Result<(), BundleError> {
     match expected {
         Some(expected) if expected != actual => Err(BundleError::Corrupt {
             location: location.to_owned(),

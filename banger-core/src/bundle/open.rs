@@ -239,9 +239,7 @@ fn read_manifest(reader: &mut Bundle) -> Result<Manifest, String> {
         return Err(format!("it does not start with {MANIFEST}"));
     }
     if MAX_MANIFEST < reader.content_left() {
-        return Err(format!(
-            "its manifest has more than {MAX_MANIFEST} bytes"
-        ));
+        return Err(format!("its manifest has more than {MAX_MANIFEST} bytes"));
     }
     let mut bytes = Vec::new();
     reader
@@ -414,7 +412,11 @@ pub(super) fn verify(
 ) -> Result<(), BundleError> {
     let mut meter = Meter::new(progress, BundleStep::Verifying, file.length());
     let digest = copy(&mut file.reader(), &Sink::Nowhere, &mut meter, cancelled);
-    compare(location, expected, digest.map_err(|error| error.of(location))?)
+    compare(
+        location,
+        expected,
+        digest.map_err(|error| error.of(location))?,
+    )
 }
 
 /// Opens a bundle's file, of at most `limit` bytes.

@@ -99,10 +99,7 @@ fn module_files(tree: &Utf8Path) -> Result<Vec<(BundlePath, Utf8PathBuf)>, PathE
     let mut files = Vec::new();
     let mut pending = vec![tree.to_owned()];
     while let Some(directory) = pending.pop() {
-        for entry in directory
-            .read_dir_utf8()
-            .at("read directory", &directory)?
-        {
+        for entry in directory.read_dir_utf8().at("read directory", &directory)? {
             let path = entry.at("read directory", &directory)?.into_path();
             let kind = path.symlink_metadata().at("inspect", &path)?.file_type();
             if kind.is_dir() {
@@ -206,7 +203,10 @@ impl Packer<'_> {
         encoder.write_all(&[0; 1024]).map_err(failed)?;
         let counting = encoder.finish().map_err(failed)?;
         let (sha256, size) = (counting.digest(), counting.length);
-        let file = counting.inner.into_inner().map_err(|error| failed(error.into_error()))?;
+        let file = counting
+            .inner
+            .into_inner()
+            .map_err(|error| failed(error.into_error()))?;
         file.sync_all().map_err(failed)?;
         Ok((sha256, size))
     }

@@ -223,10 +223,7 @@ mod tests {
             panic!("{document:?}");
         };
         assert_eq!(size.get(), 5);
-        let expected = format!(
-            "https://example.org/c/g.tar.zst@{}",
-            Digest::of(b"g")
-        );
+        let expected = format!("https://example.org/c/g.tar.zst@{}", Digest::of(b"g"));
         assert_eq!(reference.to_string(), expected);
     }
 

@@ -15,7 +15,9 @@ pub enum CatalogError {
         source: BundleError,
     },
     /// It has another digest than it is pinned to.
-    #[error("catalog {catalog} is not the one it is pinned to: it should have {expected} and has {actual}")]
+    #[error(
+        "catalog {catalog} is not the one it is pinned to: it should have {expected} and has {actual}"
+    )]
     Digest {
         /// The catalog.
         catalog: String,

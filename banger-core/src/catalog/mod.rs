@@ -13,9 +13,7 @@ mod error;
 use std::sync::Arc;
 
 use crate::{
-    bundle::{
-        BundleError, BundleReference, FetchLimits, Fetcher, Location, Opened, Unvouched,
-    },
+    bundle::{BundleError, BundleReference, FetchLimits, Fetcher, Location, Opened, Unvouched},
     directories::Directories,
     domain::{Bytes, Digest, ImageName, KernelName},
     progress::ProgressSink,
@@ -251,7 +249,12 @@ mod tests {
     #[test]
     fn the_embedded_catalog_is_sound_and_serves_this_machine() {
         let document = embedded().unwrap();
-        assert!(document.kernels.iter().all(|entry| entry.description.is_some()));
+        assert!(
+            document
+                .kernels
+                .iter()
+                .all(|entry| entry.description.is_some())
+        );
         if cfg!(target_arch = "x86_64") {
             assert!(choose(document.kernels, "debian-cloud").is_some());
         }

@@ -22,7 +22,9 @@ pub(super) async fn bundle(
     let written = reporting(progress, move |progress, cancelled| {
         write(&contents, &target, progress, cancelled)
     });
-    written.await.map_err(|source| failed(&request.target, source, name))
+    written
+        .await
+        .map_err(|source| failed(&request.target, source, name))
 }
 
 fn contents(image: Image, with_kernel: bool) -> BundleContents {

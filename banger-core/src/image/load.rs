@@ -170,7 +170,11 @@ async fn kernel(
     selection: &KernelSelection,
     loading: &Loading,
 ) -> Result<Option<ResolvedKernel>, PullError> {
-    let has_own = loading.opened.manifest().file(&BundlePath::Kernel).is_some();
+    let has_own = loading
+        .opened
+        .manifest()
+        .file(&BundlePath::Kernel)
+        .is_some();
     if has_own && selection.is_empty() {
         return Ok(None);
     }
@@ -217,9 +221,8 @@ fn check(
     has_own: bool,
     directory: &Utf8Path,
 ) -> Result<(), FillError> {
-    let malformed = |problem: String| {
-        FillError::Bundle(BundleError::malformed(&opened.location(), problem))
-    };
+    let malformed =
+        |problem: String| FillError::Bundle(BundleError::malformed(&opened.location(), problem));
     if !is_ext4(disk).is_ok_and(|is_ext4| is_ext4) {
         return Err(malformed("its disk is no ext4 file system".to_owned()));
     }

@@ -219,7 +219,11 @@ impl Pull<'_> {
         }
     }
 
-    pub(super) async fn publish(&self, staging: Staging, record: Image) -> Result<Image, PullError> {
+    pub(super) async fn publish(
+        &self,
+        staging: Staging,
+        record: Image,
+    ) -> Result<Image, PullError> {
         let options = self.manager.options.clone();
         let name = self.name.clone();
         let publication = self.manager.publications.spawn(async move {

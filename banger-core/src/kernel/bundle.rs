@@ -181,8 +181,7 @@ impl LocalKernelResolver {
 
     async fn lock_name(&self, name: &KernelName) -> Result<FileLock, PullKernelError> {
         let path = self.shelf.locks().join(format!("kernel-{name}.lock"));
-        let lock: Result<FileLock, LockError> =
-            FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
+        let lock: Result<FileLock, LockError> = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
         lock.map_err(|error| ImportKernelError::Lock(error).into())
     }
 

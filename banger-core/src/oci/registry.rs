@@ -75,7 +75,11 @@ impl RegistrySource {
     }
 
     /// One attempt at a small blob, whose claimed size has been checked.
-    pub(super) async fn small_blob(&self, image: &Reference, blob: &Blob) -> Result<Vec<u8>, Attempt> {
+    pub(super) async fn small_blob(
+        &self,
+        image: &Reference,
+        blob: &Blob,
+    ) -> Result<Vec<u8>, Attempt> {
         let name = blob.digest.to_string();
         let limit = blob.size.get();
         let answer = async {

@@ -87,7 +87,9 @@ fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
         return Err(Problem::Limit(problem));
     }
     let manifest: RawManifest = serde_json::from_slice(bytes).map_err(|error| {
-        Problem::Malformed(format!("the manifest of its signatures is not valid: {error}"))
+        Problem::Malformed(format!(
+            "the manifest of its signatures is not valid: {error}"
+        ))
     })?;
     let ours = |layer: &RawLayer| layer.media_type == PAYLOAD_TYPE;
     let layers: Vec<RawLayer> = manifest.layers.into_iter().filter(ours).collect();

@@ -5,7 +5,10 @@ use sqlx::FromRow;
 
 use super::{
     Found, InsertError, Store, StoreError,
-    row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time, verdict},
+    row::{
+        from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time,
+        verdict,
+    },
 };
 use crate::domain::{
     BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ImageSizes, RunConfig, Selector, VmName,

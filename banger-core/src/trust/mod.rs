@@ -36,7 +36,9 @@ pub enum TrustError {
         rule: String,
     },
     /// A signature is asked for that it cannot have.
-    #[error("{subject} is refused: the policy ({rule}) wants a {scheme} signature, which it cannot have")]
+    #[error(
+        "{subject} is refused: the policy ({rule}) wants a {scheme} signature, which it cannot have"
+    )]
     Inapplicable {
         /// What was to be let in.
         subject: String,

@@ -209,7 +209,11 @@ mod tests {
     fn patterns_fit_as_written() {
         let cases = [
             ("docker.io/library/debian", "docker.io/library/debian", true),
-            ("docker.io/library/debian", "docker.io/library/debian2", false),
+            (
+                "docker.io/library/debian",
+                "docker.io/library/debian2",
+                false,
+            ),
             ("docker.io/*", "docker.io/library/debian:12", true),
             ("docker.io/*", "evil.io/docker.io/x", false),
             ("*/debian:*", "docker.io/library/debian:12", true),

@@ -88,13 +88,36 @@ async fn entries_that_are_not_the_manifests_are_refused() {
         ("no manifest", &[files[0], files[1]]),
         ("a file is missing", &[first, files[0]]),
         ("another order", &[first, files[1], files[0]]),
-        ("one more", &[first, files[0], files[1], ("etc/passwd", b"x")]),
+        (
+            "one more",
+            &[first, files[0], files[1], ("etc/passwd", b"x")],
+        ),
         ("twice", &[first, files[0], files[0], files[1]]),
         ("other bytes", &[first, ("rootfs.ext4", &other), files[1]]),
-        ("another length", &[first, ("rootfs.ext4", &disk[..4096]), files[1]]),
-        ("an escape", &[("manifest.json", &escaping), files[0], files[1]]),
-        ("no disk", &[("manifest.json", &no_disk), ("rootfs.ext4", &other), files[1]]),
-        ("no kernel", &[("manifest.json", &no_kernel), files[0], ("vmlinux", b"text")]),
+        (
+            "another length",
+            &[first, ("rootfs.ext4", &disk[..4096]), files[1]],
+        ),
+        (
+            "an escape",
+            &[("manifest.json", &escaping), files[0], files[1]],
+        ),
+        (
+            "no disk",
+            &[
+                ("manifest.json", &no_disk),
+                ("rootfs.ext4", &other),
+                files[1],
+            ],
+        ),
+        (
+            "no kernel",
+            &[
+                ("manifest.json", &no_kernel),
+                files[0],
+                ("vmlinux", b"text"),
+            ],
+        ),
         ("no JSON", &[("manifest.json", b"["), files[0]]),
     ];
     for (what, entries) in cases {

@@ -90,7 +90,10 @@ async fn a_kernel_comes_back_from_its_bundle() {
     let again = host.root.join("again.tar.zst");
     let written_again = kernels.bundle(&kernel.name, again, &NoProgress).await;
     assert_eq!(written_again.unwrap(), written);
-    let twice = kernels.import(&source, None, &NoProgress).await.unwrap_err();
+    let twice = kernels
+        .import(&source, None, &NoProgress)
+        .await
+        .unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::AlreadyExists, "{twice}");
 }
 

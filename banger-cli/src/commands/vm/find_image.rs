@@ -63,10 +63,7 @@ async fn from_catalog(
 }
 
 /// The image that was made of this very bundle, if its digest is known.
-async fn of_bundle(
-    context: &Context,
-    wanted: &BundleReference,
-) -> Result<Option<Image>, CliError> {
+async fn of_bundle(context: &Context, wanted: &BundleReference) -> Result<Option<Image>, CliError> {
     let images = context.services.images.list().await?;
     Ok(images.into_iter().find(|image| {
         let ImageOrigin::Bundle { sha256, .. } = &image.origin else {
