@@ -98,6 +98,7 @@ impl Host {
             run_config: RunConfig::default(),
             sizes: ImageSizes::default(),
             package_hash: None,
+            verdict: None,
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };

@@ -85,7 +85,7 @@ fn pull(error: &PullError) -> Option<String> {
         )),
         PullError::Kernel { source, .. } => resolve_kernel(source),
         PullError::Source { source, .. } => source_error(source),
-        PullError::Trust { source, .. } => trust(source),
+        PullError::Trust { source, .. } => Some(trust(source)),
         PullError::Load { source, .. } => supply(source),
         PullError::NotInCatalog { .. } => {
             Some("`banger image list --available` shows the names".to_owned())
@@ -97,19 +97,19 @@ fn pull(error: &PullError) -> Option<String> {
 
 fn supply(error: &SupplyError) -> Option<String> {
     match error {
-        SupplyError::Trust(error) => trust(error),
+        SupplyError::Trust(error) => Some(trust(error)),
         SupplyError::Catalog(error) => catalog(error),
         SupplyError::Bundle(error) => bundle(error),
         _ => None,
     }
 }
 
-fn trust(error: &TrustError) -> Option<String> {
+fn trust(error: &TrustError) -> String {
     let text = match error {
         TrustError::Unsigned { .. } => "have it signed by that key, or change the policy's rule",
         _ => "the policy is the file that `policy` in the configuration names",
     };
-    Some(text.to_owned())
+    text.to_owned()
 }
 
 fn catalog(error: &CatalogError) -> Option<String> {

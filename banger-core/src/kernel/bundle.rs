@@ -56,18 +56,13 @@ impl LocalKernelResolver {
             source_name: subject.clone(),
             source: error.into(),
         };
-        let admission = match &source {
-            KernelSource::Bundle(reference) => {
-                let place = reference.location.to_string();
-                Admission::of(rules, &subject, Some(&place)).map_err(failed)?
-            }
-            _ => {
-                let admission = Admission::of(rules, &subject, None).map_err(failed)?;
-                // only a bundle can be signed
-                admission.unsigned().map_err(failed)?;
-                admission
-            }
-        };
+        if let KernelSource::Bundle(reference) = &source {
+            let place = reference.location.to_string();
+            return Admission::of(rules, &subject, Some(&place)).map_err(failed);
+        }
+        let admission = Admission::of(rules, &subject, None).map_err(failed)?;
+        // only a bundle can be signed
+        admission.unsigned().map_err(failed)?;
         Ok(admission)
     }
 
@@ -146,7 +141,7 @@ impl LocalKernelResolver {
     ) -> Result<Kernel, PullKernelError> {
         let _lock = self.lock_name(name).await?;
         let present = self.store.kernel(name).await;
-        let present = present.map_err(|error| ImportKernelError::Store(error))?;
+        let present = present.map_err(ImportKernelError::Store)?;
         if present.is_some() && !force {
             return Err(ImportKernelError::AlreadyExists { name: name.clone() }.into());
         }

@@ -25,8 +25,8 @@ impl fmt::Debug for MinisignKey {
 impl MinisignKey {
     /// Reads a key: its one line (`RW…`), or a `.pub` file's two.
     pub fn parse(text: &str) -> Result<Self, KeyParseError> {
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let line = lines.last().unwrap_or_default();
+        let mut lines = text.lines().map(str::trim);
+        let line = lines.rfind(|line| !line.is_empty()).unwrap_or_default();
         let key = PublicKey::from_base64(line).map_err(|error| KeyParseError {
             scheme: "minisign",
             problem: error.to_string(),

@@ -12,8 +12,11 @@ use camino::Utf8PathBuf;
 
 use super::host::Host;
 
+/// An entry's path and content.
+type Entry<'a> = (&'a str, &'a [u8]);
+
 /// A bundle of these entries, well formed or not.
-fn forge(host: &Host, entries: &[(&str, &[u8])]) -> Utf8PathBuf {
+fn forge(host: &Host, entries: &[Entry<'_>]) -> Utf8PathBuf {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, content) in entries {
         let mut header = tar::Header::new_gnu();
@@ -29,8 +32,8 @@ fn forge(host: &Host, entries: &[(&str, &[u8])]) -> Utf8PathBuf {
     path
 }
 
-fn manifest(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let file = |(path, content): &(&str, &[u8])| {
+fn manifest(files: &[Entry<'_>]) -> Vec<u8> {
+    let file = |(path, content): &Entry<'_>| {
         serde_json::json!({
             "path": path,
             "size": content.len(),
@@ -66,7 +69,7 @@ fn vmlinux() -> Vec<u8> {
 async fn a_forged_bundle_is_as_good_as_its_manifest() {
     let host = Host::new().await;
     let (disk, kernel) = (disk(), vmlinux());
-    let files: [(&str, &[u8]); 2] = [("rootfs.ext4", &disk), ("vmlinux", &kernel)];
+    let files: [Entry<'_>; 2] = [("rootfs.ext4", &disk), ("vmlinux", &kernel)];
     let good = manifest(&files);
     let whole = [("manifest.json", good.as_slice()), files[0], files[1]];
     let path = forge(&host, &whole);
@@ -78,13 +81,13 @@ async fn entries_that_are_not_the_manifests_are_refused() {
     let host = Host::new().await;
     let (disk, kernel) = (disk(), vmlinux());
     let other = vec![1; 8192];
-    let files: [(&str, &[u8]); 2] = [("rootfs.ext4", &disk), ("vmlinux", &kernel)];
+    let files: [Entry<'_>; 2] = [("rootfs.ext4", &disk), ("vmlinux", &kernel)];
     let good = manifest(&files);
     let escaping = manifest(&[files[0], ("vmlinux", &kernel), ("../../escape", b"x")]);
     let no_disk = manifest(&[("rootfs.ext4", &other), files[1]]);
     let no_kernel = manifest(&[files[0], ("vmlinux", b"text")]);
     let first = ("manifest.json", good.as_slice());
-    let cases: &[(&str, &[(&str, &[u8])])] = &[
+    let cases: &[(&str, &[Entry<'_>])] = &[
         ("no manifest", &[files[0], files[1]]),
         ("a file is missing", &[first, files[0]]),
         ("another order", &[first, files[1], files[0]]),
