@@ -82,6 +82,12 @@ pub enum BundleError {
         /// The cause.
         source: PathError,
     },
+    /// Another process writes the same file now.
+    #[error("{location} is being written by another process")]
+    Busy {
+        /// The file.
+        location: String,
+    },
     /// Another process held a lock for too long.
     #[error("failed to cache {location}")]
     Lock {
@@ -110,6 +116,7 @@ impl BundleError {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
+            Self::Busy { .. } => ErrorKind::Conflict,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }

@@ -10,11 +10,14 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read as _, Write},
-    os::fd::AsFd as _,
+    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use sha2::{Digest as _, Sha256};
 use tar_core::{EntryType, builder::EntryBuilder};
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,8 @@ use crate::{
 const LEVEL: i32 = 6;
 const BUFFER: usize = 1 << 20;
 const BLOCK: u64 = 512;
+/// What ends a tar file: two blocks of zeros.
+const TRAILER: usize = 1024;
 
 /// What a bundle is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,9 +69,10 @@ pub fn write(
     };
     let manifest = packer.manifest(contents, &sources)?;
     let (partial, file) = open_partial(target)?;
+    // the file, and with it the lock, lasts until it has its name
     let written = packer
-        .fill(file, &manifest, &sources)
-        .and_then(|sha256| packer.publish(&partial, sha256));
+        .fill(&file, &manifest, &sources)
+        .and_then(|written| packer.publish(&partial, written));
     if written.is_err() {
         // the error being returned matters more than a leftover of ours
         drop(fs::remove_file(&partial));
@@ -139,9 +145,19 @@ fn open_partial(target: &Utf8Path) -> Result<(Utf8PathBuf, File), BundleError> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     let file = options.open(&path).at("open", &path).map_err(&failed)?;
-    flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive)
-        .at("lock", &path)
-        .map_err(&failed)?;
+    let busy = || BundleError::Busy {
+        location: target.to_string(),
+    };
+    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Err(busy()),
+        locked => locked.at("lock", &path).map_err(&failed)?,
+    }
+    // whoever held the lock may have given the file its name meanwhile
+    let inode = |metadata: fs::Metadata| metadata.ino();
+    let here = fs::metadata(&path).map(inode).ok();
+    if here != file.metadata().map(inode).ok() {
+        return Err(busy());
+    }
     file.set_len(0).at("truncate", &path).map_err(failed)?;
     Ok((path, file))
 }
@@ -175,40 +191,30 @@ impl Packer<'_> {
         })
     }
 
-    /// Writes all entries and answers the digest of the compressed bytes.
+    /// Writes all entries and answers the digest and the length of the
+    /// compressed bytes.
     fn fill(
         &mut self,
-        file: File,
+        file: &File,
         manifest: &Manifest,
         sources: &[(BundlePath, Utf8PathBuf)],
     ) -> Result<(Digest, u64), BundleError> {
-        let failed = |error: io::Error| {
-            BundleError::io(&self.target)(PathError::new("write", self.target, error))
-        };
-        let bytes = manifest
-            .to_bytes()
-            .map_err(|error| failed(io::Error::other(error)))?;
-        let mut encoder =
-            zstd::Encoder::new(Counting::new(io::BufWriter::new(file)), LEVEL).map_err(failed)?;
+        let target = self.target;
+        let failed = |error: io::Error| write_failure(target, error);
+        let bytes = manifest.to_bytes();
+        let bytes = bytes.map_err(|error| failed(error.into()))?;
+        let sink = Counting::new(io::BufWriter::new(file));
+        let mut encoder = zstd::Encoder::new(sink, LEVEL).map_err(failed)?;
         encoder.include_checksum(true).map_err(failed)?;
-        write_entry_start(&mut encoder, MANIFEST, bytes.len() as u64).map_err(failed)?;
-        encoder.write_all(&bytes).map_err(failed)?;
-        write_padding(&mut encoder, bytes.len() as u64).map_err(failed)?;
+        write_manifest(&mut encoder, &bytes).map_err(failed)?;
         for (entry, (_, source)) in manifest.files.iter().zip(sources) {
             self.entry(&mut encoder, entry, source)?;
         }
-        let failed = |error: io::Error| {
-            BundleError::io(&self.target)(PathError::new("write", self.target, error))
-        };
-        encoder.write_all(&[0; 1024]).map_err(failed)?;
-        let counting = encoder.finish().map_err(failed)?;
-        let (sha256, size) = (counting.digest(), counting.length);
-        let file = counting
-            .inner
-            .into_inner()
-            .map_err(|error| failed(error.into_error()))?;
+        encoder.write_all(&[0; TRAILER]).map_err(failed)?;
+        let mut counting = encoder.finish().map_err(failed)?;
+        counting.flush().map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        Ok((sha256, size))
+        Ok((counting.digest(), counting.length))
     }
 
     fn entry(
@@ -217,18 +223,16 @@ impl Packer<'_> {
         entry: &ManifestFile,
         source: &Utf8Path,
     ) -> Result<(), BundleError> {
-        let failed = |target: &Utf8Path, error: io::Error| {
-            BundleError::io(&target)(PathError::new("write", target, error))
-        };
-        write_entry_start(sink, &entry.path.to_string(), entry.size)
-            .map_err(|error| failed(self.target, error))?;
+        let target = self.target;
+        let failed = |error: io::Error| write_failure(target, error);
+        write_entry_start(sink, &entry.path.to_string(), entry.size).map_err(failed)?;
         let copied = self.copy(source, sink)?;
         if copied != (entry.size, entry.sha256) {
             let changed = io::Error::other("it changed while it was bundled");
             let changed = PathError::new("bundle", source, changed);
-            return Err(BundleError::io(&self.target)(changed));
+            return Err(BundleError::io(&target)(changed));
         }
-        write_padding(sink, entry.size).map_err(|error| failed(self.target, error))
+        write_padding(sink, entry.size).map_err(failed)
     }
 
     /// Copies a file and answers its length and digest.
@@ -273,6 +277,17 @@ impl Packer<'_> {
             unpacked: Bytes::new(0),
         })
     }
+}
+
+fn write_failure(target: &Utf8Path, error: io::Error) -> BundleError {
+    BundleError::io(&target)(PathError::new("write", target, error))
+}
+
+fn write_manifest(sink: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = bytes.len() as u64;
+    write_entry_start(sink, MANIFEST, length)?;
+    sink.write_all(bytes)?;
+    write_padding(sink, length)
 }
 
 /// Writes the header of a file that anybody may read.

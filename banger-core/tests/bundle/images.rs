@@ -147,6 +147,30 @@ async fn taken_names_and_targets_are_refused() {
         matches!(again, Err(BundleImageError::AlreadyExists { .. })),
         "{again:?}"
     );
+    // of two that write the same file at once, one does
+    let target = host.root.join("both.tar.zst");
+    let request = || BundleImageRequest {
+        image: "golden".into(),
+        target: target.clone(),
+        with_kernel: true,
+    };
+    let images = &host.local.images;
+    let (one, other) = futures_util::future::join(
+        images.bundle(request(), &NoProgress),
+        images.bundle(request(), &NoProgress),
+    )
+    .await;
+    let kinds = [&one, &other].map(|done| done.as_ref().err().map(BundleImageError::kind));
+    let refused = kinds.into_iter().flatten().collect::<Vec<_>>();
+    assert!(
+        matches!(
+            refused.as_slice(),
+            [ErrorKind::Conflict | ErrorKind::AlreadyExists]
+        ),
+        "{one:?} {other:?}"
+    );
+    let written = one.or(other).unwrap();
+    assert_eq!(written.sha256, Digest::of(&fs::read(&target).unwrap()));
     let left: Vec<String> = entries(&host.root)
         .into_iter()
         .filter(|name| name.contains("partial"))
