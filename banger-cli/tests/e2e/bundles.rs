@@ -44,6 +44,8 @@ fn a_bundle_boots_where_nothing_else_is() {
     // the same bundle is not unpacked twice
     let output = environment.must(&["vm", "run", "--rm", &reference, "--", "echo", "once"]);
     assert_eq!(output, "once\n");
+    let unpinned = format!("file:{bundle}");
+    environment.must(&["vm", "run", "--rm", &unpinned, "--", "true"]);
     assert_eq!(environment.names("image"), ["again"]);
     environment.assert_no_vm_left();
 }

@@ -118,3 +118,82 @@ impl CosignKey {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // made by openssl: keys, and signatures of the payload with a small and
+    // with a large `s`, both of which it makes
+    const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEHApCl7QM5FzRhMLsOgQqLMk/J7DR\n\
+        3EGiRwF0VrmII7DUW2QQ31a0+fLLEe7KhRDBuSs6b8MUOZzRv23YOQbodA==\n\
+        -----END PUBLIC KEY-----\n";
+    const OTHER_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeoQcjMndljAtIi81/KUPhQ0LQAft\n\
+        OH1aijUARRBV8/DlNnF27jubWrKkrEtY8uoyIB+5bg87D4imcSPmqW0kzQ==\n\
+        -----END PUBLIC KEY-----\n";
+    const P384_KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+        MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAECsVgV/83I9fceaf5XPe7WaTDhcXPec/P\n\
+        swYQI6PjDXKQ7pZNyUd/VmCs0CkeWgNd0tHAqV8yVomhtOh0R9TuUYt9Ta8l60Xb\n\
+        Pub6UUseZMT1rEbePszVmVvqWkP810jL\n\
+        -----END PUBLIC KEY-----\n";
+    const FINGERPRINT: &str =
+        "sha256:a188bb324c4005c57ce8d8387d42fb6f60c299a13aa70042a96daa19c314dd95";
+    const SIGNATURES: [&str; 2] = [
+        "MEUCIQDv7bB3CEQ7Kzjk+MVGqDFnj5G+/C1JzDD/Ek5+lrDCfAIgQGyArnRZfNZAbJ5e+fDVkZEOCchyDL7uOtpWhQtZOyc=",
+        "MEUCICuG7skzFvTkNQOm3HDhC6bAGgNK/ZE6VPAXQK4tlE2qAiEA7vPdg+4ILKfvT0De6Eo9HiUMbVkBpS1HOUdLR6UQ2bY=",
+    ];
+
+    fn payload(digest: &Digest, kind: &str) -> String {
+        format!(
+            "{{\"critical\":{{\"identity\":{{\"docker-reference\":\"\"}},\
+             \"image\":{{\"docker-manifest-digest\":\"{digest}\"}},\"type\":\"{kind}\"}},\"optional\":null}}"
+        )
+    }
+
+    fn signed(payload: &str, signature: &str) -> CosignSignature {
+        CosignSignature {
+            payload: payload.as_bytes().to_vec(),
+            signature: signature.to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_openssl_signed_holds_and_nothing_else() {
+        let key = CosignKey::parse(KEY).unwrap();
+        assert_eq!(key.fingerprint().to_string(), FINGERPRINT);
+        let image = Digest::of(b"image");
+        let good = payload(&image, PAYLOAD_TYPE);
+        for signature in SIGNATURES {
+            let good = signed(&good, signature);
+            key.verify(std::slice::from_ref(&good), &image).unwrap();
+            let among = [signed("{}", "c2ln"), good.clone()];
+            key.verify(&among, &image).unwrap();
+            let other = key.verify(std::slice::from_ref(&good), &Digest::of(b"other"));
+            assert!(other.unwrap_err().contains("of another image"));
+            let foreign = CosignKey::parse(OTHER_KEY).unwrap().verify(&[good], &image);
+            assert!(foreign.unwrap_err().contains("by another key"));
+        }
+        assert!(key.verify(&[], &image).is_err());
+        for bad in [
+            signed(&payload(&image, "other"), SIGNATURES[0]),
+            signed(&good, "not base64"),
+            signed(&good, "c2ln"),
+            signed(&good, ""),
+        ] {
+            assert!(key.verify(&[bad], &image).is_err());
+        }
+    }
+
+    #[test]
+    fn only_p256_keys_are_taken() {
+        for text in [
+            "",
+            P384_KEY,
+            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        ] {
+            assert!(CosignKey::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

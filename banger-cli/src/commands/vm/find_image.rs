@@ -62,14 +62,18 @@ async fn from_catalog(
     }
 }
 
-/// The image that was made of this very bundle, if its digest is known.
+/// The image that was made of this bundle: of the same digest, or, where none
+/// was given, from the same place.
 async fn of_bundle(context: &Context, wanted: &BundleReference) -> Result<Option<Image>, CliError> {
     let images = context.services.images.list().await?;
     Ok(images.into_iter().find(|image| {
-        let ImageOrigin::Bundle { sha256, .. } = &image.origin else {
+        let ImageOrigin::Bundle { reference, sha256 } = &image.origin else {
             return false;
         };
-        wanted.digest.as_ref() == Some(sha256)
+        match &wanted.digest {
+            Some(digest) => digest == sha256,
+            None => *reference == format!("{}@{sha256}", wanted.location),
+        }
     }))
 }
 
