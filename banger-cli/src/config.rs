@@ -4,6 +4,8 @@
 //! names it; parsing is apart from reading. Relative paths in it start at the
 //! file's own directory. Entry points: [`Config::parse`], [`Config::read`].
 
+mod registries;
+
 use banger_core::{
     bundle::Location,
     catalog::CatalogOptions,
@@ -13,6 +15,8 @@ use banger_core::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
+
+pub use registries::{HostConfig, RegistriesConfig};
 
 /// Everything that can be configured. All of it is optional.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -132,14 +136,6 @@ fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Byte
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
-/// What is special about which registries.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct RegistriesConfig {
-    /// `host[:port]` of registries that are spoken to without TLS.
-    pub plain_http: Vec<String>,
-}
-
 /// The configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -222,7 +218,7 @@ impl Config {
             catalogs: (self.catalogs.into_iter())
                 .map(|catalog| catalog.relative_to(directory))
                 .collect(),
-            registries: self.registries,
+            registries: self.registries.relative_to(directory),
             limits: self.limits,
         }
     }
@@ -260,6 +256,7 @@ mod tests {
             }],
             registries: RegistriesConfig {
                 plain_http: vec!["localhost:5000".into()],
+                ..RegistriesConfig::default()
             },
             limits: LimitsConfig {
                 layer_size: Some(Bytes::new(2 * Bytes::GIB)),

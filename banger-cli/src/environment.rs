@@ -6,6 +6,7 @@
 
 use std::{env, ffi::OsString};
 
+use banger_core::oci::ProxyOptions;
 use camino::{Utf8Path, Utf8PathBuf};
 use etcetera::base_strategy::{BaseStrategy as _, Xdg};
 
@@ -39,6 +40,16 @@ pub const VARIABLES: [&str; 8] = [
 
 /// Where programs are looked for.
 const PATH: &str = "PATH";
+/// Directory of docker's `config.json`.
+pub const DOCKER_CONFIG: &str = "DOCKER_CONFIG";
+/// The file of credentials that podman's kin use.
+pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
+/// Proxies and what is asked without them; the upper case wins.
+const PROXIES: [[&str; 2]; 3] = [
+    ["HTTP_PROXY", "http_proxy"],
+    ["HTTPS_PROXY", "https_proxy"],
+    ["NO_PROXY", "no_proxy"],
+];
 
 /// What the process was given, apart from its arguments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +72,14 @@ pub struct Environment {
     pub log: Option<String>,
     /// Directories of `PATH`, in order.
     pub path: Vec<Utf8PathBuf>,
+    /// [`DOCKER_CONFIG`].
+    pub docker_config: Option<Utf8PathBuf>,
+    /// [`REGISTRY_AUTH_FILE`].
+    pub registry_auth_file: Option<Utf8PathBuf>,
+    /// Proxies to registries.
+    pub proxies: ProxyOptions,
+    /// The user's home directory.
+    pub home: Option<Utf8PathBuf>,
     /// The XDG base directories; none when there is no home directory.
     pub base: Option<BaseDirectories>,
     /// `$XDG_RUNTIME_DIR`.
@@ -118,6 +137,10 @@ impl Environment {
             no_progress: variable(BANGER_NO_PROGRESS)?.is_some(),
             log: variable(BANGER_LOG)?,
             path: search_path(),
+            docker_config: path_variable(DOCKER_CONFIG)?,
+            registry_auth_file: path_variable(REGISTRY_AUTH_FILE)?,
+            proxies: proxies()?,
+            home: xdg.as_ref().and_then(|xdg| utf8(xdg.home_dir().to_owned())),
             xdg_runtime: xdg.as_ref().and_then(Xdg::runtime_dir).and_then(utf8),
             base: xdg.as_ref().and_then(base_directories),
             working_directory: known("the working directory", env::current_dir())?,
@@ -154,6 +177,19 @@ fn variable(name: &'static str) -> Result<Option<String>, EnvironmentError> {
 
 fn path_variable(name: &'static str) -> Result<Option<Utf8PathBuf>, EnvironmentError> {
     Ok(variable(name)?.map(Utf8PathBuf::from))
+}
+
+fn proxies() -> Result<ProxyOptions, EnvironmentError> {
+    let first = |[upper, lower]: [&'static str; 2]| match variable(upper)? {
+        Some(value) => Ok(Some(value)),
+        None => variable(lower),
+    };
+    let [http, https, no_proxy] = PROXIES;
+    Ok(ProxyOptions {
+        http: first(http)?,
+        https: first(https)?,
+        no_proxy: first(no_proxy)?.unwrap_or_default(),
+    })
 }
 
 /// Directories that are not UTF-8 cannot hold a program banger can name.

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod output;
 pub mod policy;
 pub mod progress;
+pub mod registries;
 pub mod requests;
 pub mod services;
 pub mod session;
@@ -82,12 +83,23 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
         Parsed::Text(text) => return write_text(&text),
     };
     let environment = Environment::read()?;
-    let Cli { global, command } = cli;
+    let Cli {
+        global,
+        mut command,
+    } = cli;
+    let registry = command.take_registry();
     let task = Task::prepare(command, &environment.working_directory)?;
     *surface = task.surface();
     start_log(&environment);
-    let settings = read_settings(&global, &environment)?;
+    let mut settings = read_settings(&global, &environment)?;
     check_host(&task, &settings)?;
+    settings.registries = registries::sign_in(
+        settings.registries,
+        registry,
+        task.reference(),
+        &environment,
+        || registries::read_password(io::stdin().lock()),
+    )?;
     let runtime = Runtime::new().map_err(|source| setup("the async runtime", source))?;
     let progress = progress(&global, &environment);
     let style = Style {

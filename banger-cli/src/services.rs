@@ -70,9 +70,8 @@ fn standard_input() -> Option<Arc<File>> {
 /// How image sources are read.
 #[must_use]
 pub fn source_options(settings: &Settings) -> SourceOptions {
-    SourceOptions {
-        plain_http: settings.plain_http.clone(),
-        standard_input: standard_input(),
-        ..SourceOptions::new(settings.directories.clone())
-    }
+    let mut options = SourceOptions::new(settings.directories.clone());
+    options.registries = settings.registries.clone();
+    options.standard_input = standard_input();
+    options
 }

@@ -5,10 +5,12 @@
 //! is one of them); every path it answers is absolute.
 //! Entry points: [`resolve`], [`config_file`], [`Settings`].
 
-use banger_core::{catalog::SupplyOptions, directories::Directories, rootfs::RootfsLimits};
+use banger_core::{
+    catalog::SupplyOptions, directories::Directories, oci::RegistryOptions, rootfs::RootfsLimits,
+};
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{args::GlobalArgs, config::Config, environment::Environment};
+use crate::{args::GlobalArgs, config::Config, environment::Environment, registries};
 
 /// Name of the guest program's file.
 const GUEST_PROGRAM: &str = "banger-guest";
@@ -27,8 +29,8 @@ pub struct Settings {
     pub guest_program: GuestProgram,
     /// The QEMU system emulator, when there is one.
     pub qemu: Option<Utf8PathBuf>,
-    /// Registries that are spoken to without TLS.
-    pub plain_http: Vec<String>,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// Bounds on what images' layers may claim.
     pub limits: RootfsLimits,
     /// Catalogs and the policy.
@@ -127,7 +129,7 @@ pub fn resolve(
             GuestProgram::Found,
         ),
         qemu: qemu.or_else(|| find_program(&qemu_program(), &environment.path, is_file)),
-        plain_http: config.registries.plain_http.clone(),
+        registries: registries::options(environment, &config.registries),
         limits: config.limits.limits(),
         supply: SupplyOptions {
             catalogs: config

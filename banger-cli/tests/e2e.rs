@@ -18,5 +18,6 @@ mod e2e {
     mod lifecycle;
     pub(crate) mod registry;
     mod rootfs;
+    mod sign_in;
     mod trust;
 }

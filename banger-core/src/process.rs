@@ -3,13 +3,13 @@
 //! Purpose: the one place where children are made. Invariants: a child reads
 //! nothing unless asked to, is killed when its handle is dropped, has its
 //! output drained into a bounded buffer, and is given a deadline.
-//! Entry points: [`command`], [`run`].
+//! Entry points: [`command`], [`run`], `exchange`.
 
 use std::{ffi::OsStr, process::Stdio, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _},
-    process::{Child, Command},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStdin, Command},
 };
 
 use crate::error::ErrorKind;
@@ -93,6 +93,56 @@ pub async fn run(mut command: Command, deadline: Duration) -> Result<Vec<u8>, Ch
         Ok(Ok(output)) => output.into_success(program),
         Ok(Err(source)) => Err(ChildError::Spawn { program, source }),
         Err(_) => Err(ChildError::TimedOut { program, deadline }),
+    }
+}
+
+/// What a child said to its end, whether it failed or not.
+pub(crate) struct Exchange {
+    pub(crate) success: bool,
+    /// Exit status or signal, in words.
+    pub(crate) status: String,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+}
+
+/// Runs a command that reads `input` to its end. Dropping the future kills the
+/// child.
+pub(crate) async fn exchange(
+    mut command: Command,
+    input: &[u8],
+    deadline: Duration,
+) -> Result<Exchange, ChildError> {
+    let program = command.as_std().get_program().to_string_lossy();
+    let program = program.into_owned();
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let spawned = pipes.stderr(Stdio::piped()).spawn();
+    let exchanged = async {
+        let mut child = spawned?;
+        let stdin = child.stdin.take();
+        let ((), collected) = tokio::join!(feed(stdin, input), collect(child));
+        collected
+    };
+    match tokio::time::timeout(deadline, exchanged).await {
+        Ok(Ok(Collected {
+            status,
+            stdout,
+            stderr,
+        })) => Ok(Exchange {
+            success: status.success(),
+            status: status.to_string(),
+            stdout,
+            stderr,
+        }),
+        Ok(Err(source)) => Err(ChildError::Spawn { program, source }),
+        Err(_) => Err(ChildError::TimedOut { program, deadline }),
+    }
+}
+
+/// A child need not read what it is given.
+async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
+    if let Some(mut stdin) = stdin {
+        drop(stdin.write_all(input).await);
+        drop(stdin.shutdown().await);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Purpose: blocking work away from the async threads, with an owner.
 //! Invariants: a panic in the work goes on in whoever waits; work that is
 //! given up ends by its token and drops what it owns.
-//! Entry points: [`off_thread`], [`attended`], [`reporting`], [`settle`].
+//! Entry points: [`off_thread`], [`attended`], [`reporting`], [`telling`], [`settle`].
 
 use std::{future, panic};
 
@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::progress::{ProgressEvent, ProgressSink};
 
 /// Runs blocking work that is long and tells of its progress. When the caller
-/// gives up, the token is cancelled and the work ends soon after.
+/// gives up or cancels the token, the work ends soon after.
 pub(crate) async fn reporting<T: Send + 'static>(
     progress: &dyn ProgressSink,
+    cancel: &CancellationToken,
     work: impl FnOnce(&dyn ProgressSink, &CancellationToken) -> T + Send + 'static,
 ) -> T {
-    let cancel = CancellationToken::new();
+    let cancel = cancel.child_token();
     let _cancel_on_drop = cancel.clone().drop_guard();
     let (sender, mut events) = mpsc::channel(64);
     let worked = spawn_blocking(move || work(&ChannelProgress(sender), &cancel));
@@ -29,6 +30,14 @@ pub(crate) async fn reporting<T: Send + 'static>(
         progress.emit(event);
     }
     settle(worked).await
+}
+
+/// The same where nothing but giving up ends the work early.
+pub(crate) async fn telling<T: Send + 'static>(
+    progress: &dyn ProgressSink,
+    work: impl FnOnce(&dyn ProgressSink, &CancellationToken) -> T + Send + 'static,
+) -> T {
+    reporting(progress, &CancellationToken::new(), work).await
 }
 
 /// Hands events from a blocking thread to the future that waits for it.

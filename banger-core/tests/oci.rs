@@ -9,12 +9,19 @@
 mod oci {
     mod access;
     mod archives;
+    mod arriving;
+    mod bounds;
     mod content;
+    mod customer;
     mod docker_registry;
     mod faults;
     mod images;
     mod layout;
+    mod mirrors;
+    mod peer;
+    mod private_registry;
     mod registry;
     mod rootfs_tar;
+    mod sign_in;
     mod world;
 }

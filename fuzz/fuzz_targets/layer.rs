@@ -8,7 +8,7 @@ use std::fs;
 use arbitrary::Arbitrary;
 use banger_core::{
     domain::{Bytes, Digest},
-    oci::{Compression, LayerBlob, LayerDescriptor},
+    oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsLimits, RootfsRequest, RootfsResources},
 };
@@ -43,7 +43,7 @@ fn write(directory: &Utf8Path, number: usize, compression: Compression, blob: &[
     fs::write(&path, blob).unwrap();
     LayerBlob {
         path,
-        range: None,
+        bytes: LayerBytes::File,
         descriptor: LayerDescriptor {
             digest: Digest::of(blob),
             size: Bytes::new(blob.len() as u64),

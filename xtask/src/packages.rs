@@ -58,6 +58,11 @@ const PACKAGES: [Package; 19] = [
         Set::Test,
     ),
     package("docker-registry", "is the registry of the tests", Set::Test),
+    package(
+        "openssl",
+        "makes the certificates of the tests, and signs images",
+        Set::Test,
+    ),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
     package(
@@ -66,7 +71,6 @@ const PACKAGES: [Package; 19] = [
         Set::Test,
     ),
     package("minisign", "signs catalogs and bundles", Set::Test),
-    package("openssl", "signs images", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),
     package("attr", "sets attributes in images", Set::Bench),
     package("libcap2-bin", "sets capabilities in images", Set::Bench),

@@ -4,6 +4,8 @@ use banger_core::domain::{Bytes, ImageName, KernelName};
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 
+use super::RegistryArgs;
+
 /// What can be done with images.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ImageCommand {
@@ -61,6 +63,9 @@ pub struct PullArgs {
     /// By default a quarter more than the content, and at least 1 GiB.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<Bytes>,
+    /// How its registry is signed in to.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
 }
 
 /// Arguments of `image bundle`.

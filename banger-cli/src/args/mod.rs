@@ -13,6 +13,7 @@
 
 mod image;
 mod kernel;
+mod registry;
 mod rootfs;
 mod values;
 mod vm;
@@ -32,6 +33,7 @@ pub use kernel::{
     BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs, PullKernelArgs,
     ShowKernelArgs,
 };
+pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
     CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,
@@ -114,6 +116,22 @@ pub enum Command {
     Vm(VmCommand),
     /// Print the version
     Version,
+}
+
+impl Command {
+    /// Takes out how the image's registry is signed in to.
+    #[must_use]
+    pub fn take_registry(&mut self) -> RegistryArgs {
+        match self {
+            Self::Image(ImageCommand::Pull(args)) => std::mem::take(&mut args.registry),
+            Self::Rootfs(RootfsCommand::Build(args)) => std::mem::take(&mut args.registry),
+            Self::Vm(VmCommand::Run(args)) => RegistryArgs {
+                authfile: args.authfile.take(),
+                ..RegistryArgs::default()
+            },
+            _ => RegistryArgs::default(),
+        }
+    }
 }
 
 /// What a command line asks for.

@@ -4,6 +4,8 @@ use banger_core::domain::Bytes;
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 
+use super::RegistryArgs;
+
 /// What can be done with root disks alone.
 #[derive(Clone, Debug, Subcommand)]
 pub enum RootfsCommand {
@@ -30,6 +32,9 @@ pub struct BuildRootfsArgs {
     /// By default a quarter more than the content, and at least 1 GiB.
     #[arg(long, value_name = "SIZE")]
     pub size: Option<Bytes>,
+    /// How its registry is signed in to.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
     /// Leave the journal out
     #[arg(long)]
     pub no_journal: bool,

@@ -180,3 +180,20 @@ fn help_and_version_are_texts() {
         assert!(matches!(parse(&words(line)), Ok(Parsed::Text(_))), "{line}");
     }
 }
+
+#[test]
+fn a_user_comes_with_a_password_that_is_no_argument() {
+    for line in [
+        "banger image pull r.example/a --username ann",
+        "banger image pull r.example/a --password-stdin",
+        "banger rootfs build r.example/a -o d --username= --password-stdin",
+        "banger image pull r.example/a --username ann --password s3cret",
+        "banger vm run r.example/a --username ann --password-stdin",
+    ] {
+        refused(line);
+    }
+    let mut pull = accepted("banger image pull r.example/a --username ann --password-stdin");
+    assert_eq!(pull.take_registry().username.as_deref(), Some("ann"));
+    let mut run = accepted("banger vm run r.example/a --authfile f");
+    assert_eq!(run.take_registry().authfile.as_deref(), Some("f".into()));
+}

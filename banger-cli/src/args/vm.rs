@@ -1,6 +1,7 @@
 //! `banger vm …`.
 
 use banger_core::domain::{BackendKind, Bytes, VmName};
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser, value_parser};
 
 use super::{KernelArgs, values};
@@ -110,6 +111,9 @@ pub struct RunArgs {
     /// Make a pulled image's disk this large
     #[arg(long, value_name = "SIZE")]
     pub size: Option<Bytes>,
+    /// Take credentials for a pulled image's registry from this file alone
+    #[arg(long, value_name = "FILE")]
+    pub authfile: Option<Utf8PathBuf>,
     /// The command and its arguments, instead of the image's own
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<String>,

@@ -8,7 +8,7 @@ use banger_core::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
         ResolveKernelError,
     },
-    oci::SourceError,
+    oci::{AccessError, SourceError},
     rootfs::{BuildError, RootfsError},
     trust::TrustError,
     vm::{
@@ -196,6 +196,15 @@ fn resolve_kernel(error: &ResolveKernelError) -> Option<String> {
 fn source_error(error: &SourceError) -> Option<String> {
     match error {
         SourceError::NotFound { .. } => Some("check the spelling and the tag".to_owned()),
+        SourceError::Unauthorised { .. } => Some(
+            "sign in with `docker login` or `podman login`; `banger image pull` takes --username \
+             and --password-stdin as well"
+                .to_owned(),
+        ),
+        SourceError::Access {
+            source: AccessError::HelperMissing { .. },
+            ..
+        } => Some("install it, or name another file of credentials with --authfile".to_owned()),
         SourceError::NoPlatform { .. } => {
             Some("pull a tag that has an image for this host's architecture".to_owned())
         }

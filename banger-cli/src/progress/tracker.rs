@@ -29,10 +29,12 @@ pub(super) struct Amount {
     pub(super) are_bytes: bool,
 }
 
-/// The layers that are being fetched.
+/// The layers that are being fetched. The disk is built meanwhile, which is
+/// told once they are there.
 #[derive(Debug, Default)]
 pub(super) struct Tracker {
-    fetched: HashMap<Digest, u64>,
+    /// Bytes by layer, and of how many.
+    fetched: HashMap<Digest, (Bytes, Bytes)>,
     layers: usize,
     cached: usize,
     total: u64,
@@ -45,13 +47,16 @@ impl Tracker {
         Some(match event {
             Event::Resolving { reference } => plain(format!("resolving {}", one_line(&reference))),
             Event::Resolved { layers, bytes, .. } => self.start_layers(layers, bytes),
-            Event::LayerProgress { layer, done, .. } => self.fetch(layer, done),
+            Event::LayerProgress { layer, done, total } => self.fetch(layer, done, total),
             Event::LayerCached { .. } => {
                 self.cached += 1;
                 plain(format!(
                     "fetching layers: {} of {} cached",
                     self.cached, self.layers
                 ))
+            }
+            Event::ReadingLayers { .. } | Event::WritingDisk { .. } if self.is_fetching() => {
+                return None;
             }
             Event::ReadingLayers { done, total } => {
                 counted("reading layers", as_u64(done), as_u64(total), false)
@@ -77,10 +82,16 @@ impl Tracker {
         plain(format!("fetching {layers} layers, {bytes}"))
     }
 
-    fn fetch(&mut self, layer: Digest, done: Bytes) -> Step {
-        self.fetched.insert(layer, done.get());
-        let done = self.fetched.values().sum();
+    fn fetch(&mut self, layer: Digest, done: Bytes, total: Bytes) -> Step {
+        self.fetched.insert(layer, (done, total));
+        let done = self.fetched.values().map(|(done, _)| done.get()).sum();
         counted("fetching layers", done, self.total, true)
+    }
+
+    fn is_fetching(&self) -> bool {
+        let fetched = self.fetched.values();
+        let whole = fetched.filter(|(done, total)| done == total).count();
+        !self.fetched.is_empty() && whole + self.cached < self.layers
     }
 }
 
@@ -165,6 +176,31 @@ mod tests {
             .apply(ProgressEvent::LayerCached { layer: first })
             .unwrap();
         assert_eq!(cached.text, "fetching layers: 1 of 2 cached");
+    }
+
+    #[test]
+    fn the_disk_is_told_of_when_the_layers_are_there() {
+        let mut tracker = Tracker::default();
+        let layer = Digest::of(b"1");
+        let progress = |done| ProgressEvent::LayerProgress {
+            layer,
+            done: Bytes::new(done),
+            total: Bytes::new(9),
+        };
+        let writing = ProgressEvent::WritingDisk {
+            done: Bytes::new(1),
+            total: Bytes::new(2),
+        };
+        tracker.apply(ProgressEvent::Resolved {
+            manifest: Digest::of(b"m"),
+            layers: 2,
+            bytes: Bytes::new(10),
+        });
+        tracker.apply(ProgressEvent::LayerCached { layer });
+        for (done, is_told) in [(8, false), (9, true)] {
+            tracker.apply(progress(done));
+            assert_eq!(tracker.apply(writing.clone()).is_some(), is_told, "{done}");
+        }
     }
 
     #[test]

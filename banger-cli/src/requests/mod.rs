@@ -14,6 +14,7 @@ use banger_core::{
     domain::{KernelName, Selector},
     image::{BundleImageRequest, LoadRequest, PullRequest, RegisterRequest},
     kernel::{KernelSelection, KernelSource},
+    oci::ImageReference,
     rootfs::BuildRequest,
     vm::{CreateVm, LogsRequest},
 };
@@ -112,6 +113,20 @@ impl Task {
                 Ok(Self::BuildRootfs(Box::new(request)))
             }
             Command::Vm(command) => prepare_vm(command, directory),
+        }
+    }
+
+    /// The image that may have to be pulled.
+    #[must_use]
+    pub fn reference(&self) -> Option<&ImageReference> {
+        match self {
+            Self::BuildRootfs(request) => Some(&request.reference),
+            Self::Plain(PlainTask::PullImage(request)) => Some(&request.reference),
+            Self::Run(run) => match &run.target {
+                Target::Reference(reference) => Some(reference),
+                Target::Existing(_) | Target::Bundle(_) => None,
+            },
+            _ => None,
         }
     }
 

@@ -187,9 +187,10 @@ fn plain_registries_come_from_the_configuration() {
     let config = Config {
         registries: RegistriesConfig {
             plain_http: vec!["localhost:5000".into()],
+            ..RegistriesConfig::default()
         },
         ..Config::default()
     };
     let settings = resolved(&GlobalArgs::default(), &environment(), &config);
-    assert_eq!(settings.plain_http, ["localhost:5000"]);
+    assert_eq!(settings.registries.plain_http, ["localhost:5000"]);
 }

@@ -9,6 +9,9 @@ use std::{
 use camino::Utf8Path;
 use tempfile::TempDir;
 
+/// User `ann` with password `s3cret`, hashed by bcrypt.
+const PASSWORDS: &str = "ann:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
+
 /// A running `docker-registry`; it ends with the value.
 pub(crate) struct Registry {
     child: Child,
@@ -19,11 +22,23 @@ pub(crate) struct Registry {
 impl Registry {
     /// Starts a registry on a free port.
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// Starts one that lets in user `ann` with password `s3cret`.
+    pub(crate) fn with_password() -> Self {
+        Self::start_with("auth:\n  htpasswd:\n    realm: test\n    path: ROOT/passwords\n")
+    }
+
+    /// `auth` is a part of its configuration.
+    fn start_with(auth: &str) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(scratch.path()).unwrap();
+        let auth = auth.replace("ROOT", root.as_str());
+        fs::write(root.join("passwords"), PASSWORDS).unwrap();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n\
-             http:\n  addr: 127.0.0.1:0\n"
+             {auth}http:\n  addr: 127.0.0.1:0\n"
         );
         let file = root.join("config.yml");
         fs::write(&file, config).unwrap();

@@ -20,7 +20,7 @@ use crate::{
     host_fs::FileLock,
     oci::{Blob, BlobCache, Partial, PartialError, install_tls_provider},
     progress::{BundleStep, Meter, ProgressSink},
-    task::{off_thread, reporting},
+    task::{off_thread, telling},
 };
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -97,7 +97,7 @@ impl Fetcher {
             }
         };
         let (limits, expected) = (self.limits, reference.digest);
-        let opened = reporting(progress, move |progress, cancelled| {
+        let opened = telling(progress, move |progress, cancelled| {
             let file = open_file(&location, &path, limits.bundle)?;
             check_length(&location, size, Bytes::new(file.length()))?;
             if let Some(expected) = expected {
@@ -202,7 +202,7 @@ impl Fetcher {
         lock: Arc<FileLock>,
         progress: &dyn ProgressSink,
     ) -> Result<Utf8PathBuf, Failed> {
-        let opened = self.cache.partial(blob, lock).await;
+        let opened = self.cache.unwatched(blob, lock).await;
         let mut partial = opened.map_err(|error| spoiled(url, error.into()))?;
         if !partial.is_complete() {
             let received = receive(url, &mut partial, blob, progress).await;
@@ -211,7 +211,8 @@ impl Fetcher {
             kept.map_err(|error| spoiled(url, error.into()))?;
         }
         let published = partial.publish().await;
-        published.map_err(|error| spoiled(url, error))
+        published.map_err(|error| spoiled(url, error))?;
+        Ok(self.cache.path(&blob))
     }
 }
 
@@ -313,6 +314,9 @@ fn client(url: &str) -> Result<Client, BundleError> {
     install_tls_provider();
     let client = Client::builder()
         .user_agent(concat!("banger/", env!("CARGO_PKG_VERSION")))
+        // the library never looks at the environment
+        .no_proxy()
+        .referer(false)
         .https_only(url.starts_with("https:"))
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(READ_TIMEOUT)

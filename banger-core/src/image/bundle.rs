@@ -7,7 +7,7 @@ use crate::{
     bundle::{BundleContents, Content, Written, write},
     domain::Image,
     progress::ProgressSink,
-    task::reporting,
+    task::telling,
 };
 
 pub(super) async fn bundle(
@@ -19,7 +19,7 @@ pub(super) async fn bundle(
     let name = image.name.clone();
     let contents = contents(image, request.with_kernel);
     let target = request.target.clone();
-    let written = reporting(progress, move |progress, cancelled| {
+    let written = telling(progress, move |progress, cancelled| {
         write(&contents, &target, progress, cancelled)
     });
     written

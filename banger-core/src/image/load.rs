@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LoadRequest, LoadSource, LocalImageManager, PullError,
     artifacts::staged_boot_artifacts,
-    pull::{Pull, ROOTFS_FILE},
+    keep::{Keeper, ROOTFS_FILE},
     register::{is_ext4, sizes},
     stage_boot_artifacts,
 };
@@ -24,7 +24,7 @@ use crate::{
     host_fs::{PathError, Staging},
     kernel::{KernelSelection, vmlinux::check_vmlinux},
     progress::{ProgressEvent, ProgressSink},
-    task::reporting,
+    task::telling,
     trust::Admission,
 };
 
@@ -68,30 +68,26 @@ pub(super) async fn load(
     let loading = open(manager, &request, &wanted, progress).await?;
     let name = &loading.name;
     let kernel = kernel(manager, &request.kernel, &loading).await?;
-    let pull = Pull {
-        manager,
-        name,
-        progress,
-    };
-    let _name_lock = pull.lock_name().await?;
+    let keeper = Keeper { manager, name };
+    let _name_lock = keeper.lock_name().await?;
     manager.name_is_free(name).await?;
     let id = ImageId::generate();
-    let staging = pull.stage(id).await?;
+    let staging = keeper.stage(id).await?;
     let own_kernel = kernel.as_ref().map(|kernel| kernel.boot.clone());
     let opened = loading.opened.clone();
-    let filled = reporting(progress, move |progress, cancelled| {
+    let filled = telling(progress, move |progress, cancelled| {
         fill(staging, &opened, own_kernel.as_ref(), (progress, cancelled))
     });
     let filled = filled.await.map_err(|error| match error {
         FillError::Bundle(source) => failed(&wanted.reference)(source.into()),
-        FillError::Io(source) => pull.io(source),
+        FillError::Io(source) => keeper.io(source),
     })?;
     let reference = BundleReference {
         digest: Some(filled.unpacked.sha256),
         ..wanted.reference
     };
     let record = record(manager, id, &reference, &filled, (loading.clone(), kernel));
-    pull.publish(filled.staging, record).await
+    keeper.publish(filled.staging, record).await
 }
 
 /// Where the bundle is.

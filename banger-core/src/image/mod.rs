@@ -11,6 +11,7 @@ mod admission;
 mod artifacts;
 mod bundle;
 mod error;
+mod keep;
 mod load;
 mod local;
 mod pull;

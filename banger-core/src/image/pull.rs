@@ -4,32 +4,28 @@
 //! staging directory owns it, so it is removed only after the work on it
 //! ended; publication runs to its end even when the caller is gone.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     LocalImageManager, PullError, PullRequest,
     admission::{admit, vouch},
     artifacts::staged_boot_artifacts,
-    local::publish_lock,
+    keep::{Keeper, ROOTFS_FILE},
     stage_boot_artifacts,
 };
 use crate::{
-    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel, Verdict},
-    host_fs::{FileLock, PathError, Staging, remove_tree_if_present, sync_directory},
+    domain::{BootArtifacts, Image, ImageId, ImageName, ImageOrigin, ResolvedKernel},
+    host_fs::{PathError, Staging, sync_directory},
     oci::{ImageSource, LayerBlob, ResolvedImage, SourceError},
     progress::{ProgressEvent, ProgressSink},
-    rootfs::{RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest},
-    store::InsertError,
-    task::{reporting, settle},
+    rootfs::{
+        ArrivingError, RootfsBuilder, RootfsError, RootfsReport, RootfsRequest,
+        build_while_arriving,
+    },
+    task::reporting,
 };
-
-/// How long a pull waits for another pull of the same name to end.
-const NAME_LOCK_DEADLINE: Duration = Duration::from_hours(1);
-
-pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
@@ -37,32 +33,31 @@ pub(super) async fn pull(
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
-    let admission = admit(manager, &request, &name)?;
     manager.name_is_free(&name).await?; // 3
+    let admission = admit(manager, &request, &name)?;
     let kernel = resolve_kernel(manager, &request, &name).await?; // 4
-    let pull = Pull {
+    let keeper = Keeper {
         manager,
         name: &name,
+    };
+    let pull = Pull {
+        keeper,
+        request: &request,
+        id: ImageId::generate(),
+        kernel: &kernel,
         progress,
     };
-    let source = pull.open(&request)?;
-    let _name_lock = pull.lock_name().await?;
+    let source = pull.open()?;
+    let _name_lock = keeper.lock_name().await?;
     manager.name_is_free(&name).await?;
     let image = pull.resolve(source.as_ref()).await?;
     let verdict = vouch(&admission, source.as_ref(), &image, &name).await?;
-    let layers = pull.fetch(source.as_ref(), &image).await?; // 6
-    let id = ImageId::generate();
-    let staging = pull.stage(id).await?; // 5: nothing is staged before there is something to put there
-    let rootfs = rootfs_request(&request, &image, layers, manager.options.limits);
-    let built = pull.build(staging, rootfs, kernel.boot.clone()).await?; // 7, 8, 9
-    let pulled = Pulled {
-        request: &request,
-        image,
-        kernel,
+    let built = pull.make(source.as_ref(), &image).await?;
+    let record = Image {
         verdict,
+        ..pull.record(image, &built.report)
     };
-    let record = pull.record(id, pulled, &built.report);
-    pull.publish(built.staging, record).await // 10, 11
+    keeper.publish(built.staging, record).await // 10, 11
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -85,33 +80,13 @@ async fn resolve_kernel(
     })
 }
 
-fn rootfs_request(
-    request: &PullRequest,
-    image: &ResolvedImage,
-    layers: Vec<LayerBlob>,
-    limits: RootfsLimits,
-) -> RootfsRequest {
-    RootfsRequest {
-        limits,
-        size: request.size,
-        created_unix: image.created_unix.unwrap_or(0),
-        ..RootfsRequest::new(layers)
-    }
-}
-
 /// One pull on its way.
-pub(super) struct Pull<'a> {
-    pub(super) manager: &'a LocalImageManager,
-    pub(super) name: &'a ImageName,
-    pub(super) progress: &'a dyn ProgressSink,
-}
-
-/// What a record is made of.
-struct Pulled<'a> {
+struct Pull<'a> {
+    keeper: Keeper<'a>,
     request: &'a PullRequest,
-    image: ResolvedImage,
-    kernel: ResolvedKernel,
-    verdict: Option<Verdict>,
+    id: ImageId,
+    kernel: &'a ResolvedKernel,
+    progress: &'a dyn ProgressSink,
 }
 
 /// A staging directory with everything in it.
@@ -121,147 +96,101 @@ struct Built {
 }
 
 impl Pull<'_> {
-    fn open(&self, request: &PullRequest) -> Result<Box<dyn ImageSource>, PullError> {
+    fn open(&self) -> Result<Box<dyn ImageSource>, PullError> {
+        let reference = &self.request.reference;
         self.progress.emit(ProgressEvent::Resolving {
-            reference: request.reference.to_string(),
+            reference: reference.to_string(),
         });
-        let opened = self.manager.options.sources.open(&request.reference);
-        opened.map_err(|source| self.source(source))
-    }
-
-    pub(super) async fn lock_name(&self) -> Result<FileLock, PullError> {
-        let locks = self.manager.options.directories.locks();
-        let path = locks.join(format!("image-{}.lock", self.name));
-        let lock = FileLock::acquire(&path, NAME_LOCK_DEADLINE).await;
-        lock.map_err(|source| PullError::Lock {
-            name: self.name.clone(),
-            source,
-        })
+        let opened = self.keeper.manager.options.sources.open(reference);
+        opened.map_err(|source| self.source_failed(source))
     }
 
     async fn resolve(&self, source: &dyn ImageSource) -> Result<ResolvedImage, PullError> {
-        let image = source.resolve(&self.manager.options.platform).await;
-        image.map_err(|source| self.source(source))
+        let resolved = source.resolve(&self.keeper.manager.options.platform).await;
+        let image = resolved.map_err(|source| self.source_failed(source))?;
+        self.progress.emit(image.resolved_event());
+        Ok(image)
     }
 
-    async fn fetch(
+    /// A staging directory with everything in it, made while layers arrive.
+    async fn make(
         &self,
         source: &dyn ImageSource,
         image: &ResolvedImage,
-    ) -> Result<Vec<LayerBlob>, PullError> {
-        self.progress.emit(image.resolved_event());
-        let layers = source.fetch_layers(&image.layers, self.progress).await;
-        layers.map_err(|source| self.source(source))
-    }
-
-    fn source(&self, source: SourceError) -> PullError {
-        PullError::Source {
-            name: self.name.clone(),
-            source,
-        }
-    }
-
-    pub(super) async fn stage(&self, id: ImageId) -> Result<Staging, PullError> {
-        let directories = &self.manager.options.directories;
-        let lock = publish_lock(directories).await;
-        let _lock = lock.map_err(|source| PullError::Lock {
-            name: self.name.clone(),
-            source,
-        })?;
-        Staging::create(&directories.image(id)).map_err(|source| self.io(source))
-    }
-
-    /// Fills the staging directory on a thread of its own, which owns the
-    /// directory meanwhile; dropping the future cancels the thread's work.
-    async fn build(
-        &self,
-        staging: Staging,
-        request: RootfsRequest,
-        boot: BootArtifacts,
     ) -> Result<Built, PullError> {
-        let fill = Fill {
-            request,
-            boot,
-            builder: Arc::clone(&self.manager.options.rootfs),
-        };
-        let filled = reporting(self.progress, move |progress, cancel| {
-            fill.fill(staging, progress, cancel)
-        });
-        filled.await.map_err(|error| match error {
-            FillError::Rootfs(source) => PullError::Rootfs {
-                name: self.name.clone(),
-                source,
-            },
-            FillError::Io(source) => self.io(source),
+        let layers = source.stream_layers(&image.layers, self.progress).await; // 6
+        let layers = layers.map_err(|source| self.source_failed(source))?;
+        let build = |layers, cancel| self.build(image, layers, cancel);
+        let built = build_while_arriving(layers, build, PullError::kind).await;
+        built.map_err(|error| match error {
+            ArrivingError::Fetch(source) => self.source_failed(source),
+            ArrivingError::Build(error) => error,
         })
     }
 
-    fn record(&self, id: ImageId, pulled: Pulled<'_>, report: &RootfsReport) -> Image {
-        let directory = self.manager.options.directories.image(id);
-        let now = self.manager.options.clock.now();
-        Image {
-            id,
-            name: self.name.clone(),
-            rootfs: directory.join(ROOTFS_FILE),
-            boot: staged_boot_artifacts(&pulled.kernel.boot, &directory),
-            artifact_directory: Some(directory),
-            kernel: pulled.kernel.name,
-            origin: ImageOrigin::Oci {
-                reference: pulled.request.reference.to_string(),
-                manifest: pulled.image.manifest,
+    /// Fills a staging directory on a thread of its own, which owns the
+    /// directory meanwhile; dropping the future cancels the thread's work.
+    async fn build(
+        &self,
+        image: &ResolvedImage,
+        layers: Vec<LayerBlob>,
+        cancel: CancellationToken,
+    ) -> Result<Built, PullError> {
+        let fill = Fill {
+            request: self.rootfs_request(image, layers),
+            boot: self.kernel.boot.clone(),
+            builder: Arc::clone(&self.keeper.manager.options.rootfs),
+        };
+        let staging = self.keeper.stage(self.id).await?; // 5
+        let filled = reporting(self.progress, &cancel, move |progress, cancel| {
+            fill.fill(staging, progress, cancel) // 7, 8, 9
+        });
+        filled.await.map_err(|error| match error {
+            FillError::Rootfs(source) => PullError::Rootfs {
+                name: self.keeper.name.clone(),
+                source,
             },
-            run_config: pulled.image.run_config,
+            FillError::Io(source) => self.keeper.io(source),
+        })
+    }
+
+    fn rootfs_request(&self, image: &ResolvedImage, layers: Vec<LayerBlob>) -> RootfsRequest {
+        RootfsRequest {
+            limits: self.keeper.manager.options.limits,
+            size: self.request.size,
+            created_unix: image.created_unix.unwrap_or(0),
+            ..RootfsRequest::new(layers)
+        }
+    }
+
+    fn record(&self, image: ResolvedImage, report: &RootfsReport) -> Image {
+        let directory = self.keeper.manager.options.directories.image(self.id);
+        let now = self.keeper.manager.options.clock.now();
+        Image {
+            id: self.id,
+            name: self.keeper.name.clone(),
+            rootfs: directory.join(ROOTFS_FILE),
+            boot: staged_boot_artifacts(&self.kernel.boot, &directory),
+            artifact_directory: Some(directory),
+            kernel: self.kernel.name.clone(),
+            origin: ImageOrigin::Oci {
+                reference: self.request.reference.to_string(),
+                manifest: image.manifest,
+            },
+            run_config: image.run_config,
             sizes: report.sizes,
             package_hash: None,
-            verdict: pulled.verdict,
+            verdict: None,
             created: now,
             updated: now,
         }
     }
 
-    pub(super) async fn publish(
-        &self,
-        staging: Staging,
-        record: Image,
-    ) -> Result<Image, PullError> {
-        let options = self.manager.options.clone();
-        let name = self.name.clone();
-        let publication = self.manager.publications.spawn(async move {
-            let lock = publish_lock(&options.directories).await;
-            let _lock = lock.map_err(|source| PullError::Lock {
-                name: name.clone(),
-                source,
-            })?;
-            let directory = staging.target().to_owned();
-            staging.publish().map_err(|source| PullError::Io {
-                name: name.clone(),
-                source,
-            })?;
-            // the unique name is the recheck: a peer's record makes this one fail
-            match options.store.insert_image(&record).await {
-                Ok(()) => Ok(record),
-                Err(error) => Err(withdraw(&directory, name, error)),
-            }
-        });
-        settle(publication).await
-    }
-
-    pub(super) fn io(&self, source: PathError) -> PullError {
-        PullError::Io {
-            name: self.name.clone(),
+    fn source_failed(&self, source: SourceError) -> PullError {
+        PullError::Source {
+            name: self.keeper.name.clone(),
             source,
         }
-    }
-}
-
-/// Takes a published directory back whose record could not be made.
-fn withdraw(directory: &Utf8Path, name: ImageName, error: InsertError) -> PullError {
-    if let Err(error) = remove_tree_if_present(directory) {
-        tracing::warn!(%error, "an image directory without a record is left for the next reconcile");
-    }
-    match error {
-        InsertError::Taken => PullError::AlreadyExists { name },
-        InsertError::Store(source) => PullError::Store { name, source },
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     domain::{Bytes, Digest, Kernel, KernelName, KernelOrigin, Verdict},
     host_fs::{FileLock, LockError, Staging},
     progress::{NoProgress, ProgressSink},
-    task::reporting,
+    task::telling,
     trust::Admission,
 };
 
@@ -85,7 +85,7 @@ impl LocalKernelResolver {
         report(progress, format!("unpacking kernel {release}"));
         let (name, imported) = (reference.to_string(), self.clock.now());
         let location = reference.location.clone();
-        let staged = reporting(progress, move |progress, cancelled| {
+        let staged = telling(progress, move |progress, cancelled| {
             let directory = staging.path();
             let unpacked = opened.unpack(directory, |_| true, progress, cancelled);
             let unpacked = unpacked.map_err(|error| failed(&name)(error.into()))?;
@@ -236,7 +236,7 @@ impl LocalKernelResolver {
             rootfs: None,
             boot: Some(kernel.boot),
         };
-        let written = reporting(progress, move |progress, cancelled| {
+        let written = telling(progress, move |progress, cancelled| {
             let written = write(&contents, &target, progress, cancelled);
             written.map_err(|source| (target, source))
         });

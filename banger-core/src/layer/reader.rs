@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::Digest,
     host_fs::{FileRange, IoContext as _, PathError, RangeReader},
-    oci::{Compression, LayerBlob},
+    oci::{ArrivalReader, Compression, LayerBlob, LayerBytes},
 };
 
 use super::{LimitExceeded, RootfsLimits};
@@ -61,8 +61,8 @@ impl LayerReader {
         cancel: &CancellationToken,
     ) -> Result<Self, PathError> {
         let path = &blob.path;
-        let bytes = BlobBytes {
-            reader: blob.bytes().at("open", path)?.reader(),
+        let bytes = HashedBytes {
+            reader: StoredBytes::of(blob).at("open", path)?,
             hasher: (!blob.verified).then(Sha256::new),
         };
         let compression = blob.descriptor.compression;
@@ -76,15 +76,15 @@ impl LayerReader {
         limits: &RootfsLimits,
         cancel: &CancellationToken,
     ) -> io::Result<Self> {
-        let bytes = BlobBytes {
-            reader: range.reader(),
+        let bytes = HashedBytes {
+            reader: StoredBytes::Range(range.reader()),
             hasher: Some(Sha256::new()),
         };
         Self::new(bytes, compression, limits, cancel)
     }
 
     fn new(
-        bytes: BlobBytes,
+        bytes: HashedBytes,
         compression: Compression,
         limits: &RootfsLimits,
         cancel: &CancellationToken,
@@ -146,12 +146,43 @@ impl Read for LayerReader {
 }
 
 /// The bytes of a blob as stored.
-struct BlobBytes {
-    reader: RangeReader,
+enum StoredBytes {
+    Range(RangeReader),
+    Arriving(ArrivalReader),
+}
+
+impl StoredBytes {
+    fn of(blob: &LayerBlob) -> io::Result<Self> {
+        Ok(match &blob.bytes {
+            LayerBytes::Arriving(arrival) => Self::Arriving(arrival.reader()),
+            LayerBytes::File | LayerBytes::Range(_) => Self::Range(blob.range()?.reader()),
+        })
+    }
+
+    fn length(&self) -> u64 {
+        match self {
+            Self::Range(reader) => reader.length(),
+            Self::Arriving(reader) => reader.length(),
+        }
+    }
+}
+
+impl Read for StoredBytes {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Range(reader) => reader.read(buffer),
+            Self::Arriving(reader) => reader.read(buffer),
+        }
+    }
+}
+
+/// The bytes of a blob as stored, hashed as they pass unless they were before.
+struct HashedBytes {
+    reader: StoredBytes,
     hasher: Option<Sha256>,
 }
 
-impl Read for BlobBytes {
+impl Read for HashedBytes {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.reader.read(buffer)?;
         if let Some(hasher) = &mut self.hasher {
@@ -161,7 +192,7 @@ impl Read for BlobBytes {
     }
 }
 
-type Input = BufReader<BlobBytes>;
+type Input = BufReader<HashedBytes>;
 
 /// Decoders that go on to the next gzip member and zstd frame: eStargz and
 /// pigz write many.
@@ -172,7 +203,7 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn new(input: BlobBytes, compression: Compression) -> io::Result<Self> {
+    fn new(input: HashedBytes, compression: Compression) -> io::Result<Self> {
         let input = BufReader::with_capacity(READ_SIZE, input);
         Ok(match compression {
             Compression::None => Self::Plain(input),
@@ -204,9 +235,9 @@ impl Decoder {
 }
 
 /// What a blob says its stream inflates to, without proof; none when it does
-/// not say. One gzip member ends with its length modulo 2^32 (RFC 1952, 2.3.1).
+/// not say. Holds up its thread until the blob is there. One gzip member ends with its length modulo 2^32 (RFC 1952, 2.3.1).
 pub fn claimed_length(blob: &LayerBlob) -> io::Result<Option<u64>> {
-    let bytes = blob.bytes()?;
+    let bytes = blob.range()?;
     let stored = bytes.length();
     Ok(match blob.descriptor.compression {
         Compression::None => Some(stored),

@@ -9,7 +9,11 @@ use std::{fs, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
 
-use super::{document::Blob, partial::Partial};
+use super::{
+    arrival::{ArrivalFeed, arrival},
+    document::Blob,
+    partial::Partial,
+};
 use crate::{
     directories::Directories,
     domain::Digest,
@@ -34,9 +38,14 @@ impl BlobCache {
     /// were verified before it got its name, and the reader of a layer
     /// verifies what it reads once more.
     pub(crate) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
-        let path = self.directories.blob(&blob.digest);
+        let path = self.path(blob);
         let metadata = fs::symlink_metadata(&path).ok()?;
         (metadata.is_file() && metadata.len() == blob.size.get()).then_some(path)
+    }
+
+    /// Where the blob is when it is cached.
+    pub(crate) fn path(&self, blob: &Blob) -> Utf8PathBuf {
+        self.directories.blob(&blob.digest)
     }
 
     /// The right to download a blob; waits while another process does.
@@ -47,18 +56,30 @@ impl BlobCache {
             .map(Arc::new)
     }
 
-    /// The partial download of a blob, continued where it was left.
-    pub(crate) async fn partial(
+    /// The partial download of a blob, continued where it was left, and shown
+    /// to those who read it meanwhile.
+    pub(super) async fn partial(
+        &self,
+        blob: Blob,
+        lock: Arc<FileLock>,
+        feed: Arc<ArrivalFeed>,
+    ) -> Result<Partial, PathError> {
+        Partial::open(self.path(&blob), blob, lock, feed).await
+    }
+
+    /// The same where nobody reads it meanwhile.
+    pub(crate) async fn unwatched(
         &self,
         blob: Blob,
         lock: Arc<FileLock>,
     ) -> Result<Partial, PathError> {
-        Partial::open(self.directories.blob(&blob.digest), blob, lock).await
+        let (_, feed) = arrival(self.path(&blob), blob.size);
+        self.partial(blob, lock, Arc::new(feed)).await
     }
 
     /// Bytes of a partial download, 0 when there is none.
     pub(crate) fn partial_length(&self, blob: &Blob) -> u64 {
-        let path = Partial::path(&self.directories.blob(&blob.digest));
+        let path = Partial::path(&self.path(blob));
         fs::metadata(path).map_or(0, |metadata| metadata.len())
     }
 }
@@ -99,11 +120,14 @@ mod tests {
         }
 
         async fn partial(&self) -> Partial {
-            let lock = Arc::clone(&self.lock);
-            self.cache.partial(self.blob, lock).await.unwrap()
+            let (_, feed) = arrival(self.cache.path(&self.blob), self.blob.size);
+            let partial = self
+                .cache
+                .partial(self.blob, Arc::clone(&self.lock), Arc::new(feed));
+            partial.await.unwrap()
         }
 
-        async fn with(&self, content: &'static [u8]) -> Result<Utf8PathBuf, PartialError> {
+        async fn with(&self, content: &'static [u8]) -> Result<(), PartialError> {
             let mut partial = self.partial().await;
             partial.append(content).await?;
             partial.publish().await
@@ -111,7 +135,7 @@ mod tests {
     }
 
     /// Whether a failed attempt is worth another one.
-    fn may_pass(failed: Result<Utf8PathBuf, PartialError>) -> bool {
+    fn may_pass(failed: Result<(), PartialError>) -> bool {
         match failed.unwrap_err() {
             PartialError::Corrupt { may_pass, .. } => may_pass,
             PartialError::Io(error) => panic!("{error}"),
@@ -130,8 +154,8 @@ mod tests {
         assert_eq!(second.length(), 6);
         second.append(b"world").await.unwrap();
         assert_eq!(world.cache.find(&world.blob), None);
-        let path = second.publish().await.unwrap();
-        assert_eq!(world.cache.find(&world.blob), Some(path.clone()));
+        second.publish().await.unwrap();
+        let path = world.cache.find(&world.blob).unwrap();
         assert_eq!(fs::read(path).unwrap(), b"hello world");
     }
 

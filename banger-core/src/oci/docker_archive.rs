@@ -15,8 +15,8 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Compression, DockerArchiveReference, ImageSource, LayerBlob, LayerDescriptor, Platform,
-    ResolvedImage, SourceError, SourceOptions,
+    Compression, DockerArchiveReference, ImageSource, LayerBlob, LayerBytes, LayerDescriptor,
+    Platform, ResolvedImage, SourceError, SourceOptions,
     archive_file::ArchiveFile,
     config::{diff_ids, resolve},
     docker_manifest::{ArchivedManifest, NotChosen, choose, named_digest, parse_manifests},
@@ -259,7 +259,7 @@ impl ImageSource for DockerArchiveSource {
             });
             Ok(LayerBlob {
                 path: self.archive.file.path.clone(),
-                range: Some(range),
+                bytes: LayerBytes::Range(range),
                 descriptor: descriptor.clone(),
                 verified: false,
             })

@@ -3,6 +3,10 @@
 //! Pure. Formats: OCI image-spec `image-index.md`, `manifest.md`, and docker's
 //! image manifest version 2, schema 2.
 
+use oci_client::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+};
 use serde::Deserialize;
 
 use super::{Compression, Platform, problem::Problem};
@@ -30,10 +34,8 @@ pub(super) enum MediaType {
 impl MediaType {
     fn of(text: &str) -> Self {
         match text {
-            "application/vnd.oci.image.index.v1+json"
-            | "application/vnd.docker.distribution.manifest.list.v2+json" => Self::Index,
-            "application/vnd.oci.image.manifest.v1+json"
-            | "application/vnd.docker.distribution.manifest.v2+json" => Self::Manifest,
+            OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE => Self::Index,
+            OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE => Self::Manifest,
             _ => Self::Other,
         }
     }
@@ -41,10 +43,10 @@ impl MediaType {
 
 /// Media types to ask a registry for.
 pub(super) const ACCEPTED_MEDIA_TYPES: [&str; 4] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.oci.image.manifest.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-    "application/vnd.docker.distribution.manifest.v2+json",
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
 ];
 
 /// An entry of an index.

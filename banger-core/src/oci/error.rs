@@ -1,5 +1,6 @@
 //! What can go wrong between a reference and its verified blobs.
 
+use super::access_error::AccessError;
 use crate::{
     domain::Digest,
     error::ErrorKind,
@@ -92,6 +93,14 @@ pub enum SourceError {
         /// What it is.
         problem: String,
     },
+    /// Credentials, certificates or proxies are not in order.
+    #[error("failed to get access to {reference}")]
+    Access {
+        /// The reference.
+        reference: String,
+        /// The cause.
+        source: AccessError,
+    },
     /// A host file failed.
     #[error("failed to read or cache {reference}")]
     Io {
@@ -124,6 +133,7 @@ impl SourceError {
             Self::Malformed { .. } | Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Access { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
         }

@@ -198,10 +198,10 @@ impl Layout {
         let opened = self.files.open(&name);
         let opened = opened.map_err(|error| self.blob_failed(&blob, error))?;
         self.compare_length(&blob, opened.length())?;
-        let (path, range) = self.files.place(&name, opened);
+        let (path, bytes) = self.files.place(&name, opened);
         Ok(LayerBlob {
             path,
-            range,
+            bytes,
             descriptor,
             verified: false,
         })

@@ -6,7 +6,7 @@ use std::{fmt, fs::File, io, os::fd::OwnedFd};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::members::Members;
+use super::{LayerBytes, members::Members};
 use crate::host_fs::{FileRange, IoContext as _, PathError};
 
 /// Regular files by their paths in a layout.
@@ -22,7 +22,7 @@ pub(super) trait LayoutFiles: fmt::Debug + Send + Sync {
 
     /// Where a reader finds the file, which was `opened`, later on: its path,
     /// or the open file itself where that has no path of its own.
-    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, Option<FileRange>);
+    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, LayerBytes);
 }
 
 /// A layout that is a directory.
@@ -44,8 +44,8 @@ impl LayoutFiles for DirectoryFiles {
     }
 
     /// An image may have more layers than a process may have open files.
-    fn place(&self, path: &str, _: FileRange) -> (Utf8PathBuf, Option<FileRange>) {
-        (self.0.join(path), None)
+    fn place(&self, path: &str, _: FileRange) -> (Utf8PathBuf, LayerBytes) {
+        (self.0.join(path), LayerBytes::File)
     }
 }
 
@@ -69,8 +69,8 @@ impl LayoutFiles for ArchivedFiles {
         self.members.find(path).at("open", &self.path.join(path))
     }
 
-    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, Option<FileRange>) {
-        (self.path.join(path), Some(opened))
+    fn place(&self, path: &str, opened: FileRange) -> (Utf8PathBuf, LayerBytes) {
+        (self.path.join(path), LayerBytes::Range(opened))
     }
 }
 

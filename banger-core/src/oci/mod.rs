@@ -5,12 +5,16 @@
 //! matched its digest; a cached blob is published by rename; every wait on a
 //! peer has a deadline; credentials never reach a log or an error.
 //! Entry points: [`ImageReference`], [`ImageSources`], [`ImageSource`],
-//! [`SourceOptions`].
+//! [`SourceOptions`], [`RegistryOptions`].
 
+mod access_error;
 mod archive_file;
 mod archive_reference;
+mod arrival;
 mod cache;
 mod config;
+mod credentials;
+mod distribution;
 mod docker_archive;
 mod docker_manifest;
 mod document;
@@ -25,16 +29,20 @@ mod platform;
 mod problem;
 mod reference;
 mod registry;
-mod registry_error;
+mod registry_options;
 mod resolve;
 mod rootfs_tar;
-mod session;
 mod signatures;
+mod small_file;
 
-use std::{fs::File, io, sync::Arc, time::Duration};
+use std::{fs::File, io, sync::Arc};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
+use futures_util::{
+    FutureExt as _,
+    future::{self, BoxFuture},
+};
 
 use crate::{
     directories::Directories,
@@ -44,6 +52,7 @@ use crate::{
     trust::CosignSignature,
 };
 
+pub(crate) use arrival::ArrivalReader;
 use docker_archive::DockerArchiveSource;
 use layout::LayoutSource;
 use oci_archive::OciArchiveSource;
@@ -51,16 +60,20 @@ use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
 
 pub(crate) use cache::BlobCache;
+pub(crate) use distribution::install_tls_provider;
 pub(crate) use document::Blob;
 pub(crate) use partial::{Partial, PartialError};
-pub(crate) use session::install_tls_provider;
 
+pub use access_error::AccessError;
 pub use archive_reference::{
     ArchivedImage, DockerArchiveReference, OciArchiveReference, RootfsTarReference,
 };
+pub use arrival::Arrival;
+pub use credentials::{AuthFile, CredentialSource, RegistryCredentials};
 pub use error::SourceError;
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
+pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, RegistryOptions};
 
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,28 +130,98 @@ pub enum Compression {
     Zstd,
 }
 
-/// A layer whose blob is on disk.
+/// A layer whose blob is on disk, or on its way there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerBlob {
-    /// The blob's file, as long as the descriptor says; with `range`, how the
-    /// open file is called in messages.
+    /// The blob's file, as long as the descriptor says; with other `bytes`, how
+    /// those are called in messages.
     pub path: Utf8PathBuf,
-    /// Where the bytes are in a file that is open already.
-    pub range: Option<FileRange>,
+    /// Where the bytes are.
+    pub bytes: LayerBytes,
     /// What it is.
     pub descriptor: LayerDescriptor,
     /// Whether its bytes were compared with its digest, and nobody changes
-    /// them. If not, whoever reads them does that on the way.
+    /// them, or whoever fetches them does that. If not, whoever reads them
+    /// does it on the way.
     pub verified: bool,
 }
 
+/// Where a layer's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LayerBytes {
+    /// In the file of the blob's path.
+    File,
+    /// In a file that is open already.
+    Range(FileRange),
+    /// On their way.
+    Arriving(Arrival),
+}
+
 impl LayerBlob {
-    /// The bytes as stored.
-    pub(crate) fn bytes(&self) -> io::Result<FileRange> {
-        match &self.range {
-            Some(range) => Ok(range.clone()),
-            None => FileRange::whole(File::open(&self.path)?),
+    /// The bytes as stored. Holds up its thread until all are there.
+    pub(crate) fn range(&self) -> io::Result<FileRange> {
+        match &self.bytes {
+            LayerBytes::File => FileRange::whole(File::open(&self.path)?),
+            LayerBytes::Range(range) => Ok(range.clone()),
+            LayerBytes::Arriving(arrival) => arrival.whole(),
         }
+    }
+
+    /// Whether all bytes are there.
+    pub(crate) fn is_there(&self) -> bool {
+        match &self.bytes {
+            LayerBytes::Arriving(arrival) => arrival.is_whole(),
+            LayerBytes::File | LayerBytes::Range(_) => true,
+        }
+    }
+
+    /// Whether bytes that could be read were wrong, and others came instead.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        match &self.bytes {
+            LayerBytes::Arriving(arrival) => arrival.was_taken_back(),
+            LayerBytes::File | LayerBytes::Range(_) => false,
+        }
+    }
+}
+
+/// Layers that can be read while their fetching goes on.
+pub struct ArrivingLayers<'a> {
+    /// The blob of every layer, in the order that was asked for.
+    pub blobs: Vec<LayerBlob>,
+    /// Ends when every blob is whole and verified. What was made of the blobs
+    /// counts only then; dropping it gives the fetching up, and lets readers
+    /// of what did not arrive fail.
+    pub fetching: BoxFuture<'a, Result<(), SourceError>>,
+}
+
+impl ArrivingLayers<'_> {
+    /// Layers that are there.
+    #[must_use]
+    pub fn arrived(blobs: Vec<LayerBlob>) -> Self {
+        Self {
+            blobs,
+            fetching: future::ready(Ok(())).boxed(),
+        }
+    }
+
+    /// Waits for all of them.
+    pub async fn all(mut self) -> Result<Vec<LayerBlob>, SourceError> {
+        self.fetching.await?;
+        for blob in &mut self.blobs {
+            if let LayerBytes::Arriving(_) = blob.bytes {
+                blob.bytes = LayerBytes::File;
+            }
+        }
+        Ok(self.blobs)
+    }
+}
+
+impl std::fmt::Debug for ArrivingLayers<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArrivingLayers")
+            .field("blobs", &self.blobs)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,13 +230,8 @@ impl LayerBlob {
 pub struct SourceOptions {
     /// Where the cache of blobs lies.
     pub directories: Directories,
-    /// Credentials by registry; registries not named are read anonymously.
-    pub credentials: Vec<RegistryCredentials>,
-    /// Registries (`host[:port]`) that are spoken to without TLS. Those on the
-    /// loopback interface always are.
-    pub plain_http: Vec<String>,
-    /// Pause before the second attempt; later ones grow from it.
-    pub retry_pause: Duration,
+    /// How registries are reached.
+    pub registries: RegistryOptions,
     /// What `rootfs-tar:-` means, if it may be used: a pipe, which is read to
     /// its end, or a file.
     pub standard_input: Option<Arc<File>>,
@@ -162,34 +240,12 @@ pub struct SourceOptions {
 impl SourceOptions {
     /// Anonymous access to registries with TLS.
     #[must_use]
-    pub const fn new(directories: Directories) -> Self {
+    pub fn new(directories: Directories) -> Self {
         Self {
             directories,
-            credentials: Vec::new(),
-            plain_http: Vec::new(),
-            retry_pause: Duration::from_millis(500),
+            registries: RegistryOptions::default(),
             standard_input: None,
         }
-    }
-}
-
-/// Credentials for one registry. Its `Debug` form leaves the secret out.
-#[derive(Clone)]
-pub struct RegistryCredentials {
-    /// `host[:port]`, as in references.
-    pub registry: String,
-    /// The user's name.
-    pub user: String,
-    /// Password or token.
-    pub secret: String,
-}
-
-impl std::fmt::Debug for RegistryCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RegistryCredentials")
-            .field("registry", &self.registry)
-            .field("user", &self.user)
-            .finish_non_exhaustive()
     }
 }
 
@@ -215,7 +271,7 @@ pub trait ImageSources: Send + Sync + std::fmt::Debug {
 
 /// One place an image can come from.
 ///
-/// Both methods may be called concurrently and repeated. A cancelled call
+/// All methods may be called concurrently and repeated. A cancelled call
 /// leaves at most a partial download that a later call resumes or replaces.
 #[async_trait]
 pub trait ImageSource: Send + Sync + std::fmt::Debug {
@@ -234,4 +290,15 @@ pub trait ImageSource: Send + Sync + std::fmt::Debug {
         layers: &[LayerDescriptor],
         progress: &dyn ProgressSink,
     ) -> Result<Vec<LayerBlob>, SourceError>;
+
+    /// Answers the blob of every layer, in the given order, perhaps before it
+    /// is there: the last layers, which are the first to be read, come first.
+    async fn stream_layers<'a>(
+        &'a self,
+        layers: &'a [LayerDescriptor],
+        progress: &'a dyn ProgressSink,
+    ) -> Result<ArrivingLayers<'a>, SourceError> {
+        let layers = self.fetch_layers(layers, progress).await?;
+        Ok(ArrivingLayers::arrived(layers))
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 use camino::{Utf8Path, Utf8PathBuf};
 use sha2::{Digest as _, Sha256};
 
-use super::document::Blob;
+use super::{arrival::ArrivalFeed, document::Blob};
 use crate::{
     domain::Digest,
     host_fs::{FileLock, IoContext as _, PathError, sync_directory},
@@ -33,6 +33,8 @@ pub(crate) struct Partial {
     /// Whether bytes of an earlier download are among them.
     is_resumed: bool,
     blob: Blob,
+    /// Shows the written bytes to those who wait for them.
+    feed: Arc<ArrivalFeed>,
 }
 
 /// What moves to the threads that may wait for a disk.
@@ -69,14 +71,16 @@ impl Partial {
     }
 
     /// Opens (or makes) the partial file of `target` and reads what it holds.
-    pub(crate) async fn open(
+    pub(super) async fn open(
         target: Utf8PathBuf,
         blob: Blob,
         lock: Arc<FileLock>,
+        feed: Arc<ArrivalFeed>,
     ) -> Result<Self, PathError> {
         let path = Self::path(&target);
         let limit = blob.size.get();
         let (file, length) = off_thread(move || PartialFile::open(target, limit, lock)).await?;
+        feed.begin(file.file.try_clone().at("open", &path)?, length);
         Ok(Self {
             file: Some(file),
             path,
@@ -84,7 +88,13 @@ impl Partial {
             length,
             is_resumed: length != 0,
             blob,
+            feed,
         })
+    }
+
+    /// What it will be.
+    pub(crate) const fn blob(&self) -> &Blob {
+        &self.blob
     }
 
     /// Bytes so far.
@@ -102,6 +112,7 @@ impl Partial {
         self.buffer.clear();
         self.length = 0;
         self.is_resumed = false;
+        self.feed.show(0);
         self.on_thread(PartialFile::clear).await
     }
 
@@ -127,11 +138,13 @@ impl Partial {
         if bytes.is_empty() {
             return Ok(());
         }
-        self.on_thread(move |file| file.append(&bytes)).await
+        self.on_thread(move |file| file.append(&bytes)).await?;
+        self.feed.show(self.length);
+        Ok(())
     }
 
     /// Verifies the bytes and gives them the blob's name.
-    pub(crate) async fn publish(mut self) -> Result<Utf8PathBuf, PartialError> {
+    pub(crate) async fn publish(mut self) -> Result<(), PartialError> {
         self.flush().await?;
         if !self.is_complete() {
             let (there, all) = (self.length, self.blob.size.get());
@@ -228,11 +241,10 @@ impl PartialFile {
         Digest::from_bytes(self.hasher.clone().finalize().into())
     }
 
-    fn publish(&mut self) -> Result<Utf8PathBuf, PathError> {
+    fn publish(&mut self) -> Result<(), PathError> {
         self.file.sync_all().at("sync", &self.path)?;
         fs::rename(&self.path, &self.target).at("publish", &self.target)?;
-        self.target.parent().map_or(Ok(()), sync_directory)?;
-        Ok(self.target.clone())
+        self.target.parent().map_or(Ok(()), sync_directory)
     }
 }
 

@@ -299,7 +299,7 @@ fn is_hostlike(first: &str) -> bool {
 }
 
 /// A domain name, IPv4 address or bracketed IPv6 address with an optional port.
-fn is_host(text: &str) -> bool {
+pub(super) fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
@@ -326,7 +326,7 @@ fn is_domain_component(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-fn is_repository(text: &str) -> bool {
+pub(super) fn is_repository(text: &str) -> bool {
     text.len() <= MAX_REPOSITORY_LENGTH && text.split('/').all(is_path_component)
 }
 

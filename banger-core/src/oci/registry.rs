@@ -1,23 +1,18 @@
-//! Images in a registry (OCI distribution-spec), through `oci-client`.
+//! Images in a registry (OCI distribution-spec).
 //!
 //! Invariants: documents are compared with their digests and bounded; layers
 //! are streamed into the cache, never held.
 
-use std::pin::pin;
-
 use async_trait::async_trait;
-use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
-use oci_client::Reference;
+use futures_util::{FutureExt as _, TryStreamExt as _, stream};
 
 use super::{
-    ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference, ResolvedImage,
-    SourceError, SourceOptions,
+    ArrivingLayers, ImageSource, LayerBlob, LayerDescriptor, Platform, RegistryReference,
+    ResolvedImage, SourceError, SourceOptions,
     cache::BlobCache,
-    document::{ACCEPTED_MEDIA_TYPES, Blob, MAX_MANIFEST},
-    problem::Problem,
-    registry_error::{Attempt, is_digest_mismatch},
+    distribution::{Attempt, Endpoint, Session},
+    document::Blob,
     resolve::{Documents, resolve_image},
-    session::Session,
 };
 use crate::{domain::Digest, progress::ProgressSink, trust::CosignSignature};
 
@@ -51,59 +46,46 @@ impl RegistrySource {
 
     /// The manifest or index of that digest, or else of the reference.
     async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Vec<u8>), SourceError> {
-        let image = self.session.client_reference(digest);
-        let session = &self.session;
-        let pulled = session.call(|| {
-            let answer =
-                session
-                    .client
-                    .pull_manifest_raw(&image, session.auth(), &ACCEPTED_MEDIA_TYPES);
-            session.within_deadline(answer).boxed()
-        });
-        let (bytes, _) = pulled.await?;
-        if MAX_MANIFEST < bytes.len() as u64 {
-            let problem = format!("its manifest has more than {MAX_MANIFEST} bytes");
-            return Err(Problem::Limit(problem).of(self.session.reference()));
-        }
+        let name = digest.map_or_else(|| self.session.asked_name(), Digest::to_string);
+        let wanted = digest.or(self.session.asked_digest());
+        let attempt = |endpoint| {
+            self.manifest_attempt(endpoint, name.clone(), wanted)
+                .boxed()
+        };
+        self.session.call(attempt).await
+    }
+
+    async fn manifest_attempt(
+        &self,
+        endpoint: &Endpoint,
+        name: String,
+        wanted: Option<&Digest>,
+    ) -> Result<(Digest, Vec<u8>), Attempt> {
+        let bytes = endpoint.manifest(&name).await?;
         let actual = Digest::of(&bytes);
-        match digest.or(self.session.asked_digest()) {
+        match wanted {
             Some(wanted) if *wanted != actual => {
-                Err(self.corrupt(wanted, format!("the registry sent {actual}")))
+                let problem = format!("the registry sent {actual}");
+                Err(Attempt::permanent(self.corrupt(wanted, problem)))
             }
-            _ => Ok((actual, bytes.to_vec())),
+            _ => Ok((actual, bytes)),
         }
     }
 
     /// One attempt at a small blob, whose claimed size has been checked.
     pub(super) async fn small_blob(
         &self,
-        image: &Reference,
-        blob: &Blob,
+        endpoint: &Endpoint,
+        blob: Blob,
     ) -> Result<Vec<u8>, Attempt> {
-        let name = blob.digest.to_string();
-        let limit = blob.size.get();
-        let answer = async {
-            let pulled = self.session.client.pull_blob_stream(image, name.as_str());
-            let mut stream = pin!(pulled.await?.stream);
-            let mut bytes = Vec::new();
-            while let Some(chunk) = stream.next().await {
-                match chunk {
-                    Ok(chunk) => bytes.extend_from_slice(&chunk),
-                    Err(error) if is_digest_mismatch(&error) => break,
-                    Err(error) => return Err(error.into()),
-                }
-                if limit < bytes.len() as u64 {
-                    break;
-                }
-            }
-            Ok(bytes)
+        let bytes = endpoint.small_blob(&blob).await?;
+        let is_right = |bytes: &Vec<u8>| {
+            bytes.len() as u64 == blob.size.get() && Digest::of(bytes) == blob.digest
         };
-        let bytes = self.session.within_deadline(answer).await?;
-        if bytes.len() as u64 == limit && Digest::of(&bytes) == blob.digest {
-            return Ok(bytes);
-        }
-        let problem = format!("the registry sent other bytes than its {}", blob.size);
-        Err(Attempt::permanent(self.corrupt(&blob.digest, problem)))
+        bytes.filter(is_right).ok_or_else(|| {
+            let problem = format!("the registry sent other bytes than its {}", blob.size);
+            Attempt::permanent(self.corrupt(&blob.digest, problem))
+        })
     }
 
     pub(super) fn corrupt(&self, digest: &Digest, problem: String) -> SourceError {
@@ -123,8 +105,7 @@ impl Documents for RegistrySource {
     }
 
     async fn config(&self, blob: &Blob) -> Result<Vec<u8>, SourceError> {
-        let image = self.session.client_reference(None);
-        let attempt = || self.small_blob(&image, blob).boxed();
+        let attempt = |endpoint| self.small_blob(endpoint, *blob).boxed();
         self.session.call(attempt).await
     }
 
@@ -149,13 +130,24 @@ impl ImageSource for RegistrySource {
         layers: &[LayerDescriptor],
         progress: &dyn ProgressSink,
     ) -> Result<Vec<LayerBlob>, SourceError> {
-        let fetches: Vec<_> = layers
-            .iter()
-            .map(|descriptor| self.layer(descriptor.clone(), progress))
-            .collect();
-        futures_util::stream::iter(fetches)
-            .buffered(PARALLEL_LAYERS)
-            .try_collect()
-            .await
+        self.stream_layers(layers, progress).await?.all().await
+    }
+
+    async fn stream_layers<'a>(
+        &'a self,
+        layers: &'a [LayerDescriptor],
+        progress: &'a dyn ProgressSink,
+    ) -> Result<ArrivingLayers<'a>, SourceError> {
+        let layers = layers.iter().map(|layer| self.layer(layer, progress));
+        let (blobs, fetches): (_, Vec<_>) = layers.unzip();
+        // the order in which they are read
+        let fetches = fetches.into_iter().rev().flatten().map(Ok);
+        Ok(ArrivingLayers {
+            blobs,
+            fetching: stream::iter(fetches)
+                .try_buffer_unordered(PARALLEL_LAYERS)
+                .try_collect()
+                .boxed(),
+        })
     }
 }

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Compression, ImageSource, LayerBlob, LayerDescriptor, Platform, ResolvedImage,
+    Compression, ImageSource, LayerBlob, LayerBytes, LayerDescriptor, Platform, ResolvedImage,
     RootfsTarReference, SourceError, SourceOptions, archive_file::ArchiveFile, document::MAX_LAYER,
     members::unreadable, problem::Problem,
 };
@@ -93,7 +93,7 @@ impl RootfsTar {
         let descriptor = self.measure(&bytes, compression, cancel)?;
         Ok(LayerBlob {
             path: self.file.path.clone(),
-            range: Some(bytes),
+            bytes: LayerBytes::Range(bytes),
             descriptor,
             verified: false,
         })

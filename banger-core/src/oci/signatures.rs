@@ -9,7 +9,8 @@ use serde::Deserialize;
 
 use super::{
     SourceError,
-    document::{ACCEPTED_MEDIA_TYPES, Blob, MAX_MANIFEST},
+    distribution::{Attempt, Endpoint},
+    document::{Blob, MAX_MANIFEST},
     problem::Problem,
     registry::RegistrySource,
 };
@@ -55,30 +56,29 @@ impl RegistrySource {
         &self,
         root: &Digest,
     ) -> Result<Vec<CosignSignature>, SourceError> {
-        let image = self.session.tagged(format!("sha256-{}.sig", root.to_hex()));
+        let tag = format!("sha256-{}.sig", root.to_hex());
         let session = &self.session;
-        let pulled = session.call(|| {
-            let auth = session.auth();
-            let client = &session.client;
-            let answer = client.pull_manifest_raw(&image, auth, &ACCEPTED_MEDIA_TYPES);
-            session.within_deadline(answer).boxed()
-        });
-        let bytes = match pulled.await {
-            Ok((bytes, _)) => bytes,
+        let read = |endpoint| manifest(endpoint, tag.clone()).boxed();
+        let bytes = match session.call(read).await {
+            Ok(bytes) => bytes,
             Err(SourceError::NotFound { .. }) => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
         let listed = parse(&bytes).map_err(|problem| problem.of(session.reference()))?;
         let mut signatures = Vec::with_capacity(listed.len());
         for Listed { blob, signature } in listed {
-            let attempt = || self.small_blob(&image, &blob).boxed();
+            let read = |endpoint| self.small_blob(endpoint, blob).boxed();
             signatures.push(CosignSignature {
-                payload: session.call(attempt).await?,
+                payload: session.call(read).await?,
                 signature,
             });
         }
         Ok(signatures)
     }
+}
+
+async fn manifest(endpoint: &Endpoint, tag: String) -> Result<Vec<u8>, Attempt> {
+    endpoint.manifest(&tag).await
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {

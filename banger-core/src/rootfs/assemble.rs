@@ -139,7 +139,6 @@ impl Assembly<'_> {
                 entries: 0,
                 inflated: 0,
                 reported: 0,
-                claimed: self.claimed(),
             };
             let mut layers = reading.all(streams)?;
             layers.reverse();
@@ -157,10 +156,12 @@ impl Assembly<'_> {
         }
     }
 
-    /// What the layers say they inflate to, at least what they are.
-    fn claimed(&self) -> u64 {
-        let claims = self.request.layers.iter().map(|layer| {
-            let claimed = claimed_length(layer).ok().flatten();
+    /// What the lowest layers say they inflate to, at least what they are;
+    /// those that still arrive have said nothing yet.
+    fn claimed(&self, layers: usize) -> u64 {
+        let claims = self.request.layers[..layers].iter().map(|layer| {
+            let there = Some(layer).filter(|layer| layer.is_there());
+            let claimed = there.and_then(|layer| claimed_length(layer).ok().flatten());
             claimed.unwrap_or_else(|| layer.descriptor.size.get())
         });
         claims.fold(0, u64::saturating_add)
@@ -209,9 +210,9 @@ struct Reading<'a, 'p> {
     hidden: Hidden,
     /// Entries of all layers so far.
     entries: u64,
+    /// Bytes of the layers that were read to their end.
     inflated: u64,
     reported: u64,
-    claimed: u64,
 }
 
 impl Reading<'_, '_> {
@@ -268,7 +269,7 @@ impl Reading<'_, '_> {
     ) -> Result<(), ArchiveError> {
         loop {
             let entry = archive.next_entry()?;
-            self.check(archive.position())?;
+            self.check(number, archive.position())?;
             let Some(entry) = entry else { return Ok(()) };
             self.count()?;
             let placed = self.place(number, &entry, archive);
@@ -306,7 +307,7 @@ impl Reading<'_, '_> {
     }
 
     /// Whether a layer that was read up to `position` may be read on.
-    fn check(&mut self, position: u64) -> Result<(), ArchiveError> {
+    fn check(&mut self, number: usize, position: u64) -> Result<(), ArchiveError> {
         let limits = &self.assembly.request.limits;
         let inflated = self.inflated + position;
         if limits.total_bytes.get() < inflated {
@@ -318,9 +319,11 @@ impl Reading<'_, '_> {
         }
         if self.reported + PROGRESS_STEP <= inflated {
             self.reported = inflated;
+            let claimed = self.assembly.claimed(number + 1);
+            let total = self.inflated.saturating_add(claimed);
             self.assembly.progress.emit(ProgressEvent::WritingDisk {
-                done: Bytes::new(inflated.min(self.claimed)),
-                total: Bytes::new(self.claimed),
+                done: Bytes::new(inflated.min(total)),
+                total: Bytes::new(total),
             });
         }
         Ok(())

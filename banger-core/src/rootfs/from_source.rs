@@ -6,14 +6,17 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
+use futures_util::FutureExt as _;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest, RootfsResources,
+    ArrivingError, RootfsBuilder, RootfsError, RootfsLimits, RootfsReport, RootfsRequest,
+    RootfsResources, build_while_arriving,
 };
 use crate::{
     ErrorKind,
@@ -21,9 +24,12 @@ use crate::{
     host_fs::{
         FileLock, IoContext as _, PathError, publish_file, remove_tree_if_present, sync_directory,
     },
-    oci::{ImageReference, ImageSources, Platform, ResolvedImage, SourceError},
+    oci::{
+        ArrivingLayers, ImageReference, ImageSources, LayerBlob, Platform, ResolvedImage,
+        SourceError,
+    },
     progress::{ProgressEvent, ProgressSink},
-    task::reporting,
+    task::{off_thread, reporting},
 };
 
 /// What to build, and of what.
@@ -54,7 +60,8 @@ pub struct BuiltRootfs {
     pub report: RootfsReport,
     /// How long it took to find the image.
     pub resolving: Duration,
-    /// How long it took to have its blobs at hand.
+    /// How long it took until all its blobs were at hand. The disk is built
+    /// meanwhile.
     pub fetching: Duration,
 }
 
@@ -122,10 +129,9 @@ pub async fn build_from_source(
     request: BuildRequest,
     progress: &dyn ProgressSink,
 ) -> Result<BuiltRootfs, BuildError> {
-    let output = request.output.clone();
-    refuse_existing(&output)?;
+    refuse_existing(&request.output)?;
     let failed = |source| BuildError::Source {
-        output: output.clone(),
+        output: request.output.clone(),
         source,
     };
     let started = Instant::now();
@@ -136,9 +142,32 @@ pub async fn build_from_source(
     let image = source.resolve(&request.platform).await.map_err(failed)?;
     progress.emit(image.resolved_event());
     let resolved = Instant::now();
-    let layers = source.fetch_layers(&image.layers, progress);
-    let layers = layers.await.map_err(failed)?;
-    let fetching = resolved.elapsed();
+    let layers = source.stream_layers(&image.layers, progress);
+    let (layers, fetched) = timed(layers.await.map_err(failed)?);
+    let build = |layers, cancel| build(&request, &image, layers, &builder, (progress, cancel));
+    let built = build_while_arriving(layers, build, BuildError::kind).await;
+    let (disk, report) = built.map_err(|error| match error {
+        ArrivingError::Fetch(source) => failed(source),
+        ArrivingError::Build(error) => error,
+    })?;
+    off_thread(move || disk.publish()).await?;
+    let fetched = *fetched.get().unwrap_or(&resolved);
+    Ok(BuiltRootfs {
+        report,
+        image,
+        resolving: resolved - started,
+        fetching: fetched - resolved,
+    })
+}
+
+/// Builds the disk beside its output, on a thread of its own.
+async fn build(
+    request: &BuildRequest,
+    image: &ResolvedImage,
+    layers: Vec<LayerBlob>,
+    builder: &Arc<dyn RootfsBuilder>,
+    (progress, cancel): (&dyn ProgressSink, CancellationToken),
+) -> Result<(PartialDisk, RootfsReport), BuildError> {
     let disk = RootfsRequest {
         size: request.size,
         created_unix: image.created_unix.unwrap_or(0),
@@ -147,17 +176,26 @@ pub async fn build_from_source(
         limits: request.limits,
         ..RootfsRequest::new(layers)
     };
-    let report = reporting(progress, move |progress, cancel| {
-        build_and_publish(&output, |partial| {
-            builder.build(&disk, partial, progress, cancel)
-        })
+    let (builder, output) = (Arc::clone(builder), request.output.clone());
+    let work = move |progress: &dyn ProgressSink, cancel: &CancellationToken| {
+        let build = |partial: &Utf8Path| builder.build(&disk, partial, progress, cancel);
+        PartialDisk::build(output, build)
+    };
+    reporting(progress, &cancel, work).await
+}
+
+/// Layers that note when the last one has arrived.
+fn timed(layers: ArrivingLayers<'_>) -> (ArrivingLayers<'_>, Arc<OnceLock<Instant>>) {
+    let ended = Arc::new(OnceLock::new());
+    let note = Arc::clone(&ended);
+    let fetching = layers.fetching.inspect(move |_| {
+        note.get_or_init(Instant::now);
     });
-    Ok(BuiltRootfs {
-        report: report.await?,
-        image,
-        resolving: resolved - started,
-        fetching,
-    })
+    let layers = ArrivingLayers {
+        blobs: layers.blobs,
+        fetching: fetching.boxed(),
+    };
+    (layers, ended)
 }
 
 fn refuse_existing(output: &Utf8Path) -> Result<(), BuildError> {
@@ -169,41 +207,74 @@ fn refuse_existing(output: &Utf8Path) -> Result<(), BuildError> {
     }
 }
 
-/// Builds beside the output and moves the whole disk into place.
-fn build_and_publish(
-    output: &Utf8Path,
-    build: impl FnOnce(&Utf8Path) -> Result<RootfsReport, RootfsError>,
-) -> Result<RootfsReport, BuildError> {
-    let failed = |source| BuildError::Io {
+/// A whole disk beside the place where it goes. Dropping it removes it.
+struct PartialDisk {
+    path: Utf8PathBuf,
+    output: Utf8PathBuf,
+    is_published: bool,
+    _lock: FileLock,
+}
+
+impl PartialDisk {
+    fn build(
+        output: Utf8PathBuf,
+        build: impl FnOnce(&Utf8Path) -> Result<RootfsReport, RootfsError>,
+    ) -> Result<(Self, RootfsReport), BuildError> {
+        let path = Utf8PathBuf::from(format!("{output}.partial"));
+        let failed = |source| io_failed(&output, source);
+        let busy = || BuildError::Busy {
+            output: output.clone(),
+        };
+        if !remove_abandoned(&path).map_err(failed)? {
+            return Err(busy());
+        }
+        let report = build(&path).map_err(|source| match source.kind() {
+            ErrorKind::AlreadyExists => busy(),
+            _ => BuildError::Rootfs {
+                output: output.clone(),
+                source,
+            },
+        })?;
+        // somebody may have taken it for abandoned, now that it is not built any more
+        let lock = FileLock::try_acquire_existing(&path).map_err(failed)?;
+        let disk = Self {
+            _lock: lock.ok_or_else(busy)?,
+            path,
+            output,
+            is_published: false,
+        };
+        Ok((disk, report))
+    }
+
+    /// Moves the disk into its place.
+    fn publish(mut self) -> Result<(), BuildError> {
+        publish_file(&self.path, &self.output).map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => BuildError::AlreadyExists {
+                output: self.output.clone(),
+            },
+            _ => io_failed(&self.output, error),
+        })?;
+        self.is_published = true;
+        let parent = self.output.parent().filter(|parent| *parent != "");
+        let synced = sync_directory(parent.unwrap_or_else(|| ".".into()));
+        synced.map_err(|error| io_failed(&self.output, error))
+    }
+}
+
+impl Drop for PartialDisk {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // what cannot be removed is removed by the next build of this output
+            drop(remove_tree_if_present(&self.path));
+        }
+    }
+}
+
+fn io_failed(output: &Utf8Path, source: PathError) -> BuildError {
+    BuildError::Io {
         output: output.to_owned(),
         source,
-    };
-    let busy = || BuildError::Busy {
-        output: output.to_owned(),
-    };
-    let partial = Utf8PathBuf::from(format!("{output}.partial"));
-    if !remove_abandoned(&partial).map_err(failed)? {
-        return Err(busy());
     }
-    let report = build(&partial).map_err(|source| match source.kind() {
-        ErrorKind::AlreadyExists => busy(),
-        _ => BuildError::Rootfs {
-            output: output.to_owned(),
-            source,
-        },
-    })?;
-    if let Err(error) = publish_file(&partial, output) {
-        drop(remove_tree_if_present(&partial));
-        return Err(match error.kind() {
-            ErrorKind::AlreadyExists => BuildError::AlreadyExists {
-                output: output.to_owned(),
-            },
-            _ => failed(error),
-        });
-    }
-    let parent = output.parent().filter(|parent| *parent != "");
-    sync_directory(parent.unwrap_or_else(|| ".".into())).map_err(failed)?;
-    Ok(report)
 }
 
 /// Removes what a killed build left; false when somebody works on it.

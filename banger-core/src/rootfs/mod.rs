@@ -8,6 +8,7 @@
 
 mod acl;
 mod aligned;
+mod arriving;
 mod assemble;
 mod engine;
 mod error;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub use crate::layer::{LimitExceeded, RootfsLimits};
+pub(crate) use arriving::{ArrivingError, build_while_arriving};
 pub use engine::{Ext4RootfsBuilder, format_empty};
 pub use error::{EntryPosition, RootfsError};
 pub use from_source::{BuildError, BuildRequest, BuiltRootfs, build_from_source};

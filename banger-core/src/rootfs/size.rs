@@ -33,7 +33,7 @@ fn default_size(content: u64, smallest: u64) -> Bytes {
 
 /// Whether layers that are what they claim to be fit a disk of that size for
 /// certain: with all their headers, a quarter more, and the disk's own
-/// structures.
+/// structures. Holds up its thread until the layers are there.
 pub(super) fn surely_fits(layers: &[LayerBlob], size: Bytes) -> bool {
     let claims = layers
         .iter()

@@ -10,8 +10,46 @@ pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// Larger than what a server or the kernel holds back before it is read.
-pub(crate) const LAYER: &[u8] = &[7; 8_000_000];
+/// A tar stream of one file, larger than what a server or the kernel holds
+/// back before it is read.
+pub(crate) const LAYER: &[u8] = &ONE_FILE;
+static ONE_FILE: [u8; 512 + 16_000_000 + 1024] = one_file();
+
+/// 16,000,000 times the same byte in `/file`, as POSIX ustar.
+const fn one_file() -> [u8; 512 + 16_000_000 + 1024] {
+    let mut tar = [7; 512 + 16_000_000 + 1024];
+    fill(&mut tar, 0, &[0; 512]);
+    fill(&mut tar, 0, b"file");
+    fill(
+        &mut tar,
+        100,
+        b"0000644\00000000\00000000\000075022000\000000000000\0",
+    );
+    fill(&mut tar, 148, b"        0");
+    fill(&mut tar, 257, b"ustar\x0000");
+    let (mut at, mut sum) = (0, 0);
+    while at < 512 {
+        sum += tar[at] as u16;
+        at += 1;
+    }
+    let mut digit = 153;
+    while digit >= 148 {
+        tar[digit] = b'0' + (sum % 8) as u8;
+        sum /= 8;
+        digit -= 1;
+    }
+    tar[154] = 0;
+    fill(&mut tar, 16_000_512, &[0; 1024]);
+    tar
+}
+
+const fn fill(tar: &mut [u8], start: usize, bytes: &[u8]) {
+    let mut at = 0;
+    while at < bytes.len() {
+        tar[start + at] = bytes[at];
+        at += 1;
+    }
+}
 
 /// How the image is made up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,23 +25,27 @@ use super::{
 const PASSWORDS: &str = "ann:$2b$05$abcdefghijklmnopqrstuuLK7U1u6pVRmL7L1BBM2aS35PSZnDXlK\n";
 
 /// A running `docker-registry` that wants credentials; it ends with the value.
-struct DockerRegistry {
+pub(crate) struct DockerRegistry {
     child: Child,
-    host: String,
+    pub(crate) host: String,
     log: Option<JoinHandle<()>>,
-    scratch: TempDir,
+    pub(crate) scratch: TempDir,
 }
 
 impl DockerRegistry {
-    fn start() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
+    pub(crate) fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), "")
+    }
+
+    /// `tls` is a part of the configuration of its HTTP server.
+    pub(crate) fn start_in(scratch: TempDir, tls: &str) -> Self {
         let root = Utf8Path::from_path(scratch.path()).unwrap();
         fs::write(root.join("passwords"), PASSWORDS).unwrap();
         let config = format!(
             "version: 0.1\nlog:\n  level: info\n\
              storage:\n  filesystem:\n    rootdirectory: {root}/data\n\
              auth:\n  htpasswd:\n    realm: test\n    path: {root}/passwords\n\
-             http:\n  addr: 127.0.0.1:0\n"
+             http:\n  addr: 127.0.0.1:0\n{tls}"
         );
         fs::write(root.join("config.yml"), config).unwrap();
         #[expect(clippy::disallowed_methods, reason = "a server of the test's own")]
@@ -65,17 +69,18 @@ impl DockerRegistry {
     }
 
     fn push(&self, layout: &Layout, name: &str) {
+        self.push_as(layout, name, &["--dest-tls-verify=false"]);
+    }
+
+    /// The same, with further options of `skopeo copy`.
+    pub(crate) fn push_as(&self, layout: &Layout, name: &str, options: &[&str]) {
         #[expect(
             clippy::disallowed_methods,
             reason = "the tool that fills the registry"
         )]
         let output = Command::new("skopeo")
-            .args([
-                "copy",
-                "--all",
-                "--insecure-policy",
-                "--dest-tls-verify=false",
-            ])
+            .args(["copy", "--all", "--insecure-policy"])
+            .args(options)
             .args(["--dest-creds", "ann:s3cret"])
             .arg(format!("oci:{}", layout.directory))
             .arg(format!("docker://{}/{name}", self.host))
@@ -117,11 +122,15 @@ async fn images_of_a_real_registry_are_pulled_by_tag_and_by_digest() {
     let root = Utf8Path::from_path(registry.scratch.path()).unwrap();
     let with_secret = |secret: &str| {
         let mut options = options(root);
-        options.credentials.push(RegistryCredentials {
-            registry: registry.host.clone(),
-            user: "ann".into(),
-            secret: secret.into(),
-        });
+        options
+            .registries
+            .credentials
+            .given
+            .push(RegistryCredentials {
+                registry: registry.host.clone(),
+                user: "ann".into(),
+                secret: secret.into(),
+            });
         options
     };
     let name = format!("{}/a/b", registry.host);

@@ -90,6 +90,7 @@ async fn registries_that_cannot_resume_send_everything_again() {
         (Fault::CutOnceIgnoreRange, 2),
         (Fault::CutOnceRefuseRange, 3),
         (Fault::CutOnceWrongRange, 3),
+        (Fault::CutOnceOtherRange, 3),
     ] {
         let world = World::with_fault(fault).await;
         pull_whole(&world, fault).await;

@@ -8,8 +8,8 @@ use std::{
 use banger_core::domain::Digest;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::{
     body::{Frame, Incoming},
     server::conn::http1,
@@ -18,7 +18,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use super::content::{Content, LAYER, Shape};
+use super::{
+    content::{Content, LAYER, Shape},
+    peer::{self, Body, json, unknown, whole},
+};
 
 /// What the registry does wrong with the first requests for a layer, or, where
 /// it says so, with all of them.
@@ -33,8 +36,10 @@ pub(crate) enum Fault {
     CutOnceIgnoreRange,
     /// Breaks off once, and then refuses every range.
     CutOnceRefuseRange,
-    /// Breaks off once, and then sends another range than was asked for.
+    /// Breaks off once, and then sends other bytes than the range has.
     CutOnceWrongRange,
+    /// Breaks off once, and then sends another range than was asked for.
+    CutOnceOtherRange,
     /// Sends half, and then nothing more, once.
     StallOnce,
     /// Always sends other bytes of the same length.
@@ -60,8 +65,6 @@ pub(crate) enum Gate {
     /// Gives out tokens and takes none.
     Closed,
 }
-
-type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 pub(crate) struct State {
     fault: Fault,
@@ -199,7 +202,10 @@ impl State {
             ),
             (Fault::Cut(times), start) if asked <= times => cut(start.unwrap_or(0)),
             (
-                Fault::CutOnceIgnoreRange | Fault::CutOnceRefuseRange | Fault::CutOnceWrongRange,
+                Fault::CutOnceIgnoreRange
+                | Fault::CutOnceRefuseRange
+                | Fault::CutOnceWrongRange
+                | Fault::CutOnceOtherRange,
                 None,
             ) if asked == 1 => cut(0),
             (Fault::StallOnce, None) => stall(),
@@ -209,9 +215,12 @@ impl State {
             (Fault::CutOnceRefuseRange, Some(_)) => {
                 whole(StatusCode::RANGE_NOT_SATISFIABLE, "text/plain", Vec::new())
             }
-            (Fault::CutOnceWrongRange, Some(start)) => partial(vec![9; LAYER.len() - start]),
+            (Fault::CutOnceWrongRange, Some(start)) => partial(vec![9; LAYER.len() - start], start),
+            (Fault::CutOnceOtherRange, Some(start)) => {
+                partial(LAYER[start + 1..].to_vec(), start + 1)
+            }
             (Fault::CutOnceIgnoreRange, _) | (_, None) => octets(LAYER),
-            (_, Some(start)) => partial(LAYER[start..].to_vec()),
+            (_, Some(start)) => partial(LAYER[start..].to_vec(), start),
         }
     }
 }
@@ -223,43 +232,25 @@ fn first_byte(range: &str) -> usize {
 }
 
 fn challenge(host: &str) -> Response<Body> {
-    let realm = format!("Bearer realm=\"http://{host}/token\",service=\"test\"");
-    let error = r#"{"errors":[{"code":"UNAUTHORIZED","message":"who are you"}]}"#;
-    let mut response = json(StatusCode::UNAUTHORIZED, error);
-    response
-        .headers_mut()
-        .insert(header::WWW_AUTHENTICATE, realm.parse().unwrap());
-    response
+    peer::challenge(&format!(
+        "Bearer realm=\"http://{host}/token\",service=\"test\""
+    ))
 }
 
-fn unknown() -> Response<Body> {
-    json(
-        StatusCode::NOT_FOUND,
-        r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"unknown"}]}"#,
-    )
-}
-
-fn json(status: StatusCode, text: &str) -> Response<Body> {
-    whole(status, "application/json", text.to_owned().into())
-}
-
-fn partial(content: Vec<u8>) -> Response<Body> {
-    whole(
+fn partial(content: Vec<u8>, start: usize) -> Response<Body> {
+    let range = content_range(start);
+    let mut response = whole(
         StatusCode::PARTIAL_CONTENT,
         "application/octet-stream",
         content,
-    )
+    );
+    response.headers_mut().insert(header::CONTENT_RANGE, range);
+    response
 }
 
-fn whole(status: StatusCode, media_type: &str, content: Vec<u8>) -> Response<Body> {
-    let body = Full::new(Bytes::from(content))
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    Response::builder()
-        .status(status)
-        .header(header::CONTENT_TYPE, media_type)
-        .body(body)
-        .unwrap()
+fn content_range(start: usize) -> HeaderValue {
+    let (last, all) = (LAYER.len() - 1, LAYER.len());
+    format!("bytes {start}-{last}/{all}").parse().unwrap()
 }
 
 /// About half of what is missing, and an error, which ends the connection. How
@@ -289,6 +280,7 @@ fn unfinished(
     Response::builder()
         .status(status)
         .header(header::CONTENT_LENGTH, LAYER.len() - start)
+        .header(header::CONTENT_RANGE, content_range(start))
         .body(StreamBody::new(frames).boxed_unsync())
         .unwrap()
 }

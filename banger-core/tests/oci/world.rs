@@ -41,7 +41,7 @@ impl World {
 
     /// Signs `ann` in with this secret from now on.
     pub(crate) fn sign_in(&mut self, secret: &str) {
-        self.options.credentials = vec![RegistryCredentials {
+        self.options.registries.credentials.given = vec![RegistryCredentials {
             registry: self.registry.host.clone(),
             user: "ann".into(),
             secret: secret.into(),
@@ -82,14 +82,13 @@ impl World {
 
 /// Options for tests: pauses are short, and all files lie below `root`.
 pub(crate) fn options(root: &Utf8Path) -> SourceOptions {
-    SourceOptions {
-        retry_pause: Duration::from_millis(1),
-        ..SourceOptions::new(Directories {
-            state: root.join("state"),
-            cache: root.join("cache"),
-            runtime: root.join("run"),
-        })
-    }
+    let mut options = SourceOptions::new(Directories {
+        state: root.join("state"),
+        cache: root.join("cache"),
+        runtime: root.join("run"),
+    });
+    options.registries.retry_pause = Duration::from_millis(1);
+    options
 }
 
 pub(crate) fn amd64() -> Platform {

@@ -4,7 +4,7 @@ use std::{fs, io::Write as _, process::Command};
 
 use banger_core::{
     domain::{Bytes, Digest},
-    oci::{Compression, LayerBlob, LayerDescriptor},
+    oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsReport, RootfsRequest},
 };
@@ -173,7 +173,7 @@ impl Bench {
         let size = Bytes::new(bytes.len() as u64);
         LayerBlob {
             path,
-            range: None,
+            bytes: LayerBytes::File,
             descriptor: LayerDescriptor {
                 digest,
                 size,

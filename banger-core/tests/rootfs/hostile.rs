@@ -5,7 +5,7 @@ use std::{fs, io::Write};
 use banger_core::{
     ErrorKind,
     domain::{Bytes, Digest},
-    oci::{Compression, LayerBlob, LayerDescriptor},
+    oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsError, RootfsLimits, RootfsRequest},
 };
@@ -208,7 +208,7 @@ fn refuse(bench: &Bench, (blob, digest): &(Vec<u8>, Digest), ratio: u64) -> Root
     fs::write(&path, blob).unwrap();
     let layer = LayerBlob {
         path,
-        range: None,
+        bytes: LayerBytes::File,
         descriptor: LayerDescriptor {
             digest: *digest,
             size: Bytes::new(blob.len() as u64),

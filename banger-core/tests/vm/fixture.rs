@@ -16,7 +16,7 @@ use banger_core::{
         Vm, VmState,
     },
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
-    oci::{Compression, LayerBlob, LayerDescriptor},
+    oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsRequest},
     store::Store,
@@ -361,7 +361,7 @@ fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
     let digest = Digest::of(&content);
     let blob = LayerBlob {
         path: layer,
-        range: None,
+        bytes: LayerBytes::File,
         descriptor: LayerDescriptor {
             digest,
             size: Bytes::new(content.len() as u64),

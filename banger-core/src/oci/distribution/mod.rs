@@ -1,0 +1,25 @@
+//! Speaking to a registry: the OCI distribution-spec, as far as pulling goes.
+//!
+//! Purpose: documents and blobs of one repository, from its mirrors or itself.
+//! Invariants: no answer is read past its limit; every wait has a deadline;
+//! what may pass is tried again, with growing pauses or as long as the
+//! registry asks for; credentials go to the registry's own host and to the
+//! token service that it names, never in the clear except to this machine or
+//! a registry configured so, and never along with a redirect. Nothing is kept
+//! but tokens in memory, so that a crash leaves nothing.
+//! Entry points: [`Session`], [`Endpoint`].
+
+mod authenticator;
+mod body;
+mod challenge;
+mod endpoint;
+mod failure;
+mod peer;
+mod session;
+mod token;
+mod transport;
+
+pub(super) use endpoint::{BlobAnswer, Chunks, Endpoint};
+pub(super) use failure::{Attempt, quote};
+pub(super) use session::Session;
+pub(crate) use transport::install_tls_provider;
