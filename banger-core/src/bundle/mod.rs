@@ -9,7 +9,7 @@
 //! becomes a host path unless it is one of the few that a bundle may have.
 //! A crash leaves what the caller's staging directory holds, and a partial
 //! download that goes on later.
-//! Entry points: [`BundleReference`], [`write`], [`Fetcher`], [`Opened`].
+//! Entry points: [`BundleReference`], [`write()`], [`Fetcher`], [`Opened`].
 
 mod error;
 mod fetch;
