@@ -6,7 +6,13 @@
 
 mod registries;
 
-use banger_core::{domain::Bytes, rootfs::RootfsLimits};
+use banger_core::{
+    bundle::Location,
+    catalog::CatalogOptions,
+    domain::{Bytes, DigestParseError},
+    rootfs::RootfsLimits,
+    trust::MinisignKey,
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
@@ -26,10 +32,60 @@ pub struct Config {
     pub guest_program: Option<Utf8PathBuf>,
     /// The QEMU system emulator.
     pub qemu: Option<Utf8PathBuf>,
+    /// What is let in.
+    pub policy: Option<Utf8PathBuf>,
+    /// Catalogs of kernels and images.
+    pub catalogs: Vec<CatalogConfig>,
     /// Registries.
     pub registries: RegistriesConfig,
     /// Bounds on what images' layers may claim.
     pub limits: LimitsConfig,
+}
+
+/// A catalog of kernels and images.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct CatalogConfig {
+    /// How it is called.
+    pub name: String,
+    /// Where it is: `file:PATH` or an `https:` URL.
+    pub source: String,
+    /// The digest it must have, in hexadecimal digits.
+    pub sha256: Option<String>,
+    /// The minisign key that must have signed it.
+    pub key: Option<String>,
+}
+
+impl CatalogConfig {
+    fn relative_to(self, directory: &Utf8Path) -> Self {
+        let location = Location::parse(&self.source);
+        let source = location.map(|location| location.absolute(directory).to_string());
+        Self {
+            source: source.unwrap_or(self.source),
+            ..self
+        }
+    }
+
+    /// What the library takes.
+    fn options(&self) -> Result<CatalogOptions, String> {
+        let failed = |problem: String| format!("catalog {:?}: {problem}", self.name);
+        if self.name.is_empty() || self.name.contains(char::is_control) {
+            return Err(failed("the name is empty or unprintable".to_owned()));
+        }
+        let location = Location::parse(&self.source)
+            .map_err(|problem| failed(format!("source {:?}: {problem}", self.source)))?;
+        let digest = self.sha256.as_deref();
+        let digest = digest.map(|digits| format!("sha256:{digits}").parse());
+        let key = self.key.as_deref().map(MinisignKey::parse);
+        Ok(CatalogOptions {
+            name: self.name.clone(),
+            location,
+            sha256: digest
+                .transpose()
+                .map_err(|error: DigestParseError| failed(error.to_string()))?,
+            key: key.transpose().map_err(|error| failed(error.to_string()))?,
+        })
+    }
 }
 
 /// Bounds on what images' layers may claim; the library's where unset.
@@ -116,7 +172,23 @@ impl Config {
                 problem: error.message().lines().collect::<Vec<_>>().join("; "),
             }
         })?;
-        Ok(config.relative_to(path.parent().unwrap_or_else(|| Utf8Path::new("/"))))
+        let directory = path.parent().unwrap_or_else(|| Utf8Path::new("/"));
+        let config = config.relative_to(directory);
+        // what is wrong with a catalog is told with the file
+        config.catalog_options().map_err(|problem| {
+            let place = text.find("[[catalogs]]").unwrap_or(0);
+            ConfigError::Invalid {
+                path: path.to_owned(),
+                line: 1 + text[..place].matches('\n').count(),
+                problem,
+            }
+        })?;
+        Ok(config)
+    }
+
+    /// The catalogs, or what is wrong with one; never that of a file's.
+    pub fn catalog_options(&self) -> Result<Vec<CatalogOptions>, String> {
+        self.catalogs.iter().map(CatalogConfig::options).collect()
     }
 
     /// Reads the file at `path`; a missing file is an empty configuration
@@ -142,6 +214,10 @@ impl Config {
             runtime_dir: absolute(self.runtime_dir),
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
+            policy: absolute(self.policy),
+            catalogs: (self.catalogs.into_iter())
+                .map(|catalog| catalog.relative_to(directory))
+                .collect(),
             registries: self.registries.relative_to(directory),
             limits: self.limits,
         }
@@ -161,8 +237,9 @@ mod tests {
     #[test]
     fn every_key_is_read_and_paths_become_absolute() {
         let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
-            guest-program = \"../g\"\nqemu = \"/q\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
-            [limits]\nlayer-size = \"2G\"\nratio = 50\n";
+            guest-program = \"../g\"\nqemu = \"/q\"\npolicy = \"p.toml\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
+            [limits]\nlayer-size = \"2G\"\nratio = 50\n\
+            [[catalogs]]\nname = \"team\"\nsource = \"file:c.json\"\n";
         let config = Config::parse(Utf8Path::new("/etc/b/config.toml"), text).unwrap();
         let expected = Config {
             state_dir: Some("/etc/b/s".into()),
@@ -170,6 +247,13 @@ mod tests {
             runtime_dir: Some("/r".into()),
             guest_program: Some("/etc/b/../g".into()),
             qemu: Some("/q".into()),
+            policy: Some("/etc/b/p.toml".into()),
+            catalogs: vec![CatalogConfig {
+                name: "team".into(),
+                source: "file:/etc/b/c.json".into(),
+                sha256: None,
+                key: None,
+            }],
             registries: RegistriesConfig {
                 plain_http: vec!["localhost:5000".into()],
                 ..RegistriesConfig::default()
@@ -196,6 +280,15 @@ mod tests {
         assert!(problem("[registries]\nhttp = []\n").contains("unknown field `http`"));
         assert!(problem("[limits]\nlayer-size = \"much\"\n").contains("line 2"));
         assert!(!problem("[[[").contains('\n'));
+        for rest in [
+            "source = \"ftp://x/c\"",
+            "source = \"file:c\"\nsha256 = \"00\"",
+            "source = \"file:c\"\nkey = \"00\"",
+        ] {
+            let text = format!("qemu = \"/q\"\n[[catalogs]]\nname = \"team\"\n{rest}\n");
+            let error = problem(&text);
+            assert!(error.contains("line 2: catalog \"team\""), "{error}");
+        }
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod environment;
 pub mod error;
 pub mod exit;
 pub mod output;
+pub mod policy;
 pub mod progress;
 pub mod registries;
 pub mod requests;
@@ -148,7 +149,11 @@ fn read_settings(flags: &GlobalArgs, environment: &Environment) -> Result<Settin
         None => Config::default(),
     };
     let is_file = |path: &Utf8Path| path.is_file();
-    Ok(settings::resolve(flags, environment, &config, &is_file)?)
+    let mut settings = settings::resolve(flags, environment, &config, &is_file)?;
+    if let Some(path) = &settings.policy {
+        settings.supply.policy = policy::read(path)?;
+    }
+    Ok(settings)
 }
 
 /// What the host must have for a task, before anything is touched.

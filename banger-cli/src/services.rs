@@ -59,6 +59,7 @@ fn local_options(settings: Settings) -> LocalOptions {
             qemu: settings.qemu,
         },
         limits: settings.limits,
+        supply: settings.supply,
         directories: settings.directories,
     }
 }

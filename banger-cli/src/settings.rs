@@ -5,7 +5,9 @@
 //! is one of them); every path it answers is absolute.
 //! Entry points: [`resolve`], [`config_file`], [`Settings`].
 
-use banger_core::{directories::Directories, oci::RegistryOptions, rootfs::RootfsLimits};
+use banger_core::{
+    catalog::SupplyOptions, directories::Directories, oci::RegistryOptions, rootfs::RootfsLimits,
+};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{args::GlobalArgs, config::Config, environment::Environment, registries};
@@ -31,6 +33,10 @@ pub struct Settings {
     pub registries: RegistryOptions,
     /// Bounds on what images' layers may claim.
     pub limits: RootfsLimits,
+    /// Catalogs and the policy.
+    pub supply: SupplyOptions,
+    /// The policy's file, which is still to be read.
+    pub policy: Option<Utf8PathBuf>,
     /// This program, which is also the monitor.
     pub executable: Utf8PathBuf,
 }
@@ -62,6 +68,12 @@ impl GuestProgram {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SettingsError {
+    /// A catalog's configuration is wrong.
+    #[error("{problem}")]
+    Catalog {
+        /// What is wrong.
+        problem: String,
+    },
     /// There is no home directory to keep things in.
     #[error("there is no home directory and {flag} was not given")]
     NoHome {
@@ -119,6 +131,13 @@ pub fn resolve(
         qemu: qemu.or_else(|| find_program(&qemu_program(), &environment.path, is_file)),
         registries: registries::options(environment, &config.registries),
         limits: config.limits.limits(),
+        supply: SupplyOptions {
+            catalogs: config
+                .catalog_options()
+                .map_err(|problem| SettingsError::Catalog { problem })?,
+            ..SupplyOptions::default()
+        },
+        policy: config.policy.clone(),
         executable: environment.executable.clone(),
     })
 }

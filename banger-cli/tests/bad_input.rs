@@ -110,7 +110,8 @@ fn both_kernel_forms_and_bad_references_are_refused() {
         "{both}"
     );
     for line in [
-        "image pull debian",
+        "image pull debian:bookworm",
+        "image pull debian --size 2G",
         "image pull docker.io/UPPER//x",
         "vm run docker.io//x -- true",
     ] {

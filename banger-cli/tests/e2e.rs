@@ -12,6 +12,7 @@ mod e2e {
     mod archives;
     mod bad_input;
     pub(crate) mod building;
+    mod bundles;
     mod containerfiles;
     mod crash;
     pub(crate) mod environment;
@@ -22,4 +23,5 @@ mod e2e {
     mod rootfs;
     mod save;
     mod sign_in;
+    mod trust;
 }

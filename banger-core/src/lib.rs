@@ -7,6 +7,8 @@
 //! [`kernel::KernelResolver`] and [`vm::VmSupervisor`], and
 //! [`image::build::ImageBuilder`]; [`image`] lists the pure helpers.
 
+pub mod bundle;
+pub mod catalog;
 pub mod clock;
 pub mod directories;
 pub mod disk;
@@ -28,6 +30,7 @@ pub mod step;
 pub mod store;
 mod sys;
 mod task;
+pub mod trust;
 pub mod vm;
 pub mod vmm;
 

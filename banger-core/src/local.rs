@@ -10,6 +10,7 @@ use camino::Utf8PathBuf;
 
 use crate::{
     ErrorKind,
+    catalog::{Supply, SupplyOptions},
     clock::{Clock, SystemClock},
     directories::Directories,
     image::{
@@ -39,6 +40,8 @@ pub struct LocalOptions {
     pub sources: SourceOptions,
     /// Bounds on what images' layers may claim.
     pub limits: RootfsLimits,
+    /// Catalogs and the policy.
+    pub supply: SupplyOptions,
 }
 
 /// The services, ready.
@@ -96,11 +99,17 @@ impl Local {
             options.directories.clone(),
             Arc::clone(&clock),
         );
+        let supply = Supply::new(
+            options.directories.clone(),
+            options.limits,
+            options.supply.clone(),
+        );
+        let kernels = kernels.with_supply(supply.clone());
         kernels.reconcile().await?;
         let vms = vm_supervisor(&store, &clock, &options);
         vms.reconcile().await?;
         let kernels = Arc::new(kernels);
-        let images = image_manager(store, clock, Arc::clone(&kernels) as _, options);
+        let images = image_manager(store, clock, Arc::clone(&kernels) as _, (options, supply));
         images.reconcile().await?;
         let (images, vms) = (Arc::new(images), Arc::new(vms));
         let builder = LocalImageBuilder::new(Arc::clone(&images), Arc::clone(&vms) as _);
@@ -132,7 +141,7 @@ fn image_manager(
     store: Store,
     clock: Arc<dyn Clock>,
     kernels: Arc<dyn KernelResolver>,
-    options: LocalOptions,
+    (options, supply): (LocalOptions, Supply),
 ) -> LocalImageManager {
     LocalImageManager::new(LocalImageOptions {
         store,
@@ -143,5 +152,6 @@ fn image_manager(
         clock,
         platform: Platform::host(),
         limits: options.limits,
+        supply,
     })
 }

@@ -78,6 +78,15 @@ pub enum ProgressEvent {
         /// The bytes, in order.
         bytes: bytes::Bytes,
     },
+    /// A bundle is being fetched, checked, written or unpacked.
+    Bundle {
+        /// Which of these.
+        step: BundleStep,
+        /// Bytes so far.
+        done: Bytes,
+        /// Bytes in all.
+        total: Bytes,
+    },
     /// The VM's own disks are being made.
     PreparingDisks,
     /// A backend was chosen.
@@ -91,6 +100,57 @@ pub enum ProgressEvent {
     Booting,
     /// The agent answered.
     AgentReady,
+}
+
+/// What is being done with a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BundleStep {
+    /// Its bytes arrive.
+    Fetching,
+    /// Its bytes are compared with its digest.
+    Verifying,
+    /// Files are read and packed.
+    Packing,
+    /// Files are unpacked.
+    Unpacking,
+}
+
+/// Counts the bytes of one step and tells of it now and then.
+#[derive(Debug)]
+pub(crate) struct Meter<'a> {
+    progress: &'a dyn ProgressSink,
+    step: BundleStep,
+    done: u64,
+    told: u64,
+    total: u64,
+}
+
+impl<'a> Meter<'a> {
+    /// Bytes between two events.
+    const PAUSE: u64 = 16 * Bytes::MIB;
+
+    pub(crate) const fn new(progress: &'a dyn ProgressSink, step: BundleStep, total: u64) -> Self {
+        Self {
+            progress,
+            step,
+            done: 0,
+            told: 0,
+            total,
+        }
+    }
+
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.told + Self::PAUSE <= self.done || self.total <= self.done {
+            self.told = self.done;
+            self.progress.emit(ProgressEvent::Bundle {
+                step: self.step,
+                done: Bytes::new(self.done),
+                total: Bytes::new(self.total),
+            });
+        }
+    }
 }
 
 /// Drops every event.

@@ -3,7 +3,7 @@
 //! Purpose: blocking work away from the async threads, with an owner.
 //! Invariants: a panic in the work goes on in whoever waits; work that is
 //! given up ends by its token and drops what it owns.
-//! Entry points: [`off_thread`], [`attended`], [`reporting`], [`settle`].
+//! Entry points: [`off_thread`], [`attended`], [`reporting`], [`telling`], [`settle`].
 
 use std::{future, panic};
 
@@ -30,6 +30,14 @@ pub(crate) async fn reporting<T: Send + 'static>(
         progress.emit(event);
     }
     settle(worked).await
+}
+
+/// The same where nothing but giving up ends the work early.
+pub(crate) async fn telling<T: Send + 'static>(
+    progress: &dyn ProgressSink,
+    work: impl FnOnce(&dyn ProgressSink, &CancellationToken) -> T + Send + 'static,
+) -> T {
+    reporting(progress, &CancellationToken::new(), work).await
 }
 
 /// Hands events from a blocking thread to the future that waits for it.

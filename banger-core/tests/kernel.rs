@@ -99,6 +99,7 @@ impl Host {
             sizes: ImageSizes::default(),
             package_hash: None,
             disk: DiskProvenance::default(),
+            verdict: None,
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };

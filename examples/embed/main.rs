@@ -18,6 +18,7 @@ mod stock;
 use std::{error::Error, io, process::ExitCode};
 
 use banger_core::{
+    catalog::SupplyOptions,
     directories::Directories,
     local::{Local, LocalOptions},
     oci::SourceOptions,
@@ -100,6 +101,7 @@ fn options(arguments: &Arguments) -> Result<LocalOptions> {
         },
         sources: SourceOptions::new(directories.clone()),
         limits: RootfsLimits::default(),
+        supply: SupplyOptions::default(),
         directories,
     })
 }

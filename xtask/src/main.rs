@@ -7,6 +7,7 @@
 
 mod bench;
 mod fuzz;
+mod golden_image;
 mod guest;
 mod packages;
 mod paths;
@@ -16,7 +17,7 @@ mod testbed;
 mod tests;
 mod tidy;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -51,6 +52,18 @@ enum Task {
     Guest,
     /// Make the kernel package and the images that tests use
     Testbed,
+    /// Bundle the golden image and write the catalog that offers it
+    GoldenImage {
+        /// Take this image (oci:DIR:TAG) instead of building examples/golden-image with buildah
+        #[arg(long)]
+        layout: Option<String>,
+        /// Bundle this kernel, as `banger kernel import` takes it, instead of Debian's by apt
+        #[arg(long)]
+        kernel: Option<String>,
+        /// Put bundles and catalog.json into this directory, instead of golden-image below target
+        #[arg(long)]
+        output: Option<PathBuf>,
+    },
     /// Measure banger against other ways and the machine's limit
     Bench {
         #[command(subcommand)]
@@ -90,6 +103,15 @@ fn perform(task: Task) -> Result<()> {
         Task::Packages { set } => packages::install(set),
         Task::Guest => guest::build().map(drop),
         Task::Testbed => testbed::make().map(drop),
+        Task::GoldenImage {
+            layout,
+            kernel,
+            output,
+        } => {
+            let kernel = kernel.unwrap_or_else(golden_image::usual_kernel);
+            let parts = golden_image::Parts { layout, kernel };
+            golden_image::build(&parts, output.as_deref())
+        }
         Task::Bench { what } => bench::bench(what),
         Task::Codegen => tests::generate(),
         Task::Fuzz { target, seconds } => fuzz::fuzz(target.as_deref(), seconds),

@@ -42,7 +42,7 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 19] = [
+const PACKAGES: [Package; 20] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
     package("uidmap", "lets mmdebstrap work without root", Set::Run),
@@ -58,10 +58,20 @@ const PACKAGES: [Package; 19] = [
         Set::Test,
     ),
     package("docker-registry", "is the registry of the tests", Set::Test),
-    package("openssl", "makes the certificates of the tests", Set::Test),
+    package(
+        "openssl",
+        "makes the certificates of the tests, and signs images",
+        Set::Test,
+    ),
     package("e2fsprogs", "checks every disk that is made", Set::Test),
     package("cpio", "reads initrds back", Set::Test),
     package("buildah", "builds Containerfiles", Set::Test),
+    package(
+        "zstd",
+        "reads bundles, and compresses layers anew",
+        Set::Test,
+    ),
+    package("minisign", "signs catalogs and bundles", Set::Test),
     package("acl", "sets access lists in images", Set::Bench),
     package("attr", "sets attributes in images", Set::Bench),
     package("libcap2-bin", "sets capabilities in images", Set::Bench),
@@ -69,7 +79,6 @@ const PACKAGES: [Package; 19] = [
     package("npm", "fills images with modules of node", Set::Bench),
     package("python3-pip", "fills images with wheels", Set::Bench),
     package("time", "measures children", Set::Bench),
-    package("zstd", "compresses layers anew", Set::Bench),
 ];
 
 /// Installs what is missing of a set.

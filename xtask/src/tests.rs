@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use crate::{
-    Result, guest, packages,
+    Result, golden_image, guest, packages,
     paths::{environment, failed_at, workspace},
     run::{capture, command, run, say, step},
     testbed,
@@ -22,6 +22,7 @@ pub(crate) fn test(filters: &[String]) -> Result<()> {
     packages::install(packages::Set::Test)?;
     let guest = guest::build()?;
     let testbed = testbed::make()?;
+    golden_image::provide(&testbed)?;
     let seed = environment("PROPTEST_RNG_SEED").unwrap_or_else(|| PROPERTY_SEED.to_owned());
     let with_parts = |mut command: Command| {
         command

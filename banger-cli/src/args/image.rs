@@ -14,7 +14,7 @@ use super::{RegistryArgs, values};
 /// What can be done with images.
 #[derive(Clone, Debug, Subcommand)]
 pub enum ImageCommand {
-    /// Pull an OCI image and make a bootable image of it
+    /// Pull an OCI image or a bundle and make a bootable image of it
     Pull(PullArgs),
     /// Make an image of a root disk and a kernel of your own
     ///
@@ -41,8 +41,13 @@ pub enum ImageCommand {
     /// podman or docker builds a Containerfile, and the result is pulled. The
     /// log of a build that fails is kept; the error names it.
     Build(Box<BuildImageArgs>),
+    /// Write an image into one file, of which `image pull file:FILE` makes it again
+    ///
+    /// The file is a zstd-compressed tar file with the disk, the kernel and a
+    /// manifest with the sha256 of each. The same image gives the same bytes.
+    Bundle(BundleImageArgs),
     /// List images
-    List,
+    List(ListImagesArgs),
     /// Show one image
     #[command(visible_alias = "inspect")]
     Show(ShowImageArgs),
@@ -69,8 +74,9 @@ pub enum ImageCommand {
 #[derive(Args, Clone, Debug)]
 pub struct PullArgs {
     /// Where the image is: HOST/PATH[:TAG][@DIGEST], oci:DIR[:TAG],
-    /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME[:TAG]] or
-    /// rootfs-tar:FILE
+    /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME[:TAG]],
+    /// rootfs-tar:FILE, a bundle file:FILE[@sha256:HEX] or
+    /// https://HOST/FILE@sha256:HEX, or a name that a catalog has
     ///
     /// docker-archive:FILE:@0 is the first image of the archive. rootfs-tar:-
     /// reads a tar stream from standard input. Tar files may be compressed
@@ -90,6 +96,28 @@ pub struct PullArgs {
     /// How its registry is signed in to.
     #[command(flatten)]
     pub registry: RegistryArgs,
+}
+
+/// Arguments of `image bundle`.
+#[derive(Args, Clone, Debug)]
+pub struct BundleImageArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub image: String,
+    /// Write it to this file, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Utf8PathBuf,
+    /// Leave the kernel out: whoever pulls the bundle chooses one
+    #[arg(long)]
+    pub without_kernel: bool,
+}
+
+/// Arguments of `image list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListImagesArgs {
+    /// List what the catalogs offer instead
+    #[arg(long)]
+    pub available: bool,
 }
 
 /// Arguments of `image register`.
@@ -241,7 +269,7 @@ pub struct ContainerfileArgs {
 /// Which kernel an image boots with.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct KernelArgs {
-    /// Boot it with this imported kernel
+    /// Boot it with this kernel, imported or from a catalog
     ///
     /// When no kernel is chosen and exactly one is imported, that one is used.
     #[arg(

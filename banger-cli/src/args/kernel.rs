@@ -1,6 +1,7 @@
 //! `banger kernel …`.
 
 use banger_core::{domain::KernelName, kernel::KernelSource};
+use camino::Utf8PathBuf;
 use clap::{Args, Subcommand};
 
 /// What can be done with kernels.
@@ -8,9 +9,13 @@ use clap::{Args, Subcommand};
 pub enum KernelCommand {
     /// Import a kernel
     Import(ImportArgs),
+    /// Pull a kernel that a catalog has
+    Pull(PullKernelArgs),
+    /// Write a kernel into one file, of which `kernel import file:FILE` makes it again
+    Bundle(BundleKernelArgs),
     /// List kernels
     #[command(visible_alias = "ls")]
-    List,
+    List(ListKernelsArgs),
     /// Show one kernel
     #[command(visible_alias = "inspect")]
     Show(ShowKernelArgs),
@@ -22,11 +27,40 @@ pub enum KernelCommand {
 /// Arguments of `kernel import`.
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
-    /// Where the kernel is: apt:PACKAGE, deb:FILE, dir:DIR, or a vmlinux or bzImage file
+    /// Where the kernel is: apt:PACKAGE, deb:FILE, dir:DIR, a vmlinux or bzImage file, or a bundle
+    /// file:FILE[@sha256:HEX] or https://HOST/FILE@sha256:HEX
     pub source: KernelSource,
     /// Keep it under this name instead of linux-RELEASE
     #[arg(long, short)]
     pub name: Option<KernelName>,
+}
+
+/// Arguments of `kernel pull`.
+#[derive(Args, Clone, Debug)]
+pub struct PullKernelArgs {
+    /// The kernel's name; `kernel list --available` shows the names
+    pub kernel: KernelName,
+    /// Replace a kernel of that name
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// Arguments of `kernel bundle`.
+#[derive(Args, Clone, Debug)]
+pub struct BundleKernelArgs {
+    /// The kernel's name
+    pub kernel: KernelName,
+    /// Write it to this file, which must not exist
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Utf8PathBuf,
+}
+
+/// Arguments of `kernel list`.
+#[derive(Args, Clone, Debug)]
+pub struct ListKernelsArgs {
+    /// List what the catalogs offer instead
+    #[arg(long)]
+    pub available: bool,
 }
 
 /// Arguments of `kernel show`.

@@ -26,11 +26,14 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 use crate::error::CliError;
 
 pub use image::{
-    BuildImageArgs, CatArgs, ContainerfileArgs, DeleteImageArgs, DiffArgs, ImageCommand,
-    KernelArgs, ListContentArgs, PromoteArgs, ProvisionArgs, PruneArgs, PullArgs, RegisterArgs,
-    SaveArgs, SaveFormatArg, ShowImageArgs,
+    BuildImageArgs, BundleImageArgs, CatArgs, ContainerfileArgs, DeleteImageArgs, DiffArgs,
+    ImageCommand, KernelArgs, ListContentArgs, ListImagesArgs, PromoteArgs, ProvisionArgs,
+    PruneArgs, PullArgs, RegisterArgs, SaveArgs, SaveFormatArg, ShowImageArgs,
 };
-pub use kernel::{DeleteKernelArgs, ImportArgs, KernelCommand, ShowKernelArgs};
+pub use kernel::{
+    BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs, PullKernelArgs,
+    ShowKernelArgs,
+};
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{

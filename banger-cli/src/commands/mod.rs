@@ -4,6 +4,7 @@
 //! neither clap nor the environment; what it answers is banger's exit status.
 //! Entry points: [`carry_out`].
 
+mod catalog;
 mod image;
 mod kernel;
 mod rootfs;
@@ -58,7 +59,20 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::DeleteImages(images) => return image::delete(context, &images).await,
         T::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
         T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
+        T::ListAvailableImages => {
+            let available = context.services.images.available().await;
+            return catalog::print(context, available).await;
+        }
+        T::ListAvailableKernels => {
+            let available = context.services.kernels.available().await;
+            return catalog::print(context, available).await;
+        }
         T::PullImage(request) => image::pull(context, request).await,
+        T::LoadImage(request) => image::load(context, request).await,
+        T::LoadNamed(text, request) => image::load_named(context, &text, request).await,
+        T::BundleImage(request) => image::bundle(context, request).await,
+        T::PullKernel(name, force) => kernel::pull(context, &name, force).await,
+        T::BundleKernel(name, target) => kernel::bundle(context, &name, target).await,
         T::RegisterImage(request) => image::register(context, request).await,
         T::PromoteImage(image) => image::promote(context, &image).await,
         T::SaveImage(image, format, file) => image::save(context, &image, format, file).await,

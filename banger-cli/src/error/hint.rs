@@ -2,15 +2,21 @@
 
 use banger_core::{
     ErrorKind,
+    bundle::BundleError,
+    catalog::{CatalogError, SupplyError},
     disk::DiskError,
     image::{
-        DeleteImageError, ImageQueryError, PromoteError, PullError, RegisterError,
-        ResizeRootfsError, SaveError,
+        BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PullError,
+        RegisterError, ResizeRootfsError, SaveError,
         build::{BuildImageError, BuildMachineError},
     },
-    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, ResolveKernelError},
+    kernel::{
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
+        ResolveKernelError,
+    },
     oci::{AccessError, SourceError},
     rootfs::{BuildError, RootfsError},
+    trust::TrustError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
     },
@@ -19,9 +25,13 @@ use banger_core::{
 
 use super::{CliError, list};
 
-const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`";
-const LIST_KERNELS: &str = "`banger kernel list` shows the imported kernels; \
+const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`, or pull one: \
+    `banger kernel list --available` shows the names";
+const LIST_KERNELS: &str = "`banger kernel list` shows the imported kernels, \
+    `banger kernel list --available` those that can be pulled; \
     import one: `banger kernel import apt:linux-image-cloud-amd64`";
+const OTHER_FILE: &str = "remove it first, or write to another file with --output";
+const LIST_AVAILABLE: &str = "`banger kernel list --available` shows the names";
 
 /// What would help, in one line without a full stop.
 pub(super) fn of(error: &CliError) -> Option<String> {
@@ -47,6 +57,10 @@ pub(super) fn of(error: &CliError) -> Option<String> {
 fn of_operation(error: &CliError) -> Option<String> {
     match error {
         CliError::Pull(error) => pull(error),
+        CliError::BundleImage(error) => bundle_image(error),
+        CliError::BundleKernel(error) => bundle_kernel(error),
+        CliError::PullKernel(error) => pull_kernel(error),
+        CliError::Catalog(error) => catalog(error),
         CliError::Register(error) => register(error),
         CliError::Promote(error) => promote(error),
         CliError::Save(error) => save(error),
@@ -80,7 +94,82 @@ fn pull(error: &PullError) -> Option<String> {
         )),
         PullError::Kernel { source, .. } => resolve_kernel(source),
         PullError::Source { source, .. } => source_error(source),
+        PullError::Trust { source, .. } => Some(trust(source)),
+        PullError::Load { source, .. } => supply(source),
+        PullError::NotInCatalog { .. } => {
+            Some("`banger image list --available` shows the names".to_owned())
+        }
         PullError::Rootfs { source, .. } => rootfs(source),
+        _ => None,
+    }
+}
+
+fn supply(error: &SupplyError) -> Option<String> {
+    match error {
+        SupplyError::Trust(error) => Some(trust(error)),
+        SupplyError::Catalog(error) => catalog(error),
+        SupplyError::Bundle(error) => bundle(error),
+        _ => None,
+    }
+}
+
+fn trust(error: &TrustError) -> String {
+    let text = match error {
+        TrustError::Unsigned { .. } => "have it signed by that key, or change the policy's rule",
+        _ => "the policy is the file that `policy` in the configuration names",
+    };
+    text.to_owned()
+}
+
+fn catalog(error: &CatalogError) -> Option<String> {
+    Some(match error {
+        CatalogError::Unsigned { .. } => {
+            "its signature must lie beside it, with .minisig behind its name".to_owned()
+        }
+        CatalogError::Digest { .. } => {
+            "pin its new digest in the configuration once you trust it".to_owned()
+        }
+        CatalogError::Fetch { source, .. } => return bundle(source),
+        _ => return None,
+    })
+}
+
+fn bundle(error: &BundleError) -> Option<String> {
+    match error {
+        BundleError::NotFound { .. } => Some("check the spelling".to_owned()),
+        BundleError::Limit { .. } => Some(
+            "limits.layer-size and limits.total-size of the configuration bound a bundle, too"
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+fn bundle_image(error: &BundleImageError) -> Option<String> {
+    match error {
+        BundleImageError::Query(error) => image_query(error),
+        BundleImageError::AlreadyExists { .. } => Some(OTHER_FILE.to_owned()),
+        _ => None,
+    }
+}
+
+fn bundle_kernel(error: &BundleKernelError) -> Option<String> {
+    match error {
+        BundleKernelError::Query(error) => kernel_query(error),
+        BundleKernelError::AlreadyExists { .. } => Some(OTHER_FILE.to_owned()),
+        _ => None,
+    }
+}
+
+fn pull_kernel(error: &PullKernelError) -> Option<String> {
+    match error {
+        PullKernelError::NotInCatalog { .. } => Some(LIST_AVAILABLE.to_owned()),
+        PullKernelError::Catalog(error) => catalog(error),
+        PullKernelError::Import(ImportKernelError::AlreadyExists { .. }) => {
+            Some("replace it with --force".to_owned())
+        }
+        PullKernelError::Import(error) => import_kernel(error),
+        PullKernelError::Replace(error) => delete_kernel(error),
         _ => None,
     }
 }
@@ -170,9 +259,7 @@ fn resize(error: &ResizeRootfsError) -> Option<String> {
 
 fn build_rootfs(error: &BuildError) -> Option<String> {
     match error {
-        BuildError::AlreadyExists { .. } => {
-            Some("remove it first, or write to another file with --output".to_owned())
-        }
+        BuildError::AlreadyExists { .. } => Some(OTHER_FILE.to_owned()),
         BuildError::Source { source, .. } => source_error(source),
         BuildError::Rootfs { source, .. } => rootfs(source),
         _ => None,
@@ -182,6 +269,7 @@ fn build_rootfs(error: &BuildError) -> Option<String> {
 fn resolve_kernel(error: &ResolveKernelError) -> Option<String> {
     match error {
         ResolveKernelError::NotFound { .. } => Some(LIST_KERNELS.to_owned()),
+        ResolveKernelError::Pull { source, .. } => pull_kernel(source),
         ResolveKernelError::Nothing => Some("choose one with --kernel or --kernel-path".to_owned()),
         _ => None,
     }
@@ -233,6 +321,7 @@ fn import_kernel(error: &ImportKernelError) -> Option<String> {
         ImportKernelError::AlreadyExists { name } => Some(format!(
             "use another name with --name, or delete it: `banger kernel delete {name}`"
         )),
+        ImportKernelError::Supply { source, .. } => supply(source),
         ImportKernelError::NoDefaultName { .. } => Some("name it with --name".to_owned()),
         ImportKernelError::Fetch { .. } => {
             Some("apt must work on this host; `apt-get update` may help".to_owned())

@@ -12,13 +12,17 @@ use std::io;
 
 use banger_core::{
     ErrorKind,
+    bundle::BundleReferenceParseError,
+    catalog::CatalogError,
     disk::DiskError,
     domain::{ImageName, KernelName},
     image::{
-        DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, RegisterError,
-        SaveError, build::BuildImageError,
+        BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError,
+        RegisterError, SaveError, build::BuildImageError,
     },
-    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
+    kernel::{
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
+    },
     local::OpenError,
     oci::ReferenceParseError,
     rootfs::BuildError,
@@ -29,8 +33,8 @@ use banger_core::{
 use camino::Utf8PathBuf;
 
 use crate::{
-    config::ConfigError, environment::EnvironmentError, settings::SettingsError,
-    signals::HostSignal,
+    config::ConfigError, environment::EnvironmentError, policy::PolicyError,
+    settings::SettingsError, signals::HostSignal,
 };
 
 pub use report::Report;
@@ -57,12 +61,18 @@ pub enum CliError {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The policy cannot be used.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The settings cannot be resolved.
     #[error(transparent)]
     Settings(#[from] SettingsError),
     /// The image reference is malformed.
     #[error(transparent)]
     Reference(#[from] ReferenceParseError),
+    /// The bundle's reference is malformed.
+    #[error(transparent)]
+    BundleReference(#[from] BundleReferenceParseError),
     /// The async runtime or the signal handlers could not be set up.
     #[error("failed to set up {what}")]
     Setup {
@@ -100,6 +110,18 @@ pub enum CliError {
     /// A pull failed.
     #[error(transparent)]
     Pull(Box<PullError>),
+    /// An image could not be bundled.
+    #[error(transparent)]
+    BundleImage(Box<BundleImageError>),
+    /// A kernel could not be bundled.
+    #[error(transparent)]
+    BundleKernel(Box<BundleKernelError>),
+    /// A kernel could not be pulled.
+    #[error(transparent)]
+    PullKernel(Box<PullKernelError>),
+    /// A catalog cannot be used.
+    #[error(transparent)]
+    Catalog(Box<CatalogError>),
     /// An image could not be registered.
     #[error(transparent)]
     Register(Box<RegisterError>),
@@ -198,6 +220,10 @@ macro_rules! boxed {
 boxed!(
     Open(OpenError),
     Pull(PullError),
+    BundleImage(BundleImageError),
+    BundleKernel(BundleKernelError),
+    PullKernel(PullKernelError),
+    Catalog(CatalogError),
     Register(RegisterError),
     Promote(PromoteError),
     Prune(PruneError),
@@ -236,6 +262,8 @@ impl CliError {
             | Self::NotATerminal
             | Self::Environment(EnvironmentError::NotUtf8 { .. })
             | Self::Config(_)
+            | Self::Policy(_)
+            | Self::BundleReference(_)
             | Self::Settings(_)
             | Self::Reference(_)
             | Self::SeveralKernels { .. } => ErrorKind::InvalidInput,
@@ -256,6 +284,10 @@ impl CliError {
         match self {
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
+            Self::BundleImage(error) => error.kind(),
+            Self::BundleKernel(error) => error.kind(),
+            Self::PullKernel(error) => error.kind(),
+            Self::Catalog(error) => error.kind(),
             Self::Register(error) => error.kind(),
             Self::Promote(error) => error.kind(),
             Self::Prune(error) => error.kind(),

@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(
             human(missing_kernel()),
             "banger: image debian cannot be pulled without a usable kernel: kernel k does not exist\n\
-             hint: `banger kernel list` shows the imported kernels; import one: \
+             hint: `banger kernel list` shows the imported kernels, `banger kernel list --available` those that can be pulled; import one: \
              `banger kernel import apt:linux-image-cloud-amd64`\n"
         );
         let unavailable = SourceError::Unavailable {
@@ -157,7 +157,7 @@ mod tests {
             "{\"error\":{\"kind\":\"not_found\",\
              \"message\":\"image debian cannot be pulled without a usable kernel\",\
              \"causes\":[\"kernel k does not exist\"],\
-             \"hint\":\"`banger kernel list` shows the imported kernels; import one: \
+             \"hint\":\"`banger kernel list` shows the imported kernels, `banger kernel list --available` those that can be pulled; import one: \
              `banger kernel import apt:linux-image-cloud-amd64`\"}}\n"
         );
         assert_eq!(

@@ -9,7 +9,7 @@ use banger_core::{
 use camino::Utf8Path;
 use serde::Serialize;
 
-use super::{BootOutput, details, table, time, timestamp};
+use super::{BootOutput, VerdictOutput, details, table, time, timestamp, verdict_text};
 
 /// An image, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -28,6 +28,7 @@ pub struct ImageOutput {
     package_hash: Option<String>,
     disk_method: Option<&'static str>,
     stale: Vec<&'static str>,
+    policy: Option<VerdictOutput>,
     created: Option<String>,
     updated: Option<String>,
 }
@@ -37,6 +38,7 @@ struct OriginOutput {
     kind: &'static str,
     reference: Option<String>,
     manifest: Option<String>,
+    sha256: Option<String>,
     base: Option<BaseOutput>,
     input: Option<String>,
     containerfile: Option<String>,
@@ -104,6 +106,7 @@ impl From<&Image> for ImageOutput {
             package_hash: image.package_hash.clone(),
             disk_method: image.disk.method.map(DiskMethod::as_str),
             stale: Vec::new(),
+            policy: image.verdict.as_ref().map(VerdictOutput::from),
             created: timestamp(image.created),
             updated: timestamp(image.updated),
         }
@@ -116,6 +119,7 @@ impl From<&ImageOrigin> for OriginOutput {
             kind: "other",
             reference: None,
             manifest: None,
+            sha256: None,
             base: None,
             input: None,
             containerfile: None,
@@ -127,6 +131,12 @@ impl From<&ImageOrigin> for OriginOutput {
             },
             ImageOrigin::Promoted => Self {
                 kind: "promoted",
+                ..nothing
+            },
+            ImageOrigin::Bundle { reference, sha256 } => Self {
+                kind: "bundle",
+                reference: Some(reference.clone()),
+                sha256: Some(sha256.to_hex()),
                 ..nothing
             },
             ImageOrigin::Oci {
@@ -240,6 +250,8 @@ pub fn image_details(image: &Image, images: &[Image]) -> String {
         ("id", image.id.to_string()),
         ("managed", image.is_managed().to_string()),
         ("origin", origin_details(&image.origin)),
+        ("digest", digest_text(&image.origin)),
+        ("policy", verdict_text(image.verdict.as_ref())),
         ("stale", stale_text(image, images)),
         ("kernel", kernel_text(image)),
         ("rootfs", image.rootfs.to_string()),
@@ -273,11 +285,18 @@ fn disk_text(image: &Image) -> String {
 fn origin_details(origin: &ImageOrigin) -> String {
     let text = origin_text(origin);
     match origin {
-        ImageOrigin::Oci { manifest, .. } | ImageOrigin::Containerfile { manifest, .. } => {
-            format!("{text} ({manifest})")
-        }
         ImageOrigin::Built { base, input, .. } => format!("{text} ({base}) with {input}"),
         _ => text,
+    }
+}
+
+fn digest_text(origin: &ImageOrigin) -> String {
+    match origin {
+        ImageOrigin::Oci { manifest, .. } | ImageOrigin::Containerfile { manifest, .. } => {
+            manifest.to_string()
+        }
+        ImageOrigin::Bundle { sha256, .. } => sha256.to_string(),
+        _ => "none".to_owned(),
     }
 }
 
@@ -285,7 +304,9 @@ fn origin_text(origin: &ImageOrigin) -> String {
     match origin {
         ImageOrigin::Registered => "registered".to_owned(),
         ImageOrigin::Promoted => "promoted".to_owned(),
-        ImageOrigin::Oci { reference, .. } => reference.clone(),
+        ImageOrigin::Oci { reference, .. } | ImageOrigin::Bundle { reference, .. } => {
+            reference.clone()
+        }
         ImageOrigin::Built { base_name, .. } => format!("built from {base_name}"),
         ImageOrigin::Containerfile { path, .. } => format!("built from {path}"),
         _ => "other".to_owned(),

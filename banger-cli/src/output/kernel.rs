@@ -3,7 +3,7 @@
 use banger_core::domain::{Kernel, KernelOrigin};
 use serde::Serialize;
 
-use super::{BootOutput, details, table, time, timestamp};
+use super::{BootOutput, VerdictOutput, details, table, time, timestamp, verdict_text};
 
 /// A kernel, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +16,7 @@ pub struct KernelOutput {
     origin: OriginOutput,
     directory: String,
     boot: BootOutput,
+    policy: Option<VerdictOutput>,
     imported: Option<String>,
 }
 
@@ -37,6 +38,7 @@ impl From<&Kernel> for KernelOutput {
             origin: OriginOutput { kind, location },
             directory: kernel.directory.to_string(),
             boot: BootOutput::from(&kernel.boot),
+            policy: kernel.verdict.as_ref().map(VerdictOutput::from),
             imported: timestamp(kernel.imported),
         }
     }
@@ -48,6 +50,7 @@ fn origin(origin: &KernelOrigin) -> (&'static str, Option<String>) {
         KernelOrigin::DebFile(path) => ("deb", Some(path.to_string())),
         KernelOrigin::AptPackage(package) => ("apt", Some(package.clone())),
         KernelOrigin::File(path) => ("file", Some(path.to_string())),
+        KernelOrigin::Bundle(reference) => ("bundle", Some(reference.to_string())),
         _ => ("other", None),
     }
 }
@@ -92,6 +95,7 @@ pub fn kernel_details(kernel: &Kernel) -> String {
         ),
         ("sha256", kernel.sha256.to_hex()),
         ("origin", origin_text(kernel)),
+        ("policy", verdict_text(kernel.verdict.as_ref())),
         ("vmlinux", kernel.boot.kernel.to_string()),
         ("initrd", optional(kernel.boot.initrd.as_ref())),
         ("modules", optional(kernel.boot.modules.as_ref())),

@@ -6,6 +6,7 @@
 //! safe for a terminal. Entry points: [`ImageOutput`], [`KernelOutput`],
 //! [`VmOutput`], [`table`].
 
+mod catalog;
 mod disk;
 mod image;
 mod kernel;
@@ -16,10 +17,11 @@ mod vm;
 
 use std::time::SystemTime;
 
-use banger_core::domain::BootArtifacts;
+use banger_core::domain::{BootArtifacts, Verdict, Vouched};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use catalog::{BundleOutput, CatalogEntryOutput, catalog_table};
 pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
 pub use image::{ImageOutput, SavedOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
@@ -50,6 +52,34 @@ impl From<&BootArtifacts> for BootOutput {
             initrd: boot.initrd.as_ref().map(ToString::to_string),
             modules: boot.modules.as_ref().map(ToString::to_string),
         }
+    }
+}
+
+/// What a policy decided, as JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct VerdictOutput {
+    rule: String,
+    signed_by: Option<String>,
+}
+
+impl From<&Verdict> for VerdictOutput {
+    fn from(verdict: &Verdict) -> Self {
+        let signer = verdict.vouched.to_string();
+        Self {
+            rule: verdict.rule.clone(),
+            signed_by: (verdict.vouched != Vouched::Nobody).then_some(signer),
+        }
+    }
+}
+
+/// The same for people.
+fn verdict_text(verdict: Option<&Verdict>) -> String {
+    match verdict {
+        None => "not asked".to_owned(),
+        Some(verdict) if verdict.vouched == Vouched::Nobody => {
+            format!("accepted by {}", verdict.rule)
+        }
+        Some(verdict) => format!("signed by {} ({})", verdict.vouched, verdict.rule),
     }
 }
 

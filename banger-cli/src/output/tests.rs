@@ -43,6 +43,10 @@ fn image() -> Image {
         },
         package_hash: None,
         disk: DiskProvenance::default(),
+        verdict: Some(Verdict {
+            rule: "rule \"docker.io/*\"".into(),
+            vouched: Vouched::Cosign(Digest::from_bytes([2; 32])),
+        }),
         created: at(0),
         updated: at(1),
     }
@@ -61,6 +65,7 @@ fn kernel() -> Kernel {
             kernel: "/s/kernels/linux-6/vmlinux".into(),
             ..BootArtifacts::default()
         },
+        verdict: None,
         imported: at(0),
     }
 }
@@ -101,6 +106,7 @@ fn json<T: Serialize>(value: &T) -> String {
 #[test]
 fn an_image_as_json() {
     let digest = "ab".repeat(32);
+    let key = "02".repeat(32);
     let expected = format!(
         r#"{{
   "id": "{IMAGE_ID}",
@@ -118,6 +124,7 @@ fn an_image_as_json() {
     "kind": "oci",
     "reference": "docker.io/library/debian:bookworm",
     "manifest": "sha256:{digest}",
+    "sha256": null,
     "base": null,
     "input": null,
     "containerfile": null
@@ -139,6 +146,10 @@ fn an_image_as_json() {
   "package_hash": null,
   "disk_method": null,
   "stale": [],
+  "policy": {{
+    "rule": "rule \"docker.io/*\"",
+    "signed_by": "cosign:sha256:{key}"
+  }},
   "created": "2023-11-14T22:13:20Z",
   "updated": "2023-11-14T22:13:21Z"
 }}"#
@@ -166,6 +177,7 @@ fn a_kernel_as_json() {
     "initrd": null,
     "modules": null
   }},
+  "policy": null,
   "imported": "2023-11-14T22:13:20Z"
 }}"#
     );

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use banger_core::{
     domain::{Bytes, Digest},
-    progress::ProgressEvent,
+    progress::{BundleStep, ProgressEvent},
 };
 
 use crate::error::one_line;
@@ -64,6 +64,9 @@ impl Tracker {
             Event::WritingDisk { done, total } => {
                 counted("writing the disk", done.get(), total.get(), true)
             }
+            Event::Bundle { step, done, total } => {
+                counted(bundle_step(step), done.get(), total.get(), true)
+            }
             Event::StagingKernel => plain("copying the kernel".to_owned()),
             Event::ImportingKernel { step } | Event::BuildStep { step } => plain(one_line(&step)),
             event => return boot(&event),
@@ -89,6 +92,16 @@ impl Tracker {
         let fetched = self.fetched.values();
         let whole = fetched.filter(|(done, total)| done == total).count();
         !self.fetched.is_empty() && whole + self.cached < self.layers
+    }
+}
+
+const fn bundle_step(step: BundleStep) -> &'static str {
+    match step {
+        BundleStep::Fetching => "fetching the bundle",
+        BundleStep::Verifying => "verifying the bundle",
+        BundleStep::Packing => "packing",
+        BundleStep::Unpacking => "unpacking",
+        _ => "working on the bundle",
     }
 }
 

@@ -1,23 +1,29 @@
 //! Requests about images.
 
 use banger_core::{
+    bundle::BundleReference,
     domain::{Bytes, ImageName, Selector},
-    image::{PullRequest, RegisterRequest, SaveFormat},
+    image::{
+        BundleImageRequest, LoadRequest, LoadSource, PullRequest, RegisterRequest, SaveFormat,
+    },
     kernel::{KernelPaths, KernelSelection},
     oci::ImageReference,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
+use super::PlainTask;
 use crate::{
-    args::{KernelArgs, PullArgs, RegisterArgs, SaveFormatArg},
+    args::{BundleImageArgs, KernelArgs, PullArgs, RegisterArgs, SaveFormatArg},
     error::CliError,
 };
 
 /// Which image `vm run` means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One that must be here.
+    /// One that is here, or that a catalog has.
     Existing(Selector),
+    /// A bundle, of which an image is made when there is none of it.
+    Bundle(BundleReference),
     /// One that is pulled when it is not here.
     Reference(ImageReference),
 }
@@ -31,7 +37,49 @@ pub struct PullOptions {
     pub size: Option<Bytes>,
 }
 
-pub(super) fn pull(args: PullArgs, directory: &Utf8Path) -> Result<PullRequest, CliError> {
+/// A bundle and a name are known by their form. A name that comes with a size
+/// can only be an image's reference, which lacks its registry.
+pub(super) fn pull(args: PullArgs, directory: &Utf8Path) -> Result<PlainTask, CliError> {
+    if BundleReference::is_one(&args.reference) {
+        if args.size.is_some() {
+            return Err(CliError::usage(
+                "--size cannot be used with a bundle, whose disk has its size",
+            ));
+        }
+        let source = LoadSource::Bundle(bundle(&args.reference, directory)?);
+        return Ok(PlainTask::LoadImage(load(source, args, directory)));
+    }
+    match args.reference.parse::<ImageName>() {
+        Ok(name) if args.size.is_none() => {
+            let text = args.reference.clone();
+            let request = load(LoadSource::Catalog(name), args, directory);
+            Ok(PlainTask::LoadNamed(text, request))
+        }
+        _ => pull_reference(args, directory).map(PlainTask::PullImage),
+    }
+}
+
+fn bundle(text: &str, directory: &Utf8Path) -> Result<BundleReference, CliError> {
+    Ok(text.parse::<BundleReference>()?.absolute(directory))
+}
+
+fn load(source: LoadSource, args: PullArgs, directory: &Utf8Path) -> LoadRequest {
+    LoadRequest {
+        source,
+        name: args.name,
+        kernel: kernel(args.kernel, directory),
+    }
+}
+
+pub(super) fn bundle_image(args: BundleImageArgs, directory: &Utf8Path) -> BundleImageRequest {
+    BundleImageRequest {
+        image: Selector::from(args.image.as_str()),
+        target: directory.join(args.output),
+        with_kernel: !args.without_kernel,
+    }
+}
+
+fn pull_reference(args: PullArgs, directory: &Utf8Path) -> Result<PullRequest, CliError> {
     let reference = reference(&args.reference, directory)?;
     if args.name.is_none() && reference.default_name().is_none() {
         return Err(CliError::Usage {
@@ -74,6 +122,9 @@ pub(super) fn save(
 pub(super) fn target(text: &str, directory: &Utf8Path) -> Result<Target, CliError> {
     if text.parse::<ImageName>().is_ok() {
         return Ok(Target::Existing(Selector::from(text)));
+    }
+    if BundleReference::is_one(text) {
+        return bundle(text, directory).map(Target::Bundle);
     }
     reference(text, directory).map(Target::Reference)
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use banger_core::{
     domain::{KernelName, Selector},
     image::{
-        PruneRequest, PullRequest, RegisterRequest, SaveFormat,
+        BundleImageRequest, LoadRequest, PruneRequest, PullRequest, RegisterRequest, SaveFormat,
         build::{BuildContainerfileRequest, BuildImageRequest},
     },
     kernel::{KernelSelection, KernelSource},
@@ -53,6 +53,14 @@ pub enum Task {
 pub enum PlainTask {
     /// `image pull`.
     PullImage(PullRequest),
+    /// `image pull` of a bundle.
+    LoadImage(LoadRequest),
+    /// `image pull` of a name that a catalog may have, and the name as given.
+    LoadNamed(String, LoadRequest),
+    /// `image bundle`.
+    BundleImage(BundleImageRequest),
+    /// `image list --available`.
+    ListAvailableImages,
     /// `image register`.
     RegisterImage(RegisterRequest),
     /// `image promote`.
@@ -79,6 +87,12 @@ pub enum PlainTask {
     DeleteImages(Vec<Selector>),
     /// `kernel import`.
     ImportKernel(KernelSource, Option<KernelName>),
+    /// `kernel pull`, and whether by force.
+    PullKernel(KernelName, bool),
+    /// `kernel bundle`, and the bundle's file.
+    BundleKernel(KernelName, Utf8PathBuf),
+    /// `kernel list --available`.
+    ListAvailableKernels,
     /// `kernel list`.
     ListKernels,
     /// `kernel show`.
@@ -124,7 +138,7 @@ impl Task {
             Self::Plain(PlainTask::PullImage(request)) => Some(&request.reference),
             Self::Run(run) => match &run.target {
                 Target::Reference(reference) => Some(reference),
-                Target::Existing(_) => None,
+                Target::Existing(_) | Target::Bundle(_) => None,
             },
             _ => None,
         }
@@ -164,7 +178,8 @@ impl Task {
 
 fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTask, CliError> {
     Ok(match command {
-        ImageCommand::Pull(args) => PlainTask::PullImage(image::pull(args, directory)?),
+        ImageCommand::Pull(args) => image::pull(args, directory)?,
+        ImageCommand::Bundle(args) => PlainTask::BundleImage(image::bundle_image(args, directory)),
         ImageCommand::Register(args) => PlainTask::RegisterImage(image::register(args, directory)),
         ImageCommand::Promote(args) => PlainTask::PromoteImage(selector(&args.image)),
         ImageCommand::Save(args) => {
@@ -172,7 +187,8 @@ fn prepare_image(command: ImageCommand, directory: &Utf8Path) -> Result<PlainTas
             PlainTask::SaveImage(selector(&args.image), format, output)
         }
         ImageCommand::Build(args) => build::build(*args, directory),
-        ImageCommand::List => PlainTask::ListImages,
+        ImageCommand::List(args) if args.available => PlainTask::ListAvailableImages,
+        ImageCommand::List(_) => PlainTask::ListImages,
         ImageCommand::Show(args) => PlainTask::ShowImage(selector(&args.image)),
         ImageCommand::Ls(args) => match args.image {
             None => PlainTask::ListImages,
@@ -195,7 +211,12 @@ fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> PlainTask {
         KernelCommand::Import(args) => {
             PlainTask::ImportKernel(absolute_source(args.source, directory), args.name)
         }
-        KernelCommand::List => PlainTask::ListKernels,
+        KernelCommand::Pull(args) => PlainTask::PullKernel(args.kernel, args.force),
+        KernelCommand::Bundle(args) => {
+            PlainTask::BundleKernel(args.kernel, directory.join(args.output))
+        }
+        KernelCommand::List(args) if args.available => PlainTask::ListAvailableKernels,
+        KernelCommand::List(_) => PlainTask::ListKernels,
         KernelCommand::Show(args) => PlainTask::ShowKernel(args.kernel),
         KernelCommand::Delete(args) => PlainTask::DeleteKernels(args.kernels),
     }
@@ -241,6 +262,7 @@ fn absolute_source(source: KernelSource, directory: &Utf8Path) -> KernelSource {
         KernelSource::Directory(path) => KernelSource::Directory(directory.join(path)),
         KernelSource::DebFile(path) => KernelSource::DebFile(directory.join(path)),
         KernelSource::File(path) => KernelSource::File(directory.join(path)),
+        KernelSource::Bundle(reference) => KernelSource::Bundle(reference.absolute(directory)),
         other => other,
     }
 }

@@ -6,7 +6,7 @@ use super::environment::{Environment, tree};
 
 /// A command line, its status, and what the message must contain. LAYOUT is a
 /// good image, MISSING a directory that is not there.
-const CASES: [(&str, i32, &[&str]); 13] = [
+const CASES: [(&str, i32, &[&str]); 18] = [
     ("vm run nothing -- true", 125, &["nothing"]),
     ("vm create nothing", 3, &["nothing"]),
     ("image show nothing", 3, &["nothing"]),
@@ -15,6 +15,11 @@ const CASES: [(&str, i32, &[&str]); 13] = [
         2,
         &["docker.io/library/debian"],
     ),
+    ("image pull debian", 2, &["docker.io/library/debian"]),
+    ("image pull file:/nowhere", 3, &["/nowhere"]),
+    ("kernel pull nothing", 3, &["nothing", "--available"]),
+    ("image bundle nothing -o MISSING", 3, &["nothing"]),
+    ("kernel bundle nothing -o MISSING", 3, &["nothing"]),
     ("image pull oci:/nowhere:x", 3, &["/nowhere"]),
     (
         "image pull LAYOUT --kernel linux --kernel-path /x",

@@ -60,6 +60,30 @@ fn a_killed_pull_leaves_nothing_that_the_next_command_does_not_repair() {
 }
 
 #[test]
+fn a_killed_load_of_a_bundle_leaves_nothing_that_the_next_command_does_not_repair() {
+    let maker = Environment::with_image();
+    let bundle = maker.root.join("small.tar.zst");
+    maker.must(&["image", "bundle", "small", "-o", bundle.as_str()]);
+    let environment = Environment::empty();
+    let reference = format!("file:{bundle}");
+    let images = environment.state().join("images");
+    for _ in 0..3 {
+        let child = spawn(&environment, &["image", "pull", &reference]);
+        eventually("a staging directory with a disk", || {
+            images.exists()
+                && tree(&images)
+                    .iter()
+                    .any(|path| path.file_name() == Some("rootfs.ext4"))
+        });
+        kill(child);
+        assert_eq!(environment.names("image"), [""; 0]);
+        assert_eq!(entries(&images), [""; 0], "the next command did not repair");
+    }
+    environment.must(&["image", "pull", &reference]);
+    assert_eq!(environment.names("image"), ["small"]);
+}
+
+#[test]
 fn a_killed_client_takes_its_machine_along_at_every_stage_of_the_boot() {
     let environment = Environment::with_image();
     let line = [

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use camino::Utf8PathBuf;
 
-use super::{Bytes, Digest, ImageId, ImageName, KernelName};
+use super::{Bytes, Digest, ImageId, ImageName, KernelName, Verdict};
 
 /// A bootable image: a root disk and the kernel triple it boots with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct Image {
     pub disk: DiskProvenance,
     /// sha256 (hex) of the packages a built image was made with.
     pub package_hash: Option<String>,
+    /// What a policy decided when it was let in; none when none was asked.
+    pub verdict: Option<Verdict>,
     /// When the record was made.
     pub created: SystemTime,
     /// When the record last changed.
@@ -87,6 +89,13 @@ pub enum ImageOrigin {
         path: Utf8PathBuf,
         /// Digest of the manifest that the builder made.
         manifest: Digest,
+    },
+    /// A bundle.
+    Bundle {
+        /// Where it was, and its digest.
+        reference: String,
+        /// Digest of the whole bundle.
+        sha256: Digest,
     },
 }
 

@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use camino::Utf8PathBuf;
 
-use super::{BootArtifacts, Digest, KernelName};
+use super::{BootArtifacts, Digest, KernelName, Verdict};
+use crate::bundle::BundleReference;
 
 /// An imported kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub struct Kernel {
     pub directory: Utf8PathBuf,
     /// The triple inside that directory.
     pub boot: BootArtifacts,
+    /// What a policy decided when it was let in; none when none was asked.
+    pub verdict: Option<Verdict>,
     /// When it was imported.
     pub imported: SystemTime,
 }
@@ -42,6 +45,8 @@ pub enum KernelOrigin {
     AptPackage(String),
     /// A single `vmlinux` or `bzImage` file.
     File(Utf8PathBuf),
+    /// A bundle, with the digest it had.
+    Bundle(BundleReference),
 }
 
 /// What the one resolve policy answers: checked absolute paths, and the

@@ -10,6 +10,7 @@ mod identity;
 mod image;
 mod kernel;
 mod size;
+mod verdict;
 mod vm;
 
 pub use digest::{Digest, DigestParseError};
@@ -21,4 +22,5 @@ pub use image::{
 };
 pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use size::{Bytes, ParseSizeError};
+pub use verdict::{Verdict, Vouched, VouchedParseError};
 pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};

@@ -1,7 +1,11 @@
 //! What can go wrong with images, by operation.
 
+use camino::Utf8PathBuf;
+
 use super::ValidationError;
 use crate::{
+    bundle::BundleError,
+    catalog::SupplyError,
     domain::{ImageName, Selector, VmName},
     error::ErrorKind,
     host_fs::{LockError, PathError},
@@ -9,6 +13,7 @@ use crate::{
     oci::SourceError,
     rootfs::RootfsError,
     store::StoreError,
+    trust::TrustError,
 };
 
 /// An image could not be pulled.
@@ -42,6 +47,28 @@ pub enum PullError {
         name: ImageName,
         /// The cause.
         source: SourceError,
+    },
+    /// The policy does not let the image in.
+    #[error("image {name} was not pulled")]
+    Trust {
+        /// The image's name.
+        name: ImageName,
+        /// The cause.
+        source: TrustError,
+    },
+    /// No catalog has the name.
+    #[error("no catalog has image {name}")]
+    NotInCatalog {
+        /// The name.
+        name: ImageName,
+    },
+    /// A bundle cannot be had or used.
+    #[error("failed to load {what}")]
+    Load {
+        /// The image, or where it is.
+        what: String,
+        /// The cause.
+        source: SupplyError,
     },
     /// The root disk cannot be built.
     #[error("failed to build the root disk of image {name}")]
@@ -86,6 +113,9 @@ impl PullError {
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Kernel { source, .. } => source.kind(),
             Self::Source { source, .. } => source.kind(),
+            Self::Trust { source, .. } => source.kind(),
+            Self::NotInCatalog { .. } => ErrorKind::NotFound,
+            Self::Load { source, .. } => source.kind(),
             Self::Rootfs { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
@@ -148,6 +178,41 @@ impl RegisterError {
             Self::Kernel { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Store { source, .. } => source.kind(),
+        }
+    }
+}
+
+/// An image could not be bundled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleImageError {
+    /// It could not be looked up.
+    #[error(transparent)]
+    Query(#[from] ImageQueryError),
+    /// There is something in the bundle's place.
+    #[error("{target} exists already")]
+    AlreadyExists {
+        /// The bundle's file.
+        target: Utf8PathBuf,
+    },
+    /// The bundle could not be written.
+    #[error("failed to bundle image {name}")]
+    Bundle {
+        /// The image.
+        name: ImageName,
+        /// The cause.
+        source: BundleError,
+    },
+}
+
+impl BundleImageError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Query(error) => error.kind(),
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::Bundle { source, .. } => source.kind(),
         }
     }
 }

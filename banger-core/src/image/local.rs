@@ -12,11 +12,13 @@ use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
-    PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError, SaveRequest,
-    SavedImage, reconcile,
+    BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
+    LoadRequest, PromoteError, PruneError, PruneRequest, PrunedCache, PullError, PullRequest,
+    RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage, reconcile,
 };
 use crate::{
+    bundle::Written,
+    catalog::{Available, Supply},
     clock::Clock,
     directories::Directories,
     domain::{Image, ImageName, Selector},
@@ -47,6 +49,8 @@ pub struct LocalImageOptions {
     pub platform: Platform,
     /// Bounds on what layers may claim.
     pub limits: RootfsLimits,
+    /// Bundles, catalogs and the policy.
+    pub supply: Supply,
 }
 
 /// Keeps images below one state directory.
@@ -161,6 +165,26 @@ impl ImageManager for LocalImageManager {
         request: SaveRequest,
     ) -> Result<SavedImage, SaveError> {
         super::save::save(self, selector, request).await
+    }
+
+    async fn load(
+        &self,
+        request: LoadRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        super::load::load(self, request, progress).await
+    }
+
+    async fn bundle(
+        &self,
+        request: BundleImageRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleImageError> {
+        super::bundle::bundle(self, request, progress).await
+    }
+
+    async fn available(&self) -> Available {
+        self.options.supply.catalogs.images().await
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

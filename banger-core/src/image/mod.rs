@@ -42,9 +42,13 @@
 //! assert_eq!(build_provision_script(ProvisionParts::NONE), None);
 //! ```
 
+mod admission;
 mod artifacts;
 pub mod build;
+mod bundle;
 mod error;
+mod keep;
+mod load;
 mod local;
 mod promote;
 mod provision;
@@ -62,6 +66,8 @@ use async_trait::async_trait;
 use camino::Utf8PathBuf;
 
 use crate::{
+    bundle::{BundleReference, Written},
+    catalog::Available,
     domain::{Bytes, Image, ImageName, Selector},
     kernel::KernelSelection,
     oci::ImageReference,
@@ -70,7 +76,7 @@ use crate::{
 
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use build::write_build_log;
-pub use error::{DeleteImageError, ImageQueryError, PullError, RegisterError};
+pub use error::{BundleImageError, DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
 pub use provision::{
@@ -114,6 +120,49 @@ pub struct RegisterRequest {
     pub kernel: KernelSelection,
 }
 
+/// Which bundle to make an image of, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// The bundle.
+    pub source: LoadSource,
+    /// The name to keep it under; the catalog's, or the bundle's own, when
+    /// none is given.
+    pub name: Option<ImageName>,
+    /// The kernel it shall boot with; the bundle's own when none is chosen.
+    pub kernel: KernelSelection,
+}
+
+/// Where a bundle comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoadSource {
+    /// From this place; a file by an absolute path.
+    Bundle(BundleReference),
+    /// From wherever the first catalog with this name says.
+    Catalog(ImageName),
+}
+
+impl LoadRequest {
+    /// The name that is known before the bundle is.
+    const fn name(&self) -> Option<&ImageName> {
+        match (&self.name, &self.source) {
+            (Some(name), _) | (None, LoadSource::Catalog(name)) => Some(name),
+            (None, LoadSource::Bundle(_)) => None,
+        }
+    }
+}
+
+/// Which image to bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleImageRequest {
+    /// The image.
+    pub image: Selector,
+    /// Where the bundle goes. It must not exist.
+    pub target: Utf8PathBuf,
+    /// Whether its kernel goes along.
+    pub with_kernel: bool,
+}
+
 /// Keeps images.
 ///
 /// Every method may be called concurrently, by any number of processes on the
@@ -147,6 +196,25 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
         selector: &Selector,
         request: SaveRequest,
     ) -> Result<SavedImage, SaveError>;
+
+    /// Makes a managed image of a bundle. Cancelling is as for a pull; what is
+    /// fetched so far stays cached.
+    async fn load(
+        &self,
+        request: LoadRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError>;
+
+    /// Writes an image into a bundle: the same image gives the same bytes.
+    /// Cancelling leaves nothing at the target.
+    async fn bundle(
+        &self,
+        request: BundleImageRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleImageError>;
+
+    /// What the catalogs offer; those that cannot be used are told apart.
+    async fn available(&self) -> Available;
 
     /// Every image, by name.
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError>;

@@ -15,8 +15,8 @@ use camino::Utf8Path;
 use super::{
     ImageQueryError, LocalImageManager, ValidationError,
     artifacts::staged_boot_artifacts,
+    keep::ROOTFS_FILE,
     local::{name_lock, publish_lock},
-    pull::ROOTFS_FILE,
     stage_boot_artifacts, validate_promote_paths,
 };
 use crate::{

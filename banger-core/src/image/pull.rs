@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     LocalImageManager, PullError, PullRequest,
+    admission::{admit, vouch},
     artifacts::staged_boot_artifacts,
-    local::{name_lock, publish_lock},
+    keep::{Keeper, ROOTFS_FILE},
     stage_boot_artifacts, twin,
 };
 use crate::{
@@ -20,19 +21,13 @@ use crate::{
         BootArtifacts, Bytes, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
         ImageSizes, ResolvedKernel,
     },
-    host_fs::{
-        FileLock, IoContext as _, PathError, Staging, copy_open_file, disk_usage,
-        remove_tree_if_present, sync_directory,
-    },
+    host_fs::{IoContext as _, PathError, Staging, copy_open_file, disk_usage, sync_directory},
     oci::{ImageSource, ResolvedImage, SourceError},
     progress::{ProgressEvent, ProgressSink},
     rootfs::{ArrivingError, RootfsBuilder, RootfsError, RootfsRequest, build_while_arriving},
     step::reached,
-    store::InsertError,
-    task::{reporting, settle},
+    task::reporting,
 };
-
-pub(super) const ROOTFS_FILE: &str = "rootfs.ext4";
 
 pub(super) async fn pull(
     manager: &LocalImageManager,
@@ -51,22 +46,30 @@ pub(super) async fn pull_as(
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
     manager.name_is_free(&name).await?; // 3
+    let admission = admit(manager, &request, &name)?;
     let kernel = resolve_kernel(manager, &request, &name).await?; // 4
-    let pull = Pull {
+    let keeper = Keeper {
         manager,
+        name: &name,
+    };
+    let pull = Pull {
+        keeper,
         request: &request,
         id: ImageId::generate(),
-        name: &name,
         kernel: &kernel,
         progress,
     };
     let source = pull.open()?;
-    let _name_lock = pull.lock_name().await?;
+    let _name_lock = keeper.lock_name().await?;
     manager.name_is_free(&name).await?;
     let image = pull.resolve(source.as_ref()).await?;
+    let verdict = vouch(&admission, source.as_ref(), &image, &name).await?;
     let built = pull.make(source.as_ref(), &image).await?; // 6
-    let record = pull.record(image, built.sizes, built.method);
-    pull.publish(built.staging, revise(record)).await // 10, 11
+    let record = Image {
+        verdict,
+        ..pull.record(image, built.sizes, built.method)
+    };
+    keeper.publish(built.staging, revise(record)).await // 10, 11
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -91,10 +94,9 @@ async fn resolve_kernel(
 
 /// One pull on its way.
 struct Pull<'a> {
-    manager: &'a LocalImageManager,
+    keeper: Keeper<'a>,
     request: &'a PullRequest,
     id: ImageId,
-    name: &'a ImageName,
     kernel: &'a ResolvedKernel,
     progress: &'a dyn ProgressSink,
 }
@@ -120,20 +122,12 @@ impl Pull<'_> {
         self.progress.emit(ProgressEvent::Resolving {
             reference: reference.to_string(),
         });
-        let opened = self.manager.options.sources.open(reference);
+        let opened = self.keeper.manager.options.sources.open(reference);
         opened.map_err(|source| self.source_failed(source))
     }
 
-    async fn lock_name(&self) -> Result<FileLock, PullError> {
-        let lock = name_lock(&self.manager.options.directories, self.name).await;
-        lock.map_err(|source| PullError::Lock {
-            name: self.name.clone(),
-            source,
-        })
-    }
-
     async fn resolve(&self, source: &dyn ImageSource) -> Result<ResolvedImage, PullError> {
-        let resolved = source.resolve(&self.manager.options.platform).await;
+        let resolved = source.resolve(&self.keeper.manager.options.platform).await;
         let image = resolved.map_err(|source| self.source_failed(source))?;
         self.progress.emit(image.resolved_event());
         Ok(image)
@@ -146,9 +140,9 @@ impl Pull<'_> {
         source: &dyn ImageSource,
         image: &ResolvedImage,
     ) -> Result<Built, PullError> {
-        let twin = twin::find(self.manager, self.request, image).await;
+        let twin = twin::find(self.keeper.manager, self.request, image).await;
         let twin = twin.map_err(|source| PullError::Store {
-            name: self.name.clone(),
+            name: self.keeper.name.clone(),
             source,
         })?;
         if let Some(twin) = twin {
@@ -159,7 +153,7 @@ impl Pull<'_> {
         let layers = layers.map_err(|source| self.source_failed(source))?;
         let build = |layers, cancel| {
             let request = RootfsRequest {
-                limits: self.manager.options.limits,
+                limits: self.keeper.manager.options.limits,
                 size: self.request.size,
                 created_unix: image.created_unix.unwrap_or(0),
                 ..RootfsRequest::new(layers)
@@ -173,43 +167,33 @@ impl Pull<'_> {
         })
     }
 
-    async fn stage(&self) -> Result<Staging, PullError> {
-        let directories = &self.manager.options.directories;
-        let lock = publish_lock(directories).await;
-        let _lock = lock.map_err(|source| PullError::Lock {
-            name: self.name.clone(),
-            source,
-        })?;
-        Staging::create(&directories.image(self.id)).map_err(|source| self.io(source))
-    }
-
     /// Fills a staging directory on a thread of its own, which owns the
     /// directory meanwhile; dropping the future cancels the thread's work.
     async fn build(&self, disk: DiskSource, cancel: CancellationToken) -> Result<Built, PullError> {
         let fill = Fill {
             disk,
             boot: self.kernel.boot.clone(),
-            builder: Arc::clone(&self.manager.options.rootfs),
+            builder: Arc::clone(&self.keeper.manager.options.rootfs),
         };
-        let staging = self.stage().await?; // 5
+        let staging = self.keeper.stage(self.id).await?; // 5
         let filled = reporting(self.progress, &cancel, move |progress, cancel| {
             fill.fill(staging, progress, cancel) // 7, 8, 9
         });
         filled.await.map_err(|error| match error {
             FillError::Rootfs(source) => PullError::Rootfs {
-                name: self.name.clone(),
+                name: self.keeper.name.clone(),
                 source,
             },
-            FillError::Io(source) => self.io(source),
+            FillError::Io(source) => self.keeper.io(source),
         })
     }
 
     fn record(&self, image: ResolvedImage, sizes: ImageSizes, method: DiskMethod) -> Image {
-        let directory = self.manager.options.directories.image(self.id);
-        let now = self.manager.options.clock.now();
+        let directory = self.keeper.manager.options.directories.image(self.id);
+        let now = self.keeper.manager.options.clock.now();
         Image {
             id: self.id,
-            name: self.name.clone(),
+            name: self.keeper.name.clone(),
             rootfs: directory.join(ROOTFS_FILE),
             boot: staged_boot_artifacts(&self.kernel.boot, &directory),
             artifact_directory: Some(directory),
@@ -226,57 +210,17 @@ impl Pull<'_> {
                 recipe: Some(twin::recipe(self.request)),
                 layers: image.layers.iter().map(|it| it.digest).collect(),
             },
+            verdict: None,
             created: now,
             updated: now,
         }
     }
 
-    async fn publish(&self, staging: Staging, record: Image) -> Result<Image, PullError> {
-        let options = self.manager.options.clone();
-        let name = self.name.clone();
-        let publication = self.manager.publications.spawn(async move {
-            let lock = publish_lock(&options.directories).await;
-            let _lock = lock.map_err(|source| PullError::Lock {
-                name: name.clone(),
-                source,
-            })?;
-            let directory = staging.target().to_owned();
-            staging.publish().map_err(|source| PullError::Io {
-                name: name.clone(),
-                source,
-            })?;
-            // the unique name is the recheck: a peer's record makes this one fail
-            match options.store.insert_image(&record).await {
-                Ok(()) => Ok(record),
-                Err(error) => Err(withdraw(&directory, name, error)),
-            }
-        });
-        settle(publication).await
-    }
-
     fn source_failed(&self, source: SourceError) -> PullError {
         PullError::Source {
-            name: self.name.clone(),
+            name: self.keeper.name.clone(),
             source,
         }
-    }
-
-    fn io(&self, source: PathError) -> PullError {
-        PullError::Io {
-            name: self.name.clone(),
-            source,
-        }
-    }
-}
-
-/// Takes a published directory back whose record could not be made.
-fn withdraw(directory: &Utf8Path, name: ImageName, error: InsertError) -> PullError {
-    if let Err(error) = remove_tree_if_present(directory) {
-        tracing::warn!(%error, "an image directory without a record is left for the next reconcile");
-    }
-    match error {
-        InsertError::Taken => PullError::AlreadyExists { name },
-        InsertError::Store(source) => PullError::Store { name, source },
     }
 }
 

@@ -49,6 +49,7 @@ pub(super) async fn register(
         sizes,
         package_hash: None,
         disk: DiskProvenance::default(),
+        verdict: None,
         created: now,
         updated: now,
     };
@@ -94,7 +95,7 @@ fn disk_problem(path: &Utf8Path) -> Option<PathProblem> {
     })
 }
 
-fn is_ext4(path: &Utf8Path) -> io::Result<bool> {
+pub(super) fn is_ext4(path: &Utf8Path) -> io::Result<bool> {
     let mut magic = [0; 2];
     match File::open(path)?.read_exact_at(&mut magic, MAGIC_OFFSET) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
@@ -102,7 +103,7 @@ fn is_ext4(path: &Utf8Path) -> io::Result<bool> {
     }
 }
 
-fn sizes(rootfs: &Utf8Path) -> Result<ImageSizes, PathError> {
+pub(super) fn sizes(rootfs: &Utf8Path) -> Result<ImageSizes, PathError> {
     let metadata = rootfs.metadata().at("inspect", rootfs)?;
     Ok(ImageSizes {
         apparent: Bytes::new(metadata.len()),

@@ -63,6 +63,7 @@ mod tests {
             sizes: ImageSizes::default(),
             package_hash: None,
             disk: DiskProvenance::default(),
+            verdict: None,
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         }

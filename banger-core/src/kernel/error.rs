@@ -3,6 +3,8 @@
 use camino::Utf8PathBuf;
 
 use crate::{
+    bundle::BundleError,
+    catalog::{CatalogError, SupplyError},
     domain::{ImageName, KernelName},
     error::ErrorKind,
     host_fs::{LockError, PathError},
@@ -30,6 +32,14 @@ pub enum ResolveKernelError {
         /// The name.
         name: KernelName,
     },
+    /// A catalog has it, but it could not be pulled.
+    #[error("kernel {name} could not be pulled")]
+    Pull {
+        /// The name.
+        name: KernelName,
+        /// The cause.
+        source: Box<PullKernelError>,
+    },
     /// The files do not make a kernel triple.
     #[error("the kernel files cannot be used")]
     Invalid(#[source] ValidationError),
@@ -45,6 +55,7 @@ impl ResolveKernelError {
         match self {
             Self::Ambiguous { .. } | Self::Nothing | Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Pull { source, .. } => source.kind(),
             Self::Store(error) => error.kind(),
         }
     }
@@ -102,6 +113,14 @@ pub enum ImportKernelError {
         /// The cause.
         source: ChildError,
     },
+    /// A bundle cannot be had, or the policy does not let the source in.
+    #[error("failed to import a kernel from {source_name}")]
+    Supply {
+        /// The source, as given.
+        source_name: String,
+        /// The cause.
+        source: SupplyError,
+    },
     /// A file could not be read or written.
     #[error("failed to import the kernel")]
     Io(#[source] PathError),
@@ -125,9 +144,79 @@ impl ImportKernelError {
             }
             Self::Malformed { .. } => ErrorKind::Corrupt,
             Self::Fetch { source, .. } => source.kind(),
+            Self::Supply { source, .. } => source.kind(),
             Self::Io(error) => error.kind(),
             Self::Lock(error) => error.kind(),
             Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// A kernel could not be pulled from a catalog.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullKernelError {
+    /// No catalog has the name.
+    #[error("no catalog has kernel {name}")]
+    NotInCatalog {
+        /// The name.
+        name: KernelName,
+    },
+    /// A catalog cannot be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// It could not be imported.
+    #[error(transparent)]
+    Import(#[from] ImportKernelError),
+    /// The kernel that it replaces could not be deleted.
+    #[error(transparent)]
+    Replace(#[from] DeleteKernelError),
+}
+
+impl PullKernelError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotInCatalog { .. } => ErrorKind::NotFound,
+            Self::Catalog(error) => error.kind(),
+            Self::Import(error) => error.kind(),
+            Self::Replace(error) => error.kind(),
+        }
+    }
+}
+
+/// A kernel could not be bundled.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BundleKernelError {
+    /// It could not be looked up.
+    #[error(transparent)]
+    Query(#[from] KernelQueryError),
+    /// There is something in the bundle's place.
+    #[error("{target} exists already")]
+    AlreadyExists {
+        /// The bundle's file.
+        target: Utf8PathBuf,
+    },
+    /// The bundle could not be written.
+    #[error("failed to bundle kernel {name}")]
+    Bundle {
+        /// The kernel.
+        name: KernelName,
+        /// The cause.
+        source: BundleError,
+    },
+}
+
+impl BundleKernelError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Query(error) => error.kind(),
+            Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
+            Self::Bundle { source, .. } => source.kind(),
         }
     }
 }

@@ -10,12 +10,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::task::TaskTracker;
 
 use super::{
-    DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
-    KernelSource, ReconcileKernelsError, ResolveKernelError, apt,
+    BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
+    KernelSelection, KernelSource, PullKernelError, ReconcileKernelsError, ResolveKernelError, apt,
     fault::Fault,
     manifest,
     release::default_name,
@@ -24,11 +24,14 @@ use super::{
     stage::{LocalSource, Located, locate},
 };
 use crate::{
+    bundle::Written,
+    catalog::{Available, Supply, SupplyOptions},
     clock::Clock,
     directories::Directories,
-    domain::{Kernel, KernelName, KernelOrigin, ResolvedKernel},
+    domain::{Kernel, KernelName, KernelOrigin, ResolvedKernel, Verdict},
     host_fs::Staging,
     progress::{ProgressEvent, ProgressSink},
+    rootfs::RootfsLimits,
     store::Store,
     task::{attended, settle},
 };
@@ -36,9 +39,10 @@ use crate::{
 /// Keeps kernels in one state directory. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct LocalKernelResolver {
-    store: Store,
-    shelf: Shelf,
-    clock: Arc<dyn Clock>,
+    pub(super) store: Store,
+    pub(super) shelf: Shelf,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) supply: Supply,
     tasks: TaskTracker,
 }
 
@@ -51,15 +55,25 @@ struct Fetched {
 }
 
 impl LocalKernelResolver {
-    /// A resolver over this store and these directories (absolute paths).
+    /// A resolver over this store and these directories (absolute paths), with
+    /// the embedded catalog alone and no policy.
     #[must_use]
     pub fn new(store: Store, directories: Directories, clock: Arc<dyn Clock>) -> Self {
+        let options = SupplyOptions::default();
+        let supply = Supply::new(directories.clone(), RootfsLimits::default(), options);
         Self {
+            supply,
             shelf: Shelf::new(store.clone(), directories),
             store,
             clock,
             tasks: TaskTracker::new(),
         }
+    }
+
+    /// The same with bundles, catalogs and a policy of the caller's.
+    #[must_use]
+    pub fn with_supply(self, supply: Supply) -> Self {
+        Self { supply, ..self }
     }
 
     /// Removes what crashes left: staging directories whose maker is gone,
@@ -80,6 +94,9 @@ impl LocalKernelResolver {
             KernelSource::File(path) => LocalSource::File(absolute(path)),
             KernelSource::AptPackage(package) => {
                 return self.fetch_package(source, package, progress).await;
+            }
+            KernelSource::Bundle(_) => {
+                return Err(Fault::NoKernel("it is a bundle".to_owned()).of(source));
             }
         };
         Ok(Fetched {
@@ -115,12 +132,23 @@ impl LocalKernelResolver {
         })
     }
 
+    /// Publishes and records a kernel, in a task that its caller cannot cut.
+    pub(super) async fn keep(
+        &self,
+        staging: Staging,
+        kernel: Kernel,
+    ) -> Result<Kernel, ImportKernelError> {
+        let keeper = self.shelf.clone();
+        let kept = async move { keeper.keep(staging, kernel).await };
+        settle(self.tasks.spawn(kept)).await
+    }
+
     /// Fills a staging directory and makes the record that goes with it.
     async fn prepare(
         &self,
         located: Located,
         source: &KernelSource,
-        name: KernelName,
+        (name, verdict): (KernelName, Option<Verdict>),
     ) -> Result<(Staging, Kernel), ImportKernelError> {
         let staging = self.shelf.reserve(&name).await?;
         let (imported, origin) = (self.clock.now(), origin_of(source));
@@ -136,6 +164,7 @@ impl LocalKernelResolver {
                 origin,
                 boot: staged.boot_in(&directory),
                 directory,
+                verdict,
                 imported,
             };
             manifest::write(&kernel, staging.path())?;
@@ -151,7 +180,13 @@ impl KernelResolver for LocalKernelResolver {
         &self,
         selection: &KernelSelection,
     ) -> Result<ResolvedKernel, ResolveKernelError> {
-        resolve(&self.store, selection).await
+        match resolve(&self.store, selection).await {
+            Err(ResolveKernelError::NotFound { name }) => {
+                self.pull_missing(&name).await?;
+                resolve(&self.store, selection).await
+            }
+            resolved => resolved,
+        }
     }
 
     async fn import(
@@ -163,6 +198,11 @@ impl KernelResolver for LocalKernelResolver {
         if let Some(name) = &name {
             self.shelf.refuse_taken(name).await?;
         }
+        if let KernelSource::Bundle(reference) = source {
+            let import = self.import_bundle(reference, None, name, progress);
+            return import.await;
+        }
+        let admission = self.admit(source)?;
         let fetched = self.fetch(source, progress).await?;
         report(progress, format!("reading {source}"));
         let local = fetched.source.clone();
@@ -170,10 +210,31 @@ impl KernelResolver for LocalKernelResolver {
         let located = located.map_err(|fault| fault.of(source))?;
         let name = name_of(name, &located.release)?;
         report(progress, format!("unpacking kernel {}", located.release));
-        let (staging, kernel) = self.prepare(located, source, name).await?;
-        let keeper = self.shelf.clone();
-        let kept = async move { keeper.keep(staging, kernel).await };
-        settle(self.tasks.spawn(kept)).await
+        let named = (name, admission.verdict());
+        let (staging, kernel) = self.prepare(located, source, named).await?;
+        self.keep(staging, kernel).await
+    }
+
+    async fn pull(
+        &self,
+        name: &KernelName,
+        force: bool,
+        progress: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError> {
+        self.pull_named(name, force, progress).await
+    }
+
+    async fn bundle(
+        &self,
+        name: &KernelName,
+        target: Utf8PathBuf,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError> {
+        self.write_bundle(name, target, progress).await
+    }
+
+    async fn available(&self) -> Available {
+        self.supply.catalogs.kernels().await
     }
 
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {
@@ -200,16 +261,31 @@ fn name_of(given: Option<KernelName>, release: &str) -> Result<KernelName, Impor
     given.or_else(|| default_name(release)).ok_or_else(no_name)
 }
 
-/// The source as the record keeps it, with an absolute path.
-fn origin_of(source: &KernelSource) -> KernelOrigin {
+/// The source with an absolute path.
+pub(super) fn absolute_source(source: &KernelSource) -> KernelSource {
     match source {
-        KernelSource::Directory(path) => KernelOrigin::Directory(absolute(path)),
-        KernelSource::DebFile(path) => KernelOrigin::DebFile(absolute(path)),
-        KernelSource::AptPackage(package) => KernelOrigin::AptPackage(package.clone()),
-        KernelSource::File(path) => KernelOrigin::File(absolute(path)),
+        KernelSource::Directory(path) => KernelSource::Directory(absolute(path)),
+        KernelSource::DebFile(path) => KernelSource::DebFile(absolute(path)),
+        KernelSource::AptPackage(package) => KernelSource::AptPackage(package.clone()),
+        KernelSource::File(path) => KernelSource::File(absolute(path)),
+        KernelSource::Bundle(reference) => {
+            let here = absolute(Utf8Path::new("."));
+            KernelSource::Bundle(reference.absolute(&here))
+        }
     }
 }
 
-fn report(progress: &dyn ProgressSink, step: String) {
+/// The source as the record keeps it, with an absolute path.
+fn origin_of(source: &KernelSource) -> KernelOrigin {
+    match absolute_source(source) {
+        KernelSource::Directory(path) => KernelOrigin::Directory(path),
+        KernelSource::DebFile(path) => KernelOrigin::DebFile(path),
+        KernelSource::AptPackage(package) => KernelOrigin::AptPackage(package),
+        KernelSource::File(path) => KernelOrigin::File(path),
+        KernelSource::Bundle(reference) => KernelOrigin::Bundle(reference),
+    }
+}
+
+pub(super) fn report(progress: &dyn ProgressSink, step: String) {
     progress.emit(ProgressEvent::ImportingKernel { step });
 }

@@ -68,5 +68,6 @@ fn describe(origin: &KernelOrigin) -> String {
         KernelOrigin::DebFile(path) => format!("deb:{path}"),
         KernelOrigin::AptPackage(package) => format!("apt:{package}"),
         KernelOrigin::File(path) => path.to_string(),
+        KernelOrigin::Bundle(reference) => reference.to_string(),
     }
 }

@@ -8,6 +8,7 @@
 
 mod apt;
 mod ar;
+mod bundle;
 mod bzimage;
 mod deb;
 mod directory;
@@ -19,27 +20,30 @@ mod local;
 mod lz4_legacy;
 mod lzo;
 mod manifest;
-mod module_tree;
+pub(crate) mod module_tree;
 mod read_at;
 mod release;
 mod resolve;
 mod selection;
 mod shelf;
 mod stage;
-mod tarball;
-mod transfer;
-mod vmlinux;
+pub(crate) mod tarball;
+pub(crate) mod transfer;
+pub(crate) mod vmlinux;
 
 use async_trait::async_trait;
+use camino::Utf8PathBuf;
 
 use crate::{
+    bundle::Written,
+    catalog::Available,
     domain::{Kernel, KernelName, ResolvedKernel},
     progress::ProgressSink,
 };
 
 pub use error::{
-    DeleteKernelError, ImportKernelError, KernelQueryError, ReconcileKernelsError,
-    ResolveKernelError,
+    BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
+    ReconcileKernelsError, ResolveKernelError,
 };
 pub use local::LocalKernelResolver;
 pub(crate) use release::{find_banner, is_release};
@@ -53,8 +57,9 @@ pub use selection::{KernelPaths, KernelSelection, KernelSource, KernelSourcePars
 #[async_trait]
 pub trait KernelResolver: Send + Sync + std::fmt::Debug {
     /// The one policy: a name and paths together are refused; a name is looked
-    /// up in the store; paths are taken as given, made absolute and validated
-    /// (every problem is reported at once).
+    /// up in the store, else in the catalogs, and pulled from there; paths are
+    /// taken as given, made absolute and validated (every problem is reported
+    /// at once).
     async fn resolve(
         &self,
         selection: &KernelSelection,
@@ -68,6 +73,29 @@ pub trait KernelResolver: Send + Sync + std::fmt::Debug {
         name: Option<KernelName>,
         progress: &dyn ProgressSink,
     ) -> Result<Kernel, ImportKernelError>;
+
+    /// Pulls the kernel of that name from the first catalog that has it. One
+    /// that is here already is refused, or with `force` replaced; that is
+    /// refused while an image was made from it by name. Should a forced pull
+    /// be cut off, there may be no kernel of that name: pull it again.
+    async fn pull(
+        &self,
+        name: &KernelName,
+        force: bool,
+        progress: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError>;
+
+    /// Writes a kernel into a bundle at `target`, which must not exist: the
+    /// same kernel gives the same bytes.
+    async fn bundle(
+        &self,
+        name: &KernelName,
+        target: Utf8PathBuf,
+        progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError>;
+
+    /// What the catalogs offer; those that cannot be used are told apart.
+    async fn available(&self) -> Available;
 
     /// Every kernel, by name.
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError>;

@@ -4,7 +4,10 @@ use std::{fmt, str::FromStr};
 
 use camino::Utf8PathBuf;
 
-use crate::domain::KernelName;
+use crate::{
+    bundle::{BundleReference, BundleReferenceParseError},
+    domain::KernelName,
+};
 
 /// A user's choice of kernel; empty when nothing was chosen.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +16,14 @@ pub struct KernelSelection {
     pub name: Option<KernelName>,
     /// Files of the user.
     pub paths: KernelPaths,
+}
+
+impl KernelSelection {
+    /// Whether nothing was chosen.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.name.is_none() && self.paths.is_empty()
+    }
 }
 
 /// Kernel files given by path.
@@ -48,6 +59,8 @@ pub enum KernelSource {
     AptPackage(String),
     /// A `vmlinux` or `bzImage` file.
     File(Utf8PathBuf),
+    /// `file:PATH[@sha256:HEX]` or `https://HOST/PATH@sha256:HEX`: a bundle.
+    Bundle(BundleReference),
 }
 
 impl fmt::Display for KernelSource {
@@ -58,6 +71,7 @@ impl fmt::Display for KernelSource {
             Self::DebFile(path) => write!(f, "deb:{path}"),
             Self::AptPackage(package) => write!(f, "apt:{package}"),
             Self::File(path) => write!(f, "{path}"),
+            Self::Bundle(reference) => reference.fmt(f),
         }
     }
 }
@@ -65,23 +79,30 @@ impl fmt::Display for KernelSource {
 /// A text that names no kernel source.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "kernel source {text:?} is not dir:PATH, deb:FILE, apt:PACKAGE or the path of a kernel file: {problem}"
+    "kernel source {text:?} is not dir:PATH, deb:FILE, apt:PACKAGE, the path of a kernel file, \
+     file:BUNDLE or https://HOST/BUNDLE@sha256:HEX: {problem}"
 )]
 pub struct KernelSourceParseError {
     text: String,
-    problem: &'static str,
+    problem: String,
 }
 
 impl FromStr for KernelSource {
     type Err = KernelSourceParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let refuse = |problem| {
+        let refuse = |problem: &str| {
             Err(KernelSourceParseError {
                 text: text.to_owned(),
-                problem,
+                problem: problem.to_owned(),
             })
         };
+        if BundleReference::is_one(text) {
+            return match text.parse() {
+                Ok(reference) => Ok(Self::Bundle(reference)),
+                Err(error) => refuse(&BundleReferenceParseError::to_string(&error)),
+            };
+        }
         let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
         if rest.is_empty() {
             return refuse("nothing is named");
@@ -122,12 +143,16 @@ mod tests {
             ),
             ("/boot/vmlinuz", KernelSource::File("/boot/vmlinuz".into())),
             ("./a:b", KernelSource::File("./a:b".into())),
+            (
+                "file:k.tar.zst",
+                KernelSource::Bundle("file:k.tar.zst".parse().unwrap()),
+            ),
         ];
         for (text, source) in cases {
             assert_eq!(source.to_string(), text);
             assert_eq!(text.parse(), Ok(source), "{text}");
         }
-        for text in ["", "dir:", "apt:-oX=y", "apt:x y", "ftp:x"] {
+        for text in ["", "dir:", "apt:-oX=y", "apt:x y", "ftp:x", "https://x/k"] {
             assert!(
                 text.parse::<KernelSource>().is_err(),
                 "{text:?} was accepted"

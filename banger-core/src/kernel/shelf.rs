@@ -40,6 +40,11 @@ impl Shelf {
         self.directories.kernel(name)
     }
 
+    /// Where locks are.
+    pub(super) fn locks(&self) -> Utf8PathBuf {
+        self.directories.locks()
+    }
+
     /// Refuses a name that cannot be given to a new kernel.
     pub(super) async fn refuse_taken(&self, name: &KernelName) -> Result<(), ImportKernelError> {
         if Staging::is_staging_name(name.as_str()) {

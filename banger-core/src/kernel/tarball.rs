@@ -79,6 +79,16 @@ impl<R: Read> TarReader<R> {
         }
     }
 
+    /// Bytes of the present entry that were not read yet.
+    pub(crate) const fn content_left(&self) -> u64 {
+        self.content
+    }
+
+    /// What it read from; bytes that it read ahead are gone.
+    pub(crate) fn into_inner(self) -> R {
+        self.source
+    }
+
     fn step(&mut self) -> Result<Step, String> {
         let event = self.parser.parse(&self.ahead);
         match event.map_err(|error| format!("its tar archive is damaged: {error}"))? {

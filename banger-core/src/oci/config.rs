@@ -64,6 +64,7 @@ pub(super) fn resolve(
     check_platform(&raw, wanted)?;
     let diff_ids = raw.rootfs.diff_ids.unwrap_or_default();
     Ok(ResolvedImage {
+        root: digest,
         manifest: digest,
         layers: layers(manifest, &diff_ids)?,
         run_config: run_config(raw.config.unwrap_or_default()),

@@ -77,9 +77,9 @@ pub(super) struct Manifest {
 
 /// A named blob.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Blob {
-    pub(super) digest: Digest,
-    pub(super) size: Bytes,
+pub(crate) struct Blob {
+    pub(crate) digest: Digest,
+    pub(crate) size: Bytes,
 }
 
 #[derive(Deserialize)]

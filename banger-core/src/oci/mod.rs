@@ -33,6 +33,7 @@ mod registry;
 mod registry_options;
 mod resolve;
 mod rootfs_tar;
+mod signatures;
 mod small_file;
 
 use std::{fs::File, io, sync::Arc};
@@ -49,6 +50,7 @@ use crate::{
     domain::{Bytes, Digest, RunConfig},
     host_fs::FileRange,
     progress::{ProgressEvent, ProgressSink},
+    trust::CosignSignature,
 };
 
 pub(crate) use arrival::ArrivalReader;
@@ -57,6 +59,11 @@ use layout::LayoutSource;
 use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
+
+pub(crate) use cache::BlobCache;
+pub(crate) use distribution::install_tls_provider;
+pub(crate) use document::Blob;
+pub(crate) use partial::{Partial, PartialError};
 
 pub use access_error::AccessError;
 pub use archive_reference::{
@@ -73,6 +80,9 @@ pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, 
 /// An image whose manifest and configuration are known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
+    /// Digest of the manifest or index that the reference names, which is what
+    /// is signed; of what has no index, the same as `manifest`.
+    pub root: Digest,
     /// Digest of the platform's manifest. In a docker archive, which has none,
     /// that of the configuration, docker's image id; of a tree in a tar file,
     /// that of the file.
@@ -269,6 +279,12 @@ pub trait ImageSources: Send + Sync + std::fmt::Debug {
 pub trait ImageSource: Send + Sync + std::fmt::Debug {
     /// Reads manifest and configuration and chooses the platform.
     async fn resolve(&self, platform: &Platform) -> Result<ResolvedImage, SourceError>;
+
+    /// Every cosign signature that lies beside the manifest or index `root`.
+    /// None of them was checked. Sources that cannot hold any answer none.
+    async fn signatures(&self, _root: &Digest) -> Result<Vec<CosignSignature>, SourceError> {
+        Ok(Vec::new())
+    }
 
     /// Answers the blob of every layer, in the given order.
     async fn fetch_layers(

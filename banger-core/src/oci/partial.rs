@@ -25,7 +25,7 @@ const BUFFER: usize = 1 << 18;
 
 /// A partial download. Dropping it keeps the written bytes for the next
 /// attempt.
-pub(super) struct Partial {
+pub(crate) struct Partial {
     file: Option<PartialFile>,
     path: Utf8PathBuf,
     buffer: Vec<u8>,
@@ -48,7 +48,7 @@ struct PartialFile {
 
 /// Why a download did not become a blob.
 #[derive(Debug)]
-pub(super) enum PartialError {
+pub(crate) enum PartialError {
     /// The bytes are not those of the digest, or of another length.
     Corrupt {
         problem: String,
@@ -66,7 +66,7 @@ impl From<PathError> for PartialError {
 
 impl Partial {
     /// Where the bytes of `target` lie until they are whole.
-    pub(super) fn path(target: &Utf8Path) -> Utf8PathBuf {
+    pub(crate) fn path(target: &Utf8Path) -> Utf8PathBuf {
         target.with_extension("partial")
     }
 
@@ -93,22 +93,22 @@ impl Partial {
     }
 
     /// What it will be.
-    pub(super) const fn blob(&self) -> &Blob {
+    pub(crate) const fn blob(&self) -> &Blob {
         &self.blob
     }
 
     /// Bytes so far.
-    pub(super) const fn length(&self) -> u64 {
+    pub(crate) const fn length(&self) -> u64 {
         self.length
     }
 
     /// Whether all announced bytes are there.
-    pub(super) fn is_complete(&self) -> bool {
+    pub(crate) fn is_complete(&self) -> bool {
         self.length == self.blob.size.get()
     }
 
     /// Forgets all bytes.
-    pub(super) async fn restart(&mut self) -> Result<(), PathError> {
+    pub(crate) async fn restart(&mut self) -> Result<(), PathError> {
         self.buffer.clear();
         self.length = 0;
         self.is_resumed = false;
@@ -118,7 +118,7 @@ impl Partial {
 
     /// Adds bytes; more than were announced are refused and everything is
     /// forgotten.
-    pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
+    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
         let length = self.length + bytes.len() as u64;
         if self.blob.size.get() < length {
             let problem = format!("it is longer than the announced {}", self.blob.size);
@@ -133,7 +133,7 @@ impl Partial {
     }
 
     /// Writes what is collected, so that a later attempt finds it.
-    pub(super) async fn flush(&mut self) -> Result<(), PathError> {
+    pub(crate) async fn flush(&mut self) -> Result<(), PathError> {
         let bytes = std::mem::take(&mut self.buffer);
         if bytes.is_empty() {
             return Ok(());
@@ -144,7 +144,7 @@ impl Partial {
     }
 
     /// Verifies the bytes and gives them the blob's name.
-    pub(super) async fn publish(mut self) -> Result<(), PartialError> {
+    pub(crate) async fn publish(mut self) -> Result<(), PartialError> {
         self.flush().await?;
         if !self.is_complete() {
             let (there, all) = (self.length, self.blob.size.get());

@@ -17,7 +17,9 @@ use super::{
     lease::CacheLease,
     resolve::{Documents, resolve_image},
 };
-use crate::{directories::Directories, domain::Digest, progress::ProgressSink};
+use crate::{
+    directories::Directories, domain::Digest, progress::ProgressSink, trust::CosignSignature,
+};
 
 /// Layers fetched at once.
 const PARALLEL_LAYERS: usize = 3;
@@ -81,7 +83,11 @@ impl RegistrySource {
     }
 
     /// One attempt at a small blob, whose claimed size has been checked.
-    async fn small_blob(&self, endpoint: &Endpoint, blob: Blob) -> Result<Vec<u8>, Attempt> {
+    pub(super) async fn small_blob(
+        &self,
+        endpoint: &Endpoint,
+        blob: Blob,
+    ) -> Result<Vec<u8>, Attempt> {
         let bytes = endpoint.small_blob(&blob).await?;
         let is_right = |bytes: &Vec<u8>| {
             bytes.len() as u64 == blob.size.get() && Digest::of(bytes) == blob.digest
@@ -131,6 +137,10 @@ impl ImageSource for RegistrySource {
         })?;
         *self.lease.lock().await = Some(lease);
         Ok(image)
+    }
+
+    async fn signatures(&self, root: &Digest) -> Result<Vec<CosignSignature>, SourceError> {
+        self.cosign_signatures(root).await
     }
 
     async fn fetch_layers(

@@ -34,11 +34,16 @@ pub(super) async fn resolve_image(
     root: (Digest, Vec<u8>),
     platform: &Platform,
 ) -> Result<ResolvedImage, SourceError> {
+    let named = root.0;
     let (digest, manifest) = platform_manifest(documents, root, platform).await?;
     check_size(documents, &manifest.config, MAX_CONFIG, "configuration")?;
     let config = documents.config(&manifest.config).await?;
-    resolve((digest, &manifest), &config, platform)
-        .map_err(|problem| problem.of(documents.reference()))
+    let resolved = resolve((digest, &manifest), &config, platform);
+    let resolved = resolved.map_err(|problem| problem.of(documents.reference()))?;
+    Ok(ResolvedImage {
+        root: named,
+        ..resolved
+    })
 }
 
 async fn platform_manifest(

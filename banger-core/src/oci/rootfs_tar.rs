@@ -206,6 +206,7 @@ impl ImageSource for RootfsTarSource {
     async fn resolve(&self, _: &Platform) -> Result<ResolvedImage, SourceError> {
         let layer = self.layer().await?;
         Ok(ResolvedImage {
+            root: layer.descriptor.digest,
             manifest: layer.descriptor.digest,
             layers: vec![layer.descriptor.clone()],
             run_config: RunConfig {

@@ -7,7 +7,10 @@ use sqlx::FromRow;
 
 use super::{
     Found, InsertError, Store, StoreError,
-    row::{from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time},
+    row::{
+        from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time,
+        verdict,
+    },
 };
 use crate::{
     domain::{
@@ -37,6 +40,8 @@ struct ImageRow {
     disk_method: Option<String>,
     disk_recipe: Option<String>,
     disk_layers: Option<String>,
+    policy_rule: Option<String>,
+    vouched_by: Option<String>,
     created_at: i64,
     updated_at: i64,
 }
@@ -70,8 +75,8 @@ impl Store {
         sqlx::query(
             "INSERT INTO images (id, name, artifact_dir, rootfs_path, kernel_path, initrd_path, modules_dir, \
              kernel_name, source_kind, source, source_digest, run_config, apparent_bytes, on_disk_bytes, \
-             packages_sha256, disk_method, disk_recipe, disk_layers, created_at, updated_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             packages_sha256, disk_method, disk_recipe, disk_layers, policy_rule, vouched_by, created_at, \
+             updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(row.id)
         .bind(row.name)
@@ -91,6 +96,8 @@ impl Store {
         .bind(row.disk_method)
         .bind(row.disk_recipe)
         .bind(row.disk_layers)
+        .bind(row.policy_rule)
+        .bind(row.vouched_by)
         .bind(row.created_at)
         .bind(row.updated_at)
         .execute(&mut *transaction)
@@ -214,6 +221,8 @@ impl TryFrom<&Image> for ImageRow {
             disk_method: image.disk.method.map(|method| method.as_str().to_owned()),
             disk_recipe: image.disk.recipe.clone(),
             disk_layers: layers_column(&image.name, &image.disk.layers)?,
+            policy_rule: image.verdict.as_ref().map(|verdict| verdict.rule.clone()),
+            vouched_by: (image.verdict.as_ref()).map(|verdict| verdict.vouched.to_string()),
             created_at: from_time(image.created),
             updated_at: from_time(image.updated),
         })
@@ -248,6 +257,7 @@ impl TryFrom<ImageRow> for Image {
                 recipe: row.disk_recipe,
                 layers: layers(&object, row.disk_layers.as_deref())?,
             },
+            verdict: verdict(&object, row.policy_rule, row.vouched_by.as_deref())?,
             created: to_time(row.created_at),
             updated: to_time(row.updated_at),
         })
@@ -282,6 +292,9 @@ fn origin_columns(image: &Image) -> Result<OriginColumns, StoreError> {
             Some(path.to_string()),
             Some(manifest.to_string()),
         ),
+        ImageOrigin::Bundle { reference, sha256 } => {
+            ("bundle", Some(reference.clone()), Some(sha256.to_string()))
+        }
     })
 }
 
@@ -304,6 +317,10 @@ fn origin(object: &str, row: &ImageRow) -> Result<ImageOrigin, StoreError> {
         ("containerfile", Some(path), Some(digest)) => Ok(ImageOrigin::Containerfile {
             path: path.into(),
             manifest: parse(object, digest)?,
+        }),
+        ("bundle", Some(reference), Some(digest)) => Ok(ImageOrigin::Bundle {
+            reference: reference.clone(),
+            sha256: parse(object, digest)?,
         }),
         (kind, ..) => Err(StoreError::damaged(
             object,

@@ -5,7 +5,7 @@ use sqlx::FromRow;
 
 use super::{
     InsertError, Store, StoreError,
-    row::{from_time, parse, to_time},
+    row::{from_time, parse, to_time, verdict},
 };
 use crate::domain::{BootArtifacts, ImageName, Kernel, KernelName, KernelOrigin};
 
@@ -21,6 +21,8 @@ struct KernelRow {
     directory: String,
     initrd_path: Option<String>,
     modules_dir: Option<String>,
+    policy_rule: Option<String>,
+    vouched_by: Option<String>,
     imported_at: i64,
 }
 
@@ -28,11 +30,13 @@ impl Store {
     /// Adds a kernel.
     pub async fn insert_kernel(&self, kernel: &Kernel) -> Result<(), InsertError> {
         let (source_kind, source) = origin_columns(&kernel.origin);
+        let verdict = kernel.verdict.as_ref();
         let mut transaction = self.write().await?;
         let failed = InsertError::of("record a kernel");
         sqlx::query(
             "INSERT INTO kernels (name, distribution, architecture, version, sha256, source_kind, source, \
-             directory, initrd_path, modules_dir, imported_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+             directory, initrd_path, modules_dir, policy_rule, vouched_by, imported_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
         .bind(kernel.name.as_str())
         .bind(kernel.distribution.as_deref())
@@ -44,6 +48,8 @@ impl Store {
         .bind(kernel.directory.as_str())
         .bind(kernel.boot.initrd.as_ref().map(|path| path.as_str()))
         .bind(kernel.boot.modules.as_ref().map(|path| path.as_str()))
+        .bind(verdict.map(|verdict| verdict.rule.clone()))
+        .bind(verdict.map(|verdict| verdict.vouched.to_string()))
         .bind(from_time(kernel.imported))
         .execute(&mut *transaction)
         .await
@@ -90,12 +96,13 @@ impl Store {
     }
 }
 
-fn origin_columns(origin: &KernelOrigin) -> (&'static str, &str) {
+fn origin_columns(origin: &KernelOrigin) -> (&'static str, String) {
     match origin {
-        KernelOrigin::Directory(path) => ("dir", path.as_str()),
-        KernelOrigin::DebFile(path) => ("deb", path.as_str()),
-        KernelOrigin::AptPackage(package) => ("apt", package),
-        KernelOrigin::File(path) => ("file", path.as_str()),
+        KernelOrigin::Directory(path) => ("dir", path.to_string()),
+        KernelOrigin::DebFile(path) => ("deb", path.to_string()),
+        KernelOrigin::AptPackage(package) => ("apt", package.clone()),
+        KernelOrigin::File(path) => ("file", path.to_string()),
+        KernelOrigin::Bundle(reference) => ("bundle", reference.to_string()),
     }
 }
 
@@ -118,6 +125,7 @@ impl TryFrom<KernelRow> for Kernel {
                 modules: row.modules_dir.map(Into::into),
             },
             directory,
+            verdict: verdict(&object, row.policy_rule, row.vouched_by.as_deref())?,
             imported: to_time(row.imported_at),
         })
     }
@@ -129,6 +137,7 @@ fn origin(object: &str, kind: &str, source: String) -> Result<KernelOrigin, Stor
         "deb" => KernelOrigin::DebFile(source.into()),
         "apt" => KernelOrigin::AptPackage(source),
         "file" => KernelOrigin::File(source.into()),
+        "bundle" => KernelOrigin::Bundle(parse(object, &source)?),
         _ => {
             return Err(StoreError::damaged(
                 object,

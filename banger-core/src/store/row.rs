@@ -8,7 +8,7 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::StoreError;
-use crate::domain::Bytes;
+use crate::domain::{Bytes, Verdict};
 
 /// Parses a text column.
 pub(super) fn parse<T>(object: &str, text: &str) -> Result<T, StoreError>
@@ -35,6 +35,22 @@ pub(super) fn from_json<T: DeserializeOwned>(object: &str, text: &str) -> Result
 /// Writes a JSON column.
 pub(super) fn to_json(object: &str, value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::damaged(object, &error))
+}
+
+/// The two columns of a policy's verdict, which are null together.
+pub(super) fn verdict(
+    object: &str,
+    rule: Option<String>,
+    vouched: Option<&str>,
+) -> Result<Option<Verdict>, StoreError> {
+    match (rule, vouched) {
+        (None, None) => Ok(None),
+        (Some(rule), Some(vouched)) => Ok(Some(Verdict {
+            rule,
+            vouched: parse(object, vouched)?,
+        })),
+        _ => Err(StoreError::damaged(object, &"half a verdict is missing")),
+    }
 }
 
 /// Nanoseconds since 1970, saturating at the ends of the column's range.

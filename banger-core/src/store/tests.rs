@@ -44,6 +44,7 @@ fn kernel() -> Kernel {
             modules: Some(directory.join("modules")),
         },
         directory,
+        verdict: None,
         imported: time(5),
     }
 }
@@ -76,6 +77,7 @@ fn image(name: &str) -> Image {
             layers: vec![Digest::of(b"one"), Digest::of(b"two")],
             ..DiskProvenance::default()
         },
+        verdict: None,
         created: time(10),
         updated: time(11),
     }
@@ -273,6 +275,42 @@ async fn a_populated_version_1_file_keeps_every_row_and_loses_the_docker_column(
         .await
         .unwrap();
     assert!(columns.contains(&"rootfs_path".to_owned()) && !columns.contains(&"docker".to_owned()));
+}
+
+#[tokio::test]
+async fn kernels_from_before_bundles_keep_their_source_and_their_images() {
+    let scratch = tempfile::tempdir().unwrap();
+    let directories = directories(&scratch);
+    let mut old = migrate_partly(&directories, 2).await;
+    let rows = [
+        "INSERT INTO kernels (name, architecture, version, sha256, source_kind, source, directory, imported_at) \
+         VALUES ('linux', 'x86_64', '6.1', \
+         'sha256:0000000000000000000000000000000000000000000000000000000000000000', 'apt', 'linux-image', '/k', 1)",
+        "INSERT INTO images (id, name, rootfs_path, kernel_path, kernel_name, source_kind, run_config, \
+         apparent_bytes, on_disk_bytes, created_at, updated_at) VALUES \
+         ('01980000-0000-7000-8000-000000000001', 'old', '/r', '/k', 'linux', 'registered', \
+         '{\"entrypoint\":[],\"cmd\":[],\"env\":[],\"user\":\"\",\"working_directory\":\"\"}', 7, 5, 1, 2)",
+    ];
+    for row in rows {
+        sqlx::query(row).execute(&mut old).await.unwrap();
+    }
+    old.close().await.unwrap();
+    let store = Store::open(&directories).await.unwrap();
+    let name = "linux".parse().unwrap();
+    let before = store.kernel(&name).await.unwrap().unwrap();
+    let origin = KernelOrigin::AptPackage("linux-image".into());
+    assert_eq!((before.origin, before.verdict), (origin, None));
+    assert!(
+        store.delete_kernel(&name).await.is_err(),
+        "an image uses it"
+    );
+    let bundled = Kernel {
+        name: "bundled".parse().unwrap(),
+        origin: KernelOrigin::Bundle("file:/b.tar.zst".parse().unwrap()),
+        ..kernel()
+    };
+    store.insert_kernel(&bundled).await.unwrap();
+    assert_eq!(store.kernel(&bundled.name).await.unwrap(), Some(bundled));
 }
 
 #[tokio::test]

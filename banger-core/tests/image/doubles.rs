@@ -11,6 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use banger_core::{
+    bundle::Written,
+    catalog::{Available, Supply, SupplyOptions},
     clock::{Clock as _, SystemClock},
     directories::Directories,
     domain::{
@@ -20,8 +22,8 @@ use banger_core::{
     host_fs::{IoContext as _, PathError},
     image::{LocalImageManager, LocalImageOptions},
     kernel::{
-        DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
-        KernelSource, ResolveKernelError,
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
+        KernelSelection, KernelSource, PullKernelError, ResolveKernelError,
     },
     oci::{
         ImageReference, ImageSource, ImageSources, LayerBlob, LayerDescriptor, Platform,
@@ -117,6 +119,11 @@ impl World {
             clock: Arc::new(SystemClock),
             platform: Platform::host(),
             limits: RootfsLimits::default(),
+            supply: Supply::new(
+                directories.clone(),
+                RootfsLimits::default(),
+                SupplyOptions::default(),
+            ),
         });
         Self {
             _scratch: None,
@@ -168,6 +175,28 @@ impl KernelResolver for OneKernel {
         panic!("an image manager imports no kernels")
     }
 
+    async fn pull(
+        &self,
+        _: &KernelName,
+        _: bool,
+        _: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError> {
+        panic!("an image manager pulls no kernels")
+    }
+
+    async fn bundle(
+        &self,
+        _: &KernelName,
+        _: Utf8PathBuf,
+        _: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError> {
+        panic!("an image manager bundles no kernels")
+    }
+
+    async fn available(&self) -> Available {
+        panic!("an image manager offers no kernels")
+    }
+
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {
         panic!("an image manager lists no kernels")
     }
@@ -202,6 +231,7 @@ impl ImageSource for OneImage {
             });
         }
         Ok(ResolvedImage {
+            root: Digest::of(b"manifest"),
             manifest: Digest::of(b"manifest"),
             layers: Vec::new(),
             run_config: RunConfig {

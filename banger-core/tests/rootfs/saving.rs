@@ -5,6 +5,7 @@ use std::{fs, io, path::Path, time::SystemTime};
 
 use banger_core::{
     ErrorKind,
+    catalog::SupplyOptions,
     directories::Directories,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
@@ -49,6 +50,7 @@ async fn banger(bench: &Bench) -> Local {
         vmm: VmmPrograms { qemu: None },
         sources: SourceOptions::new(directories(bench)),
         limits: RootfsLimits::default(),
+        supply: SupplyOptions::default(),
     };
     let store = Store::open(&options.directories).await.unwrap();
     let image = Image {
@@ -63,6 +65,7 @@ async fn banger(bench: &Bench) -> Local {
         sizes: ImageSizes::default(),
         disk: DiskProvenance::default(),
         package_hash: None,
+        verdict: None,
         created: SystemTime::UNIX_EPOCH,
         updated: SystemTime::UNIX_EPOCH,
     };

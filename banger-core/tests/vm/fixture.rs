@@ -154,6 +154,7 @@ impl Host {
             sizes: ImageSizes::default(),
             package_hash: None,
             disk: DiskProvenance::default(),
+            verdict: None,
             created: SystemTime::UNIX_EPOCH,
             updated: SystemTime::UNIX_EPOCH,
         };

@@ -3,7 +3,11 @@
 use banger_core::{image::PullRequest, kernel::KernelSelection};
 
 use crate::{
-    commands::lines, context::Context, error::CliError, output::ImageOutput, requests::is_chosen,
+    commands::{catalog::have_kernel, lines},
+    context::Context,
+    error::CliError,
+    output::ImageOutput,
+    requests::is_chosen,
 };
 
 pub(in crate::commands) async fn pull(
@@ -27,6 +31,9 @@ pub(in crate::commands) async fn choose_kernel(
     context: &Context,
     selection: KernelSelection,
 ) -> Result<KernelSelection, CliError> {
+    if let Some(name) = &selection.name {
+        have_kernel(context, name).await?;
+    }
     if is_chosen(&selection) {
         return Ok(selection);
     }

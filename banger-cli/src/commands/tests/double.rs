@@ -9,19 +9,22 @@ use std::{
 
 use async_trait::async_trait;
 use banger_core::{
+    bundle::Written,
+    catalog::Available,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
         Kernel, KernelName, KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm,
         VmId, VmSpec, VmState,
     },
     image::{
-        DeleteImageError, ImageManager, ImageQueryError, PromoteError, PruneError, PruneRequest,
-        PrunedBlob, PrunedCache, PullError, PullRequest, RegisterError, RegisterRequest, SaveError,
-        SaveOutput, SaveRequest, SavedImage,
+        BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
+        LoadRequest, LoadSource, PromoteError, PruneError, PruneRequest, PrunedBlob, PrunedCache,
+        PullError, PullRequest, RegisterError, RegisterRequest, SaveError, SaveOutput, SaveRequest,
+        SavedImage,
     },
     kernel::{
-        DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver, KernelSelection,
-        KernelSource, ResolveKernelError,
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
+        KernelSelection, KernelSource, PullKernelError, ResolveKernelError,
     },
     progress::{ProgressEvent, ProgressSink},
     vm::{
@@ -30,6 +33,7 @@ use banger_core::{
         StartedVm, StopVmError, VmQueryError, VmSupervisor,
     },
 };
+use camino::Utf8PathBuf;
 use tokio::sync::mpsc;
 
 /// What the next command in a guest does.
@@ -171,6 +175,7 @@ pub(super) fn image(name: &str, reference: &str) -> Image {
         },
         package_hash: None,
         disk: DiskProvenance::default(),
+        verdict: None,
         created: SystemTime::UNIX_EPOCH,
         updated: SystemTime::UNIX_EPOCH,
     }
@@ -186,6 +191,7 @@ fn kernel(name: &str) -> Kernel {
         origin: KernelOrigin::File("/k".into()),
         directory: "/k".into(),
         boot: BootArtifacts::default(),
+        verdict: None,
         imported: SystemTime::UNIX_EPOCH,
     }
 }
@@ -285,6 +291,37 @@ impl ImageManager for World {
         })
     }
 
+    async fn load(
+        &self,
+        request: LoadRequest,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        match request.source {
+            LoadSource::Catalog(name) if name.as_str() != "golden" => {
+                Err(PullError::NotInCatalog { name })
+            }
+            LoadSource::Catalog(name) => {
+                self.call(format!("load {name}"));
+                let loaded = image(name.as_str(), "");
+                lock(&self.images).push(loaded.clone());
+                Ok(loaded)
+            }
+            source => panic!("{source:?} is not loaded by these tests"),
+        }
+    }
+
+    async fn bundle(
+        &self,
+        _request: BundleImageRequest,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleImageError> {
+        panic!("nothing is bundled by these tests")
+    }
+
+    async fn available(&self) -> Available {
+        panic!("no catalog is listed by these tests")
+    }
+
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
         self.call("list images");
         Ok(lock(&self.images).clone())
@@ -345,6 +382,28 @@ impl KernelResolver for World {
         self.call(format!("import {source:?}"));
         let name = name.unwrap_or_else(|| "linux-6.1".parse().unwrap());
         Ok(kernel(name.as_str()))
+    }
+
+    async fn pull(
+        &self,
+        name: &KernelName,
+        _force: bool,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError> {
+        Err(PullKernelError::NotInCatalog { name: name.clone() })
+    }
+
+    async fn bundle(
+        &self,
+        _name: &KernelName,
+        _target: Utf8PathBuf,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError> {
+        panic!("nothing is bundled by these tests")
+    }
+
+    async fn available(&self) -> Available {
+        panic!("no catalog is listed by these tests")
     }
 
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {

@@ -107,6 +107,18 @@ async fn a_reference_is_pulled_once_with_the_only_kernel() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_here_is_taken_from_a_catalog() {
+    let world = World::default().with_script(ends_with(ExecExit::Code(0)));
+    let world = Arc::new(world);
+    let outcome = banger(&world, "banger vm run --rm golden -- x").await;
+    assert_eq!(outcome.status(), 0);
+    let expected = ["show image golden", "load golden", "create BoundToCaller"];
+    assert_eq!(world.calls()[..3], expected);
+    let missing = banger(&world, "banger vm run --rm nobody -- x").await;
+    assert_eq!(missing.status(), 125);
+}
+
+#[tokio::test]
 async fn a_peer_that_pulled_first_is_accepted() {
     let world = World::default().with_kernels(&["k"]);
     let world = Arc::new(world.with_script(ends_with(ExecExit::Code(0))));

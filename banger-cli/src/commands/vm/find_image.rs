@@ -1,13 +1,14 @@
 //! Which image `vm run` runs: one that is here, or one that it pulls.
 
 use banger_core::{
-    domain::{Image, ImageName, ImageOrigin},
-    image::{PullError, PullRequest},
+    bundle::BundleReference,
+    domain::{Image, ImageName, ImageOrigin, Selector},
+    image::{ImageQueryError, LoadRequest, LoadSource, PullError, PullRequest},
     oci::ImageReference,
 };
 
 use crate::{
-    commands::image::choose_kernel,
+    commands::{catalog, image::choose_kernel},
     context::Context,
     error::CliError,
     requests::{PullOptions, Target},
@@ -21,14 +22,77 @@ pub(super) async fn find_image(
 ) -> Result<Image, CliError> {
     match target {
         Target::Existing(selector) => {
-            let image = context.services.images.show(selector).await?;
+            let image = match context.services.images.show(selector).await {
+                Err(error @ ImageQueryError::NotFound { .. }) => {
+                    return from_catalog(context, selector, options, error).await;
+                }
+                found => found?,
+            };
             check_options(context, image, options).await
         }
+        Target::Bundle(reference) => match of_bundle(context, reference).await? {
+            Some(image) => check_options(context, image, options).await,
+            None => load(context, LoadSource::Bundle(reference.clone()), options).await,
+        },
         Target::Reference(reference) => match existing(context, reference).await? {
             Some(image) => check_options(context, image, options).await,
             None => pull(context, reference, options).await,
         },
     }
+}
+
+/// An image that is not here but in a catalog; when another process was faster,
+/// its result will do.
+async fn from_catalog(
+    context: &Context,
+    selector: &Selector,
+    options: &PullOptions,
+    missing: ImageQueryError,
+) -> Result<Image, CliError> {
+    let Ok(name) = selector.as_str().parse::<ImageName>() else {
+        return Err(missing.into());
+    };
+    match load(context, LoadSource::Catalog(name), options).await {
+        Err(CliError::Pull(error)) => match *error {
+            PullError::NotInCatalog { .. } => Err(missing.into()),
+            PullError::AlreadyExists { .. } => Ok(context.services.images.show(selector).await?),
+            error => Err(error.into()),
+        },
+        loaded => loaded,
+    }
+}
+
+/// The image that was made of this bundle: of the same digest, or, where none
+/// was given, from the same place.
+async fn of_bundle(context: &Context, wanted: &BundleReference) -> Result<Option<Image>, CliError> {
+    let images = context.services.images.list().await?;
+    Ok(images.into_iter().find(|image| {
+        let ImageOrigin::Bundle { reference, sha256 } = &image.origin else {
+            return false;
+        };
+        match &wanted.digest {
+            Some(digest) => digest == sha256,
+            None => *reference == format!("{}@{sha256}", wanted.location),
+        }
+    }))
+}
+
+async fn load(
+    context: &Context,
+    source: LoadSource,
+    options: &PullOptions,
+) -> Result<Image, CliError> {
+    if options.size.is_some() {
+        return Err(CliError::usage(
+            "--size cannot be used with a bundle, whose disk has its size",
+        ));
+    }
+    let request = LoadRequest {
+        source,
+        name: None,
+        kernel: options.kernel.clone(),
+    };
+    catalog::load(context, request).await
 }
 
 /// The image that an earlier pull of this reference made.
@@ -54,6 +118,9 @@ fn check_origin(image: Image, reference: &ImageReference) -> Result<Image, CliEr
             return Ok(image);
         }
         ImageOrigin::Oci {
+            reference: origin, ..
+        }
+        | ImageOrigin::Bundle {
             reference: origin, ..
         } => format!("was pulled from {origin}"),
         _ => "was not pulled".to_owned(),

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        artifacts::staged_boot_artifacts, check_and_trim_rootfs, local::name_lock,
-        pull::ROOTFS_FILE, stage_boot_artifacts, write_packages_metadata,
+        artifacts::staged_boot_artifacts, check_and_trim_rootfs, keep::ROOTFS_FILE,
+        local::name_lock, stage_boot_artifacts, write_packages_metadata,
     },
     BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder,
     guest::{self, Listeners, StepFailure},
@@ -272,6 +272,7 @@ impl Build<'_> {
             },
             sizes,
             package_hash,
+            verdict: None,
             disk: DiskProvenance {
                 method: Some(DiskMethod::Copied),
                 ..DiskProvenance::default()

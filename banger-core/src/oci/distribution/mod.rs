@@ -22,3 +22,4 @@ mod transport;
 pub(super) use endpoint::{BlobAnswer, Chunks, Endpoint};
 pub(super) use failure::{Attempt, quote};
 pub(super) use session::Session;
+pub(crate) use transport::install_tls_provider;

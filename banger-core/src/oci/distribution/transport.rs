@@ -221,7 +221,7 @@ async fn certificates(path: Utf8PathBuf) -> Result<Vec<Certificate>, AccessError
 }
 
 /// The HTTP client panics without a TLS provider, even for plain HTTP.
-fn install_tls_provider() {
+pub(crate) fn install_tls_provider() {
     #[cfg(feature = "tls-ring")]
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // another thread may have been faster, which is as good
