@@ -37,7 +37,7 @@ pub async fn carry_out(
             let build = build_rootfs(sources, *request, progress, console, context.style);
             signals.guard(build).await
         }
-        Task::Run(request) => vm::run(context, signals, *request).await,
+        Task::Run(request) => Box::pin(vm::run(context, signals, *request)).await,
         Task::Exec(vm, request) => vm::exec(context, signals, &vm, request).await,
         Task::Plain(task) => signals.guard(plain(context, task)).await,
     }

@@ -43,7 +43,7 @@ where
     let cancel = CancellationToken::new();
     let mut building = pin!(build(blobs.clone(), cancel.clone()));
     let is_corrupt = |error: &E| kind(error) == ErrorKind::Corrupt;
-    let built = match select(&mut fetching, &mut building).await {
+    let outcome = match select(&mut fetching, &mut building).await {
         Either::Left((Ok(()), building)) => building.await,
         Either::Left((Err(error), building)) => {
             drop(fetching);
@@ -53,16 +53,16 @@ where
             return Err(ArrivingError::Fetch(error));
         }
         Either::Right((Err(error), _)) if !is_corrupt(&error) => Err(error),
-        Either::Right((built, fetching)) => {
+        Either::Right((outcome, fetching)) => {
             fetching.await.map_err(ArrivingError::Fetch)?;
-            built
+            outcome
         }
     };
-    match built {
+    match outcome {
         Err(error) if is_corrupt(&error) && blobs.iter().any(LayerBlob::was_taken_back) => {
             build(blobs, cancel).await
         }
-        built => built,
+        outcome => outcome,
     }
     .map_err(ArrivingError::Build)
 }

@@ -145,8 +145,8 @@ pub async fn build_from_source(
     let layers = source.stream_layers(&image.layers, progress);
     let (layers, fetched) = timed(layers.await.map_err(failed)?);
     let build = |layers, cancel| build(&request, &image, layers, &builder, (progress, cancel));
-    let built = build_while_arriving(layers, build, BuildError::kind).await;
-    let (disk, report) = built.map_err(|error| match error {
+    let made = build_while_arriving(layers, build, BuildError::kind).await;
+    let (disk, report) = made.map_err(|error| match error {
         ArrivingError::Fetch(source) => failed(source),
         ArrivingError::Build(error) => error,
     })?;
