@@ -106,7 +106,12 @@ fuzz_target!(|input: Input| {
             layer_bytes: Bytes::from_mib(64),
             ..RootfsLimits::default()
         };
-        drop(write_tree(&path, &limits, &CancellationToken::new(), &mut io::sink()));
+        drop(write_tree(
+            &path,
+            &limits,
+            &CancellationToken::new(),
+            &mut io::sink(),
+        ));
         fs::remove_file(&path).unwrap();
     }
 });
