@@ -16,6 +16,8 @@ use crate::{error::CliError, signals::HostSignal};
 pub const SUCCESS: u8 = 0;
 /// What `image diff` answers when the disks differ, as diff(1) does.
 pub const DIFFERENT: u8 = 1;
+/// What `vm wait` answers for a VM that failed.
+pub const VM_FAILED: u8 = 1;
 /// A fault of banger or its host.
 pub const INTERNAL: u8 = 1;
 /// The command line, configuration or request is wrong.

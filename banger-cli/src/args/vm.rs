@@ -23,6 +23,17 @@ pub enum VmCommand {
     Start(StartArgs),
     /// Stop a VM
     Stop(StopArgs),
+    /// Stop a VM and start it again
+    ///
+    /// One that does not run is just started.
+    Restart(StopArgs),
+    /// End a VM at once, as by pulling its plug
+    Kill(VmArg),
+    /// Wait until a VM has ended, and print the state in which it did
+    ///
+    /// The exit status is 0 for a VM that stopped, 1 for one that failed, and 6
+    /// when the time was up before.
+    Wait(WaitArgs),
     /// Run a command in a running VM
     ///
     /// The command's standard output, standard error and exit status are
@@ -138,7 +149,26 @@ pub struct StartArgs {
     pub vm: String,
 }
 
-/// Arguments of `vm stop`.
+/// One VM.
+#[derive(Args, Clone, Debug)]
+pub struct VmArg {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+}
+
+/// Arguments of `vm wait`.
+#[derive(Args, Clone, Debug)]
+pub struct WaitArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+    /// Give up after this many seconds
+    #[arg(long, value_parser = value_parser!(u64).range(..=31_536_000), value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+}
+
+/// Arguments of `vm stop` and `vm restart`.
 #[derive(Args, Clone, Debug)]
 pub struct StopArgs {
     /// Name, id, or part of an id

@@ -18,7 +18,8 @@ use banger_core::{
     rootfs::{BuildError, RootfsError},
     trust::TrustError,
     vm::{
-        CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+        CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
+        StartVmError, StopVmError, VmQueryError, WaitVmError,
     },
     vmm::BackendError,
 };
@@ -74,6 +75,9 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::CreateVm(error) => create(error),
         CliError::StartVm(error) => start(error),
         CliError::StopVm(error) => stop(error),
+        CliError::RestartVm(error) => restart(error),
+        CliError::KillVm(error) => kill(error),
+        CliError::WaitForVm(error) => wait(error),
         CliError::DeleteVm(error) => delete(error),
         CliError::VmQuery(error) => vm_query(error),
         CliError::Logs(error) => logs(error),
@@ -373,6 +377,33 @@ fn start(error: &StartVmError) -> Option<String> {
     }
 }
 
+fn restart(error: &RestartVmError) -> Option<String> {
+    match error {
+        RestartVmError::Query(error) => vm_query(error),
+        RestartVmError::Stop(error) => stop(error),
+        RestartVmError::Start(error) => start(error),
+        _ => None,
+    }
+}
+
+fn kill(error: &KillVmError) -> Option<String> {
+    match error {
+        KillVmError::Query(error) => vm_query(error),
+        KillVmError::Stop(error) => stop(error),
+        _ => None,
+    }
+}
+
+fn wait(error: &WaitVmError) -> Option<String> {
+    match error {
+        WaitVmError::Query(error) => vm_query(error),
+        WaitVmError::TimedOut { name, .. } => {
+            Some(format!("`banger vm show {name}` says what it does"))
+        }
+        _ => None,
+    }
+}
+
 fn vm_query(error: &VmQueryError) -> Option<String> {
     match error {
         VmQueryError::NotFound { .. } | VmQueryError::Ambiguous { .. } => {
@@ -434,7 +465,7 @@ fn stop(error: &StopVmError) -> Option<String> {
     match error {
         StopVmError::Query(error) => vm_query(error),
         StopVmError::TimedOut { name, .. } => {
-            Some(format!("try again with `banger vm stop --grace 0 {name}`"))
+            Some(format!("end it at once: `banger vm kill {name}`"))
         }
         _ => None,
     }

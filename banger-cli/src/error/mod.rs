@@ -27,7 +27,8 @@ use banger_core::{
     oci::ReferenceParseError,
     rootfs::BuildError,
     vm::{
-        CreateVmError, DeleteVmError, ExecError, LogsError, StartVmError, StopVmError, VmQueryError,
+        CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
+        StartVmError, StopVmError, VmQueryError, WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -167,6 +168,15 @@ pub enum CliError {
     /// A VM could not be stopped.
     #[error(transparent)]
     StopVm(Box<StopVmError>),
+    /// A VM could not be restarted.
+    #[error(transparent)]
+    RestartVm(Box<RestartVmError>),
+    /// A VM could not be killed.
+    #[error(transparent)]
+    KillVm(Box<KillVmError>),
+    /// A VM's end could not be waited for.
+    #[error(transparent)]
+    WaitForVm(Box<WaitVmError>),
     /// A VM could not be deleted.
     #[error(transparent)]
     DeleteVm(Box<DeleteVmError>),
@@ -239,6 +249,9 @@ boxed!(
     CreateVm(CreateVmError),
     StartVm(StartVmError),
     StopVm(StopVmError),
+    RestartVm(RestartVmError),
+    KillVm(KillVmError),
+    WaitForVm(WaitVmError),
     DeleteVm(DeleteVmError),
     VmQuery(VmQueryError),
     Logs(LogsError),
@@ -303,6 +316,9 @@ impl CliError {
             Self::CreateVm(error) => error.kind(),
             Self::StartVm(error) => error.kind(),
             Self::StopVm(error) => error.kind(),
+            Self::RestartVm(error) => error.kind(),
+            Self::KillVm(error) => error.kind(),
+            Self::WaitForVm(error) => error.kind(),
             Self::DeleteVm(error) => error.kind(),
             Self::VmQuery(error) => error.kind(),
             Self::Logs(error) => error.kind(),

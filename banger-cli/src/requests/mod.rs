@@ -105,6 +105,12 @@ pub enum PlainTask {
     StartVm(Selector),
     /// `vm stop`, with the grace period.
     StopVm(Selector, Duration),
+    /// `vm restart`, with the grace period.
+    RestartVm(Selector, Duration),
+    /// `vm kill`.
+    KillVm(Selector),
+    /// `vm wait`, and how long.
+    WaitForVm(Selector, Option<Duration>),
     /// `vm list`.
     ListVms,
     /// `vm show`.
@@ -158,7 +164,10 @@ impl Task {
     pub const fn boots(&self) -> bool {
         matches!(
             self,
-            Self::Run(_) | Self::Plain(PlainTask::StartVm(_) | PlainTask::BuildFromImage(_))
+            Self::Run(_)
+                | Self::Plain(
+                    PlainTask::StartVm(_) | PlainTask::RestartVm(..) | PlainTask::BuildFromImage(_)
+                )
         )
     }
 
@@ -235,6 +244,13 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
         VmCommand::Start(args) => PlainTask::StartVm(selector(&args.vm)),
         VmCommand::Stop(args) => {
             PlainTask::StopVm(selector(&args.vm), Duration::from_secs(args.grace))
+        }
+        VmCommand::Restart(args) => {
+            PlainTask::RestartVm(selector(&args.vm), Duration::from_secs(args.grace))
+        }
+        VmCommand::Kill(args) => PlainTask::KillVm(selector(&args.vm)),
+        VmCommand::Wait(args) => {
+            PlainTask::WaitForVm(selector(&args.vm), args.timeout.map(Duration::from_secs))
         }
         VmCommand::List => PlainTask::ListVms,
         VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),

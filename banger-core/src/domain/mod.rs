@@ -12,6 +12,7 @@ mod kernel;
 mod size;
 mod verdict;
 mod vm;
+mod vm_change;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
@@ -24,3 +25,4 @@ pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use size::{Bytes, ParseSizeError};
 pub use verdict::{Verdict, Vouched, VouchedParseError};
 pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};
+pub use vm_change::{VmChange, VmChangeKind};

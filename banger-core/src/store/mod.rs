@@ -12,6 +12,7 @@ mod error;
 mod images;
 mod kernels;
 mod row;
+mod vm_changes;
 mod vms;
 
 use sqlx::{Sqlite, SqlitePool, Transaction};

@@ -229,7 +229,7 @@ fn root_disk(object: &str, column: &str) -> Result<RootDiskMode, StoreError> {
     }
 }
 
-fn state(object: &str, column: &str) -> Result<VmState, StoreError> {
+pub(super) fn state(object: &str, column: &str) -> Result<VmState, StoreError> {
     let known = VmState::ALL
         .into_iter()
         .find(|state| state.as_str() == column);
@@ -264,7 +264,7 @@ fn exit_columns(exit: &VmExit) -> (Option<&'static str>, Option<String>) {
     }
 }
 
-fn exit(
+pub(super) fn exit(
     object: &str,
     kind: Option<&str>,
     detail: Option<String>,

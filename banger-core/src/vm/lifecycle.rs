@@ -66,7 +66,8 @@ pub fn step(state: VmState, event: &VmEvent) -> Result<VmState, IllegalTransitio
     Ok(next)
 }
 
-const fn after_exit(exit: &VmExit) -> VmState {
+/// The state in which a boot that ended so leaves its VM.
+pub(super) const fn after_exit(exit: &VmExit) -> VmState {
     match exit {
         VmExit::PoweredOff | VmExit::Forced => VmState::Stopped,
         VmExit::VmmDied(_) | VmExit::MonitorLost => VmState::Failed,

@@ -15,6 +15,7 @@ mod exec_call;
 mod exec_command;
 mod files;
 mod http2;
+mod kill;
 mod launch;
 pub mod lifecycle;
 mod lock;
@@ -23,9 +24,11 @@ pub mod monitor;
 mod monitor_call;
 mod readiness;
 mod reconcile;
+mod restart;
 mod start;
 mod stop;
 mod supervisor;
+mod wait;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -45,7 +48,10 @@ pub use exec::{
     ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, SpawnFailure, TerminalSize,
 };
 
+pub use kill::KillVmError;
+pub use restart::RestartVmError;
 pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
+pub use wait::WaitVmError;
 
 /// What to make a VM of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +158,25 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// Ends a VM in order, by force when `grace` has passed. Stopping a VM
     /// that does not run is fine.
     async fn stop(&self, vm: &Selector, grace: Duration) -> Result<Vm, StopVmError>;
+
+    /// Ends a VM that runs, in order or by force when `grace` has passed, and
+    /// boots it, detached: it has a new boot id then. One that does not run is
+    /// just started. Cancelling may leave it stopped.
+    async fn restart(
+        &self,
+        vm: &Selector,
+        grace: Duration,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vm, RestartVmError>;
+
+    /// Ends a running VM at once; what its guest had not written is lost.
+    async fn kill(&self, vm: &Selector) -> Result<Vm, KillVmError>;
+
+    /// Waits until a VM is stopped or failed, at most `limit`, and answers its
+    /// record then; at once when it is so already. One that never ran is waited
+    /// for until it has. A VM that was removed because it stopped is answered
+    /// as it ended. Cancelling changes nothing.
+    async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError>;
 
     /// Removes a VM and all its files. A running one is refused unless
     /// `force`, which stops it first.

@@ -8,9 +8,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
-    Lifetime, LogStream, LogsError, LogsRequest, ReconcileVmsError, StartVmError, StartedVm,
-    StopVmError, VmQueryError, VmSupervisor, create, delete, exec_call, files::VmFiles, logs,
-    reconcile, start, stop,
+    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, ReconcileVmsError, RestartVmError,
+    StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor, WaitVmError, create, delete,
+    exec_call, files::VmFiles, kill, logs, reconcile, restart, start, stop, wait,
 };
 use crate::{
     clock::Clock,
@@ -173,6 +173,23 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn stop(&self, vm: &Selector, grace: Duration) -> Result<Vm, StopVmError> {
         stop::stop(&self.host, vm, grace).await
+    }
+
+    async fn restart(
+        &self,
+        vm: &Selector,
+        grace: Duration,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vm, RestartVmError> {
+        restart::restart(&self.host, vm, grace, progress).await
+    }
+
+    async fn kill(&self, vm: &Selector) -> Result<Vm, KillVmError> {
+        kill::kill(&self.host, vm).await
+    }
+
+    async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
+        wait::wait(&self.host, vm, limit).await
     }
 
     async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError> {

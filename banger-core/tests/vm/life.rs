@@ -3,15 +3,19 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use banger_core::{
+    ErrorKind,
     clock::{Clock as _, SystemClock},
     domain::{Bytes, RootDiskMode, Selector, VmExit, VmState},
     progress::NoProgress,
-    vm::{CreateVmError, DeleteVmError, ExecExit, Lifetime, StartVmError, VmSupervisor as _},
+    vm::{
+        CreateVmError, DeleteVmError, ExecExit, Lifetime, RestartVmError, StartVmError,
+        VmSupervisor as _,
+    },
 };
 
 use camino::Utf8Path;
 
-use super::fixture::{GRACE, Host, block_on, request};
+use super::fixture::{GRACE, Host, PATIENCE, block_on, request};
 
 pub(crate) fn writes_survive_a_restart() {
     block_on(async {
@@ -212,5 +216,71 @@ pub(crate) fn a_boot_can_be_stopped() {
         );
         let deleted = host.vms.delete(&vm, false).await.unwrap();
         host.assert_nothing_left(&deleted).await;
+    });
+}
+
+/// A restart is another boot; a killed machine ends at once; both are seen by
+/// whoever waits, also of a VM that is gone by then.
+pub(crate) fn restart_kill_and_wait() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("again").await;
+        let first = host.vms.restart(&vm, GRACE, &NoProgress).await.unwrap();
+        let moment = Some(Duration::from_millis(300));
+        let late = host.vms.wait(&vm, moment).await.unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Timeout, "{late:?}");
+        let second = host.vms.restart(&vm, GRACE, &NoProgress).await.unwrap();
+        assert_eq!(second.state, VmState::Running);
+        assert_ne!(first.boot_id, second.boot_id);
+        let waiting = host.vms.wait(&vm, Some(PATIENCE));
+        let (ended, killed) = tokio::join!(waiting, host.vms.kill(&vm));
+        let (ended, killed) = (ended.unwrap(), killed.unwrap());
+        assert_eq!(
+            (killed.state, &killed.exit),
+            (VmState::Stopped, &Some(VmExit::Forced))
+        );
+        assert_eq!(ended, killed);
+        let twice = host.vms.kill(&vm).await.unwrap_err();
+        assert_eq!(twice.kind(), ErrorKind::Conflict, "{twice:?}");
+
+        let mut once = request("once");
+        once.remove_on_stop = true;
+        let once = host.make(once).await;
+        let id = Selector::from(once.id.to_string().as_str());
+        host.start(&id).await;
+        let refused = host.vms.restart(&id, GRACE, &NoProgress).await.unwrap_err();
+        assert!(
+            matches!(refused, RestartVmError::RemovedOnStop { .. }),
+            "{refused:?}"
+        );
+        let (ended, stopped) = tokio::join!(
+            host.vms.wait(&id, Some(PATIENCE)),
+            host.vms.stop(&id, GRACE)
+        );
+        stopped.unwrap();
+        let ended = ended.unwrap();
+        assert_eq!(
+            (ended.state, ended.exit),
+            (VmState::Stopped, Some(VmExit::PoweredOff))
+        );
+        host.vms.delete(&vm, false).await.unwrap();
+        host.assert_nothing_left(&once).await;
+    });
+}
+
+/// Waiting notices a machine that never came up, and a monitor that vanished.
+pub(crate) fn a_failure_is_waited_for() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 3").await;
+        let vm = host.create("doomed").await;
+        let starting = host.vms.start(&vm, Lifetime::Detached, &NoProgress);
+        let (started, ended) = tokio::join!(starting, host.vms.wait(&vm, Some(PATIENCE)));
+        started.unwrap_err();
+        assert_eq!(ended.unwrap().state, VmState::Failed);
+        let mut lost = host.vms.show(&vm).await.unwrap();
+        lost.state = VmState::Running;
+        host.store.update_vm(&lost).await.unwrap();
+        let ended = host.vms.wait(&vm, Some(PATIENCE)).await.unwrap();
+        assert_eq!(ended.exit, Some(VmExit::MonitorLost));
     });
 }

@@ -29,8 +29,9 @@ use banger_core::{
     progress::{ProgressEvent, ProgressSink},
     vm::{
         CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
-        ExecRequest, ExecSession, Lifetime, LogStream, LogsError, LogsRequest, StartVmError,
-        StartedVm, StopVmError, VmQueryError, VmSupervisor,
+        ExecRequest, ExecSession, KillVmError, Lifetime, LogStream, LogsError, LogsRequest,
+        RestartVmError, StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor,
+        WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -496,6 +497,42 @@ impl VmSupervisor for World {
             self.remove(stopped.id);
         }
         Ok(stopped)
+    }
+
+    async fn restart(
+        &self,
+        selector: &Selector,
+        grace: Duration,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Vm, RestartVmError> {
+        self.call(format!("restart {grace:?}"));
+        let vm = self.known_vm(selector)?;
+        Ok(self.set_state(vm.id, VmState::Running))
+    }
+
+    async fn kill(&self, selector: &Selector) -> Result<Vm, KillVmError> {
+        self.call("kill");
+        let vm = self.known_vm(selector)?;
+        match vm.state {
+            VmState::Running => Ok(self.set_state(vm.id, VmState::Stopped)),
+            state => Err(KillVmError::NotRunning {
+                name: vm.name,
+                state,
+            }),
+        }
+    }
+
+    async fn wait(&self, selector: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
+        self.call(format!("wait {limit:?}"));
+        let vm = self.known_vm(selector)?;
+        match (vm.state, limit) {
+            (VmState::Stopped | VmState::Failed, _) => Ok(vm),
+            (_, Some(waited)) => Err(WaitVmError::TimedOut {
+                name: vm.name,
+                waited,
+            }),
+            (state, None) => panic!("nothing ends a VM that is {state:?} in these tests"),
+        }
     }
 
     async fn delete(&self, selector: &Selector, force: bool) -> Result<Vm, DeleteVmError> {

@@ -138,6 +138,45 @@ async fn a_vm_is_created_started_shown_and_stopped() {
 }
 
 #[tokio::test]
+async fn a_vm_is_restarted_killed_and_waited_for() {
+    let world = World::default()
+        .with_vm("a", VmState::Running)
+        .with_vm("b", VmState::Failed);
+    let world = Arc::new(world);
+    let late = banger(&world, "banger vm wait a --timeout 2").await;
+    assert_eq!((late.status(), late.stdout.as_str()), (6, ""));
+    assert_eq!(
+        late.stderr,
+        "banger: VM a did not end within 2s\nhint: `banger vm show a` says what it does\n"
+    );
+    let again = banger(&world, "banger vm restart a --grace 3").await;
+    assert_eq!((again.status(), again.stdout.as_str()), (0, "a\n"));
+    let killed = banger(&world, "banger vm kill a --json").await;
+    assert_eq!(json(&killed.stdout)["state"], "stopped");
+    let twice = banger(&world, "banger vm kill a").await;
+    assert_eq!(
+        (twice.status(), twice.stderr.as_str()),
+        (4, "banger: VM a is stopped: it does not run\n")
+    );
+    let ended = banger(&world, "banger vm wait a").await;
+    assert_eq!((ended.status(), ended.stdout.as_str()), (0, "stopped\n"));
+    let failed = banger(&world, "banger vm wait b --json").await;
+    assert_eq!(
+        (failed.status(), json(&failed.stdout)["state"].as_str()),
+        (1, Some("failed"))
+    );
+    let calls = [
+        "wait Some(2s)",
+        "restart 3s",
+        "kill",
+        "kill",
+        "wait None",
+        "wait None",
+    ];
+    assert_eq!(world.calls(), calls);
+}
+
+#[tokio::test]
 async fn a_console_log_is_passed_byte_by_byte() {
     let world = Arc::new(World::default().with_vm("v", VmState::Running));
     let (task, style) = parse("banger vm logs v --tail 5 --follow");

@@ -4,22 +4,28 @@ mod create;
 mod delete;
 mod exec;
 mod find_image;
+mod kill;
 mod list;
 mod logs;
+mod restart;
 mod run;
 mod show;
 mod start;
 mod stop;
+mod wait;
 
 pub(super) use create::create;
 pub(super) use delete::delete;
 pub(super) use exec::exec;
+pub(super) use kill::kill;
 pub(super) use list::list;
 pub(super) use logs::logs;
+pub(super) use restart::restart;
 pub(super) use run::run;
 pub(super) use show::show;
 pub(super) use start::start;
 pub(super) use stop::stop;
+pub(super) use wait::wait;
 
 use banger_core::domain::Vm;
 
