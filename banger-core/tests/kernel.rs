@@ -205,6 +205,7 @@ fn assert_initrd_has_drivers(host: &Host, kernel: &Kernel) {
         guest_program: &guest_program,
         modules: kernel.boot.modules.as_deref(),
         wanted: &wanted,
+        wished: &[],
     })
     .unwrap();
     let place = |module: &str| {

@@ -33,6 +33,8 @@ mod vm {
         ("a_dropped_lifeline_ends_its_vm", life::a_dropped_lifeline),
         ("a_boot_can_be_stopped", life::a_boot_can_be_stopped),
         ("restart_kill_and_wait", life::restart_kill_and_wait),
+        ("the_ladder_has_rungs", life::the_ladder),
+        ("the_ladder_ends_every_vmm", life::the_last_rungs),
         ("a_failure_is_waited_for", life::a_failure_is_waited_for),
         ("a_killed_monitor_takes_its_vm", crash::a_killed_monitor),
         ("a_killed_client_loses_nothing", crash::a_killed_client),

@@ -23,8 +23,13 @@ pub(super) struct Module {
     pub(super) content: Vec<u8>,
 }
 
-/// Reads the wanted modules and their dependencies.
-pub(super) fn load(tree: &ModuleTree, wanted: &[&str]) -> Result<Vec<Module>, InitrdError> {
+/// Reads the wanted modules, those of the wished ones that are there, and
+/// their dependencies.
+pub(super) fn load(
+    tree: &ModuleTree,
+    wanted: &[&str],
+    wished: &[&str],
+) -> Result<Vec<Module>, InitrdError> {
     let mut closure = Closure {
         tree,
         modules: Vec::new(),
@@ -33,6 +38,11 @@ pub(super) fn load(tree: &ModuleTree, wanted: &[&str]) -> Result<Vec<Module>, In
     };
     for name in wanted {
         closure.visit(&normalised(name))?;
+    }
+    for name in wished.iter().map(|name| normalised(name)) {
+        if tree.file(&name).is_some() {
+            closure.visit(&name)?;
+        }
     }
     Ok(closure.modules)
 }

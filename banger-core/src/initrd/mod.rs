@@ -39,6 +39,8 @@ pub struct InitrdRequest<'a> {
     /// Names of the modules the guest needs. Those built into the kernel are
     /// left out; the others come with all they depend on.
     pub wanted: &'a [&'a str],
+    /// Names of modules that are taken where the tree has them.
+    pub wished: &'a [&'a str],
 }
 
 /// A finished initrd.
@@ -54,7 +56,11 @@ pub struct Initrd {
 pub fn build(request: &InitrdRequest<'_>) -> Result<Initrd, InitrdError> {
     let program = read_guest_program(request.guest_program).map_err(InitrdError::GuestProgram)?;
     let modules = match request.modules {
-        Some(tree) => closure::load(&tree::ModuleTree::read(tree)?, request.wanted)?,
+        Some(tree) => closure::load(
+            &tree::ModuleTree::read(tree)?,
+            request.wanted,
+            request.wished,
+        )?,
         None => Vec::new(),
     };
     Ok(Initrd {

@@ -41,6 +41,7 @@ impl Tree {
             guest_program: &self.program,
             modules: Some(&self.root),
             wanted,
+            wished: &[],
         })
     }
 
@@ -188,12 +189,14 @@ fn no_module_tree_means_no_modules() {
         guest_program: &tree.program,
         modules: None,
         wanted: &["virtio_blk"],
+        wished: &[],
     });
     assert!(initrd.unwrap().module_paths.is_empty());
     let missing = build(&InitrdRequest {
         guest_program: &tree.root.join("missing"),
         modules: None,
         wanted: &[],
+        wished: &[],
     });
     assert_eq!(missing.unwrap_err().kind(), crate::ErrorKind::NotFound);
 }

@@ -37,6 +37,27 @@ impl Store {
         .map_err(StoreError::query("read a VM's last change"))?;
         row.map(TryInto::try_into).transpose()
     }
+
+    /// Changes of one or all VMs that came after a number, oldest first, at
+    /// most `limit`.
+    pub async fn vm_changes(
+        &self,
+        vm: Option<VmId>,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<VmChange>, StoreError> {
+        let rows: Vec<ChangeRow> = sqlx::query_as(
+            "SELECT * FROM vm_events WHERE sequence > ?1 AND (?2 IS NULL OR vm_id = ?2) \
+             ORDER BY sequence LIMIT ?3",
+        )
+        .bind(i64::try_from(after).unwrap_or(i64::MAX))
+        .bind(vm.map(|id| id.to_string()))
+        .bind(limit)
+        .fetch_all(&self.reader)
+        .await
+        .map_err(StoreError::query("read the changes of VMs"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
 }
 
 impl TryFrom<ChangeRow> for VmChange {

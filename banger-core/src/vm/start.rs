@@ -73,6 +73,8 @@ const WANTED_MODULES: [&str; 6] = [
     "ext4",
     "overlay",
 ];
+/// What lets a guest hear its power button.
+const WISHED_MODULES: [&str; 2] = ["evdev", "button"];
 
 /// Boots a VM.
 pub(super) async fn start(
@@ -199,6 +201,7 @@ async fn prepare(
             guest_program: &program,
             modules: boot.modules.as_deref(),
             wanted: &WANTED_MODULES,
+            wished: &WISHED_MODULES,
         };
         let archive = initrd(&request, hostname, layout)?;
         if launch.backend.acceleration == Acceleration::Software {

@@ -1,12 +1,16 @@
 //! A running VMM.
 
 use std::{
-    os::fd::OwnedFd,
+    io,
+    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     process::{ExitStatus, Stdio},
 };
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::process::{Child, ChildStderr, ChildStdout};
+use tokio::{
+    net::UnixStream,
+    process::{Child, ChildStderr, ChildStdout},
+};
 
 use super::{BackendError, ChosenBackend, Machine, qemu};
 use crate::{domain::BackendKind, process::command, sys};
@@ -16,6 +20,7 @@ use crate::{domain::BackendKind, process::command, sys};
 #[derive(Debug)]
 pub(crate) struct VmmProcess {
     child: Child,
+    control: qemu::Control,
 }
 
 /// What a VMM says.
@@ -35,11 +40,19 @@ impl VmmProcess {
         backend: &ChosenBackend,
         channel: OwnedFd,
     ) -> Result<(Self, VmmOutput), BackendError> {
+        let failed = |source| BackendError::Spawn {
+            program: backend.program.to_string(),
+            source,
+        };
         let mut command = command(&backend.program);
-        let descriptor = sys::inherit(&mut command, channel);
+        let (control, vmms) = control_channel().map_err(failed)?;
+        let descriptors = qemu::Descriptors {
+            channel: sys::inherit(&mut command, channel),
+            control: sys::inherit(&mut command, vmms),
+        };
         match backend.choice.kind {
             BackendKind::Qemu => {
-                command.args(qemu::arguments(machine, backend.acceleration, descriptor));
+                command.args(qemu::arguments(machine, backend.acceleration, descriptors));
             }
         }
         command
@@ -49,20 +62,22 @@ impl VmmProcess {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         sys::die_with_parent(&mut command);
-        let failed = |source| BackendError::Spawn {
-            program: backend.program.to_string(),
-            source,
-        };
         let mut child = command.spawn().map_err(failed)?;
         let (Some(console), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
         };
-        Ok((Self { child }, VmmOutput { console, errors }))
+        Ok((Self { child, control }, VmmOutput { console, errors }))
     }
 
     /// Waits for the end. May be cancelled and called again.
     pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
+    }
+
+    /// Presses the machine's power button. Not to be used again when waiting
+    /// for it was given up.
+    pub(crate) async fn press_power_button(&mut self) -> io::Result<()> {
+        self.control.press_power_button().await
     }
 
     /// Sends a signal to the VMM's whole group, unless it has ended.
@@ -76,4 +91,12 @@ impl VmmProcess {
             tracing::debug!(%error, "the VMM could not be signalled");
         }
     }
+}
+
+/// A control channel: our end and the VMM's.
+fn control_channel() -> io::Result<(qemu::Control, OwnedFd)> {
+    let (ours, vmms) = StdUnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let control = qemu::Control::new(UnixStream::from_std(ours)?);
+    Ok((control, vmms.into()))
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use banger_core::{
     ErrorKind,
     clock::{Clock as _, SystemClock},
-    domain::{Bytes, RootDiskMode, Selector, VmExit, VmState},
+    domain::{Bytes, RootDiskMode, Selector, Vm, VmExit, VmState},
     progress::NoProgress,
     vm::{
         CreateVmError, DeleteVmError, ExecExit, Lifetime, RestartVmError, StartVmError,
@@ -265,6 +265,72 @@ pub(crate) fn restart_kill_and_wait() {
         );
         host.vms.delete(&vm, false).await.unwrap();
         host.assert_nothing_left(&once).await;
+    });
+}
+
+/// The reasons a VM gave while it was stopping, in order.
+async fn rungs(host: &Host, vm: &Vm) -> Vec<String> {
+    let changes = host.store.vm_changes(Some(vm.id), 0, 100).await.unwrap();
+    let stopping = changes.into_iter();
+    let stopping = stopping.filter(|change| change.state == VmState::Stopping);
+    stopping.map(|change| change.reason).collect()
+}
+
+const AGENT: &str = "it was asked to stop: its agent is asked to power off";
+const BUTTON: &str = "it was asked to stop: its power button is pressed";
+const TERMINATED: &str = "it was asked to stop: its VMM is terminated";
+const KILLED: &str = "it was asked to stop: its VMM is killed";
+
+/// Who does not answer on one rung of the ladder does so on the next.
+pub(crate) fn the_ladder() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("ladder").await;
+        let started = host.start(&vm).await.vm;
+        // the agent, which is the shell's parent, stands still
+        let frozen = ["sh", "-c", "echo written > /kept; kill -STOP $PPID"];
+        let _session = host.exec(&vm, &frozen).await.unwrap();
+        let stopped = host.vms.stop(&vm, GRACE).await.unwrap();
+        assert_eq!(
+            stopped.exit,
+            Some(VmExit::PoweredOff),
+            "{}",
+            host.console(&vm).await
+        );
+        assert_eq!(rungs(&host, &started).await, [AGENT, BUTTON]);
+        assert!(host.console(&vm).await.contains("asks for power-off"));
+        check(&host.directories.vm(started.id).join("writable.ext4"));
+
+        let again = host.start(&vm).await.vm;
+        assert_eq!(host.shell(&vm, "cat /kept").await.1, "written\n");
+        let before = rungs(&host, &again).await.len();
+        host.vms.kill(&vm).await.unwrap();
+        assert_eq!(rungs(&host, &again).await[before..], [KILLED]);
+        host.vms.delete(&vm, false).await.unwrap();
+    });
+}
+
+/// A VMM that takes no signal but the last, and was never more than booting.
+pub(crate) fn the_last_rungs() {
+    block_on(async {
+        let host = Host::with_fake_vmm("trap '' TERM; while :; do sleep 600; done").await;
+        let vm = host.create("stubborn").await;
+        let shown = host.vms.show(&vm).await.unwrap();
+        let stopping = async {
+            host.wait_until("it boots", async |host| {
+                host.state(&vm).await == VmState::Starting
+            })
+            .await;
+            host.vms.stop(&vm, GRACE).await.unwrap()
+        };
+        let starting = host.vms.start(&vm, Lifetime::Detached, &NoProgress);
+        let (started, stopped) = tokio::join!(starting, stopping);
+        started.unwrap_err();
+        assert_eq!(stopped.exit, Some(VmExit::Forced));
+        let rungs = rungs(&host, &shown).await;
+        // it may be told to end before it could ignore that
+        let expected = [TERMINATED, KILLED];
+        assert_eq!(rungs, expected[..rungs.len().max(1)]);
     });
 }
 

@@ -15,6 +15,7 @@ mod modules;
 mod mounts;
 mod names;
 mod power;
+mod power_button;
 mod root;
 mod stage;
 mod supervise;
@@ -99,6 +100,7 @@ fn raise_limits() {
 }
 
 fn serve(config: &Config, held: signals::Held) -> Result<(), Failure> {
+    let _buttons = power_button::watch(libc::SIGPWR);
     let fork = sys::fork().map_err(Cause::of("fork", "the agent"));
     let Some(agent) = fork.during(Stage::Agent)? else {
         be_agent(&config.channel_port)

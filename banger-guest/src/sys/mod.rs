@@ -5,7 +5,7 @@
 //! is sound; between fork and exec only async-signal-safe calls are made and
 //! nothing is allocated, since other threads may hold locks.
 //! Entry points: [`child::start`], [`signals`], [`fork`], [`raise_loopback`],
-//! [`watch`], [`freeze`].
+//! [`watch`], [`signal_when_readable`], [`freeze`].
 #![expect(unsafe_code, reason = "the one module with unsafe code")]
 
 pub(crate) mod child;
@@ -22,6 +22,8 @@ use rustix::{
 };
 use tokio::io::{Interest, unix::AsyncFd};
 
+/// Of asm-generic/fcntl.h: the signal to send instead of SIGIO.
+const F_SETSIG: libc::c_int = 10;
 /// `_IOWR('X', 119, int)` of linux/fs.h.
 const FIFREEZE: libc::c_ulong = 0xC004_5877;
 
@@ -63,6 +65,24 @@ pub(crate) fn watch(descriptor: OwnedFd, interest: Interest) -> io::Result<Async
     // SAFETY: the descriptor is owned by the result and nothing else can close
     // or replace it before it is taken from the runtime.
     Ok(unsafe { AsyncFd::register_with_interest(descriptor, interest) }?)
+}
+
+/// Has a descriptor send a signal to this process when something can be read
+/// from it.
+pub(crate) fn signal_when_readable(descriptor: impl AsFd, signal: i32) -> io::Result<()> {
+    let number = descriptor.as_fd().as_raw_fd();
+    let own = rustix::process::getpid().as_raw_nonzero().get();
+    for (command, argument) in [
+        (libc::F_SETOWN, own),
+        (F_SETSIG, signal),
+        (libc::F_SETFL, libc::O_ASYNC | libc::O_NONBLOCK),
+    ] {
+        // SAFETY: the descriptor is open, and these commands take a number.
+        if unsafe { libc::fcntl(number, command, argument) } == -1 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file system's journal to its place and stops all further writes.

@@ -1,7 +1,17 @@
-//! The ladder by which a machine is brought down: ask the agent, wait for the
-//! grace period, terminate the VMM, kill it.
+//! The ladder by which a machine is brought down.
+//!
+//! ```text
+//! agent powers off -> power button -> SIGTERM to the VMM -> SIGKILL
+//!   3/4 of grace       to its end         2 s              at once
+//! ```
+//!
+//! Invariants: every rung has a deadline and is told to the VM's record before
+//! it is waited for; a failing rung leads to the next one; the guest's rungs
+//! end with the grace period; an order without grace leads to the last rung at
+//! once; nothing that fails to be recorded holds the ladder up.
+//! Entry points: [`Ladder::climb`].
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use rustix::process::Signal;
 use tokio::{
@@ -13,13 +23,16 @@ use super::{
     guest::power_off,
     machine::{Exited, RunningMachine},
     orders::StopOrder,
+    record::{Record, warn_of},
 };
-use crate::vm::http2::Http2Client;
+use crate::vm::{http2::Http2Client, in_words};
 
+/// How long an agent or a VMM may take to answer that it was asked.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
 /// Between SIGTERM and SIGKILL.
 const TERMINATE_DEADLINE: Duration = Duration::from_secs(2);
-/// What is left of the grace period when the agent cannot be asked: it may be
-/// gone because the guest is on its way down.
+/// What is left of the grace period when nobody could be asked: the guest may
+/// be on its way down already.
 const UNREACHABLE_GRACE: Duration = Duration::from_secs(2);
 
 /// A machine that was brought down.
@@ -30,66 +43,145 @@ pub(super) struct BroughtDown {
     pub(super) forced: bool,
 }
 
-/// Brings a machine down. Later orders may shorten the grace period of the
-/// first, never lengthen it.
-pub(super) async fn bring_down(
-    machine: &mut RunningMachine,
-    guest: Option<Http2Client>,
-    first: StopOrder,
-    orders: &mut mpsc::Receiver<StopOrder>,
-) -> BroughtDown {
-    if let Some(guest) = guest
-        && !first.grace.is_zero()
-        && let Some(exited) = ask(machine, guest, first, orders).await
-    {
-        return BroughtDown {
-            exited,
-            forced: false,
-        };
-    }
-    BroughtDown {
-        exited: force(machine, first.grace.is_zero()).await,
-        forced: true,
-    }
+/// A machine that is being brought down.
+#[derive(Debug)]
+pub(super) struct Ladder<'a> {
+    pub(super) machine: &'a mut RunningMachine,
+    pub(super) record: &'a mut Record,
+    /// Later orders may shorten the grace period of the first, never lengthen it.
+    pub(super) orders: &'a mut mpsc::Receiver<StopOrder>,
+    why: &'static str,
+    /// The end of the grace period.
+    end: Instant,
+    at_once: bool,
 }
 
-/// Asks the agent and waits for the end, up to the grace period.
-async fn ask(
-    machine: &mut RunningMachine,
-    guest: Http2Client,
-    first: StopOrder,
-    orders: &mut mpsc::Receiver<StopOrder>,
-) -> Option<Exited> {
-    let mut deadline = deadline_after(first.grace);
-    let mut asking = Box::pin(power_off(guest));
-    let mut asked = false;
-    loop {
-        tokio::select! {
-            exited = machine.wait() => return Some(exited),
-            () = sleep_until(deadline) => return None,
-            Some(order) = orders.recv() => deadline = deadline.min(deadline_after(order.grace)),
-            answer = &mut asking, if !asked => {
-                asked = true;
-                if let Err(problem) = answer {
-                    tracing::warn!(problem, "the agent could not be asked to power off");
-                    deadline = deadline.min(deadline_after(UNREACHABLE_GRACE));
+impl<'a> Ladder<'a> {
+    pub(super) fn new(
+        machine: &'a mut RunningMachine,
+        record: &'a mut Record,
+        orders: &'a mut mpsc::Receiver<StopOrder>,
+        first: StopOrder,
+    ) -> Self {
+        Self {
+            machine,
+            record,
+            orders,
+            why: first.why,
+            end: deadline_after(first.grace),
+            at_once: first.grace.is_zero(),
+        }
+    }
+
+    /// Brings the machine down. A guest whose agent never answered has nobody
+    /// who could be asked.
+    pub(super) async fn climb(mut self, guest: Option<Http2Client>) -> BroughtDown {
+        if let Some(guest) = guest
+            && !self.at_once
+            && let Some(exited) = self.in_order(guest).await
+        {
+            return BroughtDown {
+                exited,
+                forced: false,
+            };
+        }
+        BroughtDown {
+            exited: self.by_force().await,
+            forced: true,
+        }
+    }
+
+    async fn in_order(&mut self, guest: Http2Client) -> Option<Exited> {
+        if let Some(exited) = self.ask_agent(guest).await {
+            return Some(exited);
+        }
+        if self.at_once || self.left().is_zero() {
+            return None;
+        }
+        self.press_power_button().await
+    }
+
+    async fn ask_agent(&mut self, guest: Http2Client) -> Option<Exited> {
+        self.tell("its agent is asked to power off").await;
+        let patience = self.left() * 3 / 4;
+        let deadline = Instant::now() + patience;
+        let mut asking = pin!(timeout(patience.min(ANSWER_DEADLINE), power_off(guest)));
+        let problem = loop {
+            tokio::select! {
+                exited = self.machine.wait() => return Some(exited),
+                Some(order) = self.orders.recv() => {
+                    self.hasten(order);
+                    if self.at_once {
+                        return None;
+                    }
+                }
+                answer = &mut asking => break match answer {
+                    Ok(Ok(())) => return self.until(deadline).await,
+                    Ok(Err(problem)) => problem,
+                    Err(_) => format!("it does not answer within {ANSWER_DEADLINE:?}"),
+                },
+            }
+        };
+        tracing::warn!(problem, "the agent could not be asked to power off");
+        None
+    }
+
+    async fn press_power_button(&mut self) -> Option<Exited> {
+        self.tell("its power button is pressed").await;
+        let pressed = timeout(ANSWER_DEADLINE, self.machine.press_power_button()).await;
+        let problem = match pressed {
+            Ok(Ok(())) => return self.until(self.end).await,
+            Ok(Err(error)) => in_words(&error),
+            Err(_) => format!("the VMM does not answer within {ANSWER_DEADLINE:?}"),
+        };
+        tracing::warn!(problem, "the power button could not be pressed");
+        self.until(self.end.min(deadline_after(UNREACHABLE_GRACE)))
+            .await
+    }
+
+    /// Ends the VMM: by SIGTERM first, so that it can write back what it holds.
+    async fn by_force(&mut self) -> Exited {
+        if !self.at_once {
+            self.machine.signal(Signal::TERM);
+            self.tell("its VMM is terminated").await;
+            if let Some(exited) = self.until(deadline_after(TERMINATE_DEADLINE)).await {
+                return exited;
+            }
+        }
+        self.machine.signal(Signal::KILL);
+        self.tell("its VMM is killed").await;
+        self.machine.wait().await
+    }
+
+    /// Waits for the end of the machine, up to a deadline or what later orders
+    /// leave of it.
+    async fn until(&mut self, mut deadline: Instant) -> Option<Exited> {
+        while !self.at_once {
+            tokio::select! {
+                exited = self.machine.wait() => return Some(exited),
+                () = sleep_until(deadline) => return None,
+                Some(order) = self.orders.recv() => {
+                    self.hasten(order);
+                    deadline = deadline.min(deadline_after(order.grace));
                 }
             }
         }
+        None
     }
-}
 
-/// Ends the VMM: at once, or by SIGTERM first so that it can write back what
-/// it holds.
-async fn force(machine: &mut RunningMachine, at_once: bool) -> Exited {
-    if !at_once {
-        machine.signal(Signal::TERM);
-        if let Ok(exited) = timeout(TERMINATE_DEADLINE, machine.wait()).await {
-            return exited;
-        }
+    fn hasten(&mut self, order: StopOrder) {
+        self.at_once |= order.grace.is_zero();
+        self.end = self.end.min(deadline_after(order.grace));
     }
-    machine.signal(Signal::KILL);
-    machine.wait().await
+
+    fn left(&self) -> Duration {
+        self.end.saturating_duration_since(Instant::now())
+    }
+
+    /// Publishes which rung is being tried.
+    async fn tell(&mut self, rung: &str) {
+        warn_of(self.record.stopping(format!("{}: {rung}", self.why)).await);
+    }
 }
 
 /// Grace periods come from clients: one that overflows is as good as a year.

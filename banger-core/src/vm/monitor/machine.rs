@@ -133,6 +133,11 @@ impl RunningMachine {
         self.exited(status).await
     }
 
+    /// Presses its power button, once.
+    pub(super) async fn press_power_button(&mut self) -> std::io::Result<()> {
+        self.vmm.press_power_button().await
+    }
+
     /// Signals the VMM.
     pub(super) fn signal(&self, signal: Signal) {
         self.vmm.signal(signal);

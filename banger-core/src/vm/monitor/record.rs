@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use crate::{
     clock::Clock,
-    domain::{BackendChoice, Vm, VmExit, VmId, VmState},
+    domain::{BackendChoice, Vm, VmExit, VmId},
     store::{Store, StoreError},
-    vm::lifecycle::{IllegalTransition, VmEvent, step},
+    vm::{
+        in_words,
+        lifecycle::{IllegalTransition, VmEvent, step},
+    },
 };
 
 /// The record of the VM that this process owns.
@@ -66,13 +69,9 @@ impl Record {
         .await
     }
 
-    /// The machine is asked to end.
-    pub(super) async fn stopping(&mut self, why: &str) -> Result<(), RecordError> {
-        if self.vm.state == VmState::Stopping {
-            return Ok(());
-        }
-        self.apply(&VmEvent::StopRequested, why.to_owned(), |_| ())
-            .await
+    /// Another way to end the machine is tried.
+    pub(super) async fn stopping(&mut self, reason: String) -> Result<(), RecordError> {
+        self.apply(&VmEvent::StopRequested, reason, |_| ()).await
     }
 
     /// The machine is gone.
@@ -132,5 +131,13 @@ impl Record {
             .await
             .map_err(RecordError::Store)?;
         Ok(())
+    }
+}
+
+/// A machine is brought down whether or not its record can be written.
+pub(super) fn warn_of(result: Result<(), RecordError>) {
+    if let Err(error) = result {
+        let error = in_words(&error);
+        tracing::error!(error, "the VM's record could not be changed");
     }
 }

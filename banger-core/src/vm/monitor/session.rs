@@ -18,10 +18,10 @@ use super::{
     console_log::{CONSOLE_LOG_LIMIT, ConsoleLog},
     console_watch::Fault,
     guest::{Greeting, greet},
-    ladder::{BroughtDown, bring_down},
+    ladder::{BroughtDown, Ladder},
     machine::{Exited, MachineEvent, RunningMachine},
     orders::{self, Signals, StopOrder, watch_lifeline},
-    record::{Record, RecordError},
+    record::{Record, RecordError, warn_of},
     server::{Outcome, Server},
 };
 use crate::{
@@ -229,9 +229,9 @@ impl Session {
     }
 
     async fn bring_down(&mut self, machine: &mut RunningMachine, order: StopOrder) -> BroughtDown {
-        warn_of(self.record.stopping(order.why).await);
         let guest = self.guest.get().cloned();
-        bring_down(machine, guest, order, &mut self.orders).await
+        let ladder = Ladder::new(machine, &mut self.record, &mut self.orders, order);
+        ladder.climb(guest).await
     }
 
     /// Records the end, frees everything and tells those who wait.
@@ -354,13 +354,5 @@ fn failure(machine: &RunningMachine, fault: Fault) -> Readiness {
         stage: fault.stage,
         cause: fault.cause,
         console_tail: machine.console_tail(),
-    }
-}
-
-/// A machine is brought down whether or not its record can be written.
-fn warn_of(result: Result<(), RecordError>) {
-    if let Err(error) = result {
-        let error = in_words(&error);
-        tracing::error!(error, "the VM's record could not be changed");
     }
 }

@@ -14,19 +14,28 @@ const KERNEL_COMMAND_LINE: &str = "console=ttyS0 reboot=t panic=-1 quiet";
 /// What QEMU may no longer do once it runs (QEMU manual, `-sandbox`).
 const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
 
-/// The arguments for a machine whose channel is the socket with number
-/// `channel` in QEMU's process. The console is QEMU's standard output.
+/// The numbers that sockets have in QEMU's process.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::vmm) struct Descriptors {
+    /// The guest's channel.
+    pub(in crate::vmm) channel: RawFd,
+    /// The control channel.
+    pub(in crate::vmm) control: RawFd,
+}
+
+/// The arguments for a machine. The console is QEMU's standard output.
 pub(in crate::vmm) fn arguments(
     machine: &Machine,
     acceleration: Acceleration,
-    channel: RawFd,
+    descriptors: Descriptors,
 ) -> Vec<String> {
     let mut arguments = Arguments::default();
     arguments.base(machine, acceleration);
     for (index, disk) in machine.disks.iter().enumerate() {
         arguments.disk(index, disk);
     }
-    arguments.channel(&machine.channel_port, channel);
+    arguments.channel(&machine.channel_port, descriptors.channel);
+    arguments.control(descriptors.control);
     arguments.option("-device", "virtio-rng-device");
     arguments.0
 }
@@ -90,6 +99,11 @@ impl Arguments {
         let device = format!("virtserialport,chardev=channel,name={port},nr=1");
         self.option("-device", device);
     }
+
+    fn control(&mut self, descriptor: RawFd) {
+        self.option("-chardev", format!("socket,id=control,fd={descriptor}"));
+        self.option("-mon", "chardev=control,mode=control");
+    }
 }
 
 /// `tsc_early_khz` (Linux Documentation/admin-guide/kernel-parameters.txt)
@@ -112,6 +126,11 @@ fn escaped(path: &Utf8Path) -> String {
 mod tests {
     use super::*;
     use crate::domain::Bytes;
+
+    const DESCRIPTORS: Descriptors = Descriptors {
+        channel: 7,
+        control: 8,
+    };
 
     fn machine() -> Machine {
         Machine {
@@ -146,8 +165,8 @@ mod tests {
 
     #[test]
     fn the_machine_becomes_arguments() {
-        let arguments = arguments(&machine(), Acceleration::Software, 7);
-        let cases: [(&str, &[&str]); 10] = [
+        let arguments = arguments(&machine(), Acceleration::Software, DESCRIPTORS);
+        let cases: [(&str, &[&str]); 11] = [
             (
                 "-append",
                 &["console=ttyS0 reboot=t panic=-1 quiet tsc=reliable tsc_early_khz=2600000"],
@@ -167,8 +186,13 @@ mod tests {
             ),
             (
                 "-chardev",
-                &["stdio,id=console,signal=off", "socket,id=channel,fd=7"],
+                &[
+                    "stdio,id=console,signal=off",
+                    "socket,id=channel,fd=7",
+                    "socket,id=control,fd=8",
+                ],
             ),
+            ("-mon", &["chardev=control,mode=control"]),
             (
                 "-device",
                 &[
@@ -190,7 +214,7 @@ mod tests {
     fn kvm_uses_the_hosts_cpu_and_odd_memory_is_rounded_up() {
         let mut machine = machine();
         machine.memory = Bytes::new(64 * Bytes::MIB + 1);
-        let arguments = arguments(&machine, Acceleration::Kvm, 3);
+        let arguments = arguments(&machine, Acceleration::Kvm, DESCRIPTORS);
         assert_eq!(values(&arguments, "-cpu"), ["host"]);
         assert_eq!(values(&arguments, "-m"), ["65M"]);
         assert!(values(&arguments, "-M")[0].contains("accel=kvm"));

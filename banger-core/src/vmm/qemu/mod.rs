@@ -2,5 +2,7 @@
 //! devices over MMIO, found through ACPI; console on the first serial port.
 
 mod arguments;
+mod control;
 
-pub(super) use arguments::arguments;
+pub(super) use arguments::{Descriptors, arguments};
+pub(super) use control::Control;
