@@ -33,6 +33,7 @@ mod vm {
         ("a_dropped_lifeline_ends_its_vm", life::a_dropped_lifeline),
         ("a_boot_can_be_stopped", life::a_boot_can_be_stopped),
         ("restart_kill_and_wait", life::restart_kill_and_wait),
+        ("what_is_asked_of_a_vm_changes", life::a_changed_spec),
         ("the_ladder_has_rungs", life::the_ladder),
         ("the_ladder_ends_every_vmm", life::the_last_rungs),
         ("a_failure_is_waited_for", life::a_failure_is_waited_for),

@@ -37,8 +37,8 @@ pub use kernel::{
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
-    CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, ShowVmArgs,
-    StartArgs, StopArgs, VmCommand,
+    CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, SetArgs,
+    ShowVmArgs, StartArgs, StopArgs, VmCommand,
 };
 
 /// Columns of the reference document.

@@ -34,6 +34,11 @@ pub enum VmCommand {
     /// The exit status is 0 for a VM that stopped, 1 for one that failed, and 6
     /// when the time was up before.
     Wait(WaitArgs),
+    /// Change a VM's CPUs, memory, disk and labels
+    ///
+    /// CPUs and memory are those of the next boot: a running VM keeps what it
+    /// has. A disk grows at once, and only while the VM does not run.
+    Set(SetArgs),
     /// Run a command in a running VM
     ///
     /// The command's standard output, standard error and exit status are
@@ -147,6 +152,30 @@ pub struct StartArgs {
     /// Name, id, or part of an id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub vm: String,
+}
+
+/// Arguments of `vm set`.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = true, args = ["cpus", "memory", "disk", "labels", "removed_labels"])]
+pub struct SetArgs {
+    /// Name, id, or part of an id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: String,
+    /// Number of virtual CPUs
+    #[arg(long, value_parser = value_parser!(u32).range(1..=64), value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Memory (4G, 512MiB; a bare number is MiB)
+    #[arg(long, short, value_parser = values::memory, value_name = "SIZE")]
+    pub memory: Option<Bytes>,
+    /// Size of the disk that takes the VM's writes; it only grows
+    #[arg(long, value_parser = values::disk, value_name = "SIZE")]
+    pub disk: Option<Bytes>,
+    /// Label it KEY=VALUE (can be repeated)
+    #[arg(long = "label", short, value_parser = values::label, value_name = "KEY=VALUE")]
+    pub labels: Vec<(String, String)>,
+    /// Remove the label with this key (can be repeated)
+    #[arg(long = "remove-label", value_parser = NonEmptyStringValueParser::new(), value_name = "KEY")]
+    pub removed_labels: Vec<String>,
 }
 
 /// One VM.

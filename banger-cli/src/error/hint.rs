@@ -19,7 +19,7 @@ use banger_core::{
     trust::TrustError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        StartVmError, StopVmError, VmQueryError, WaitVmError,
+        SetVmError, StartVmError, StopVmError, VmQueryError, WaitVmError,
     },
     vmm::BackendError,
 };
@@ -77,6 +77,7 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::StopVm(error) => stop(error),
         CliError::RestartVm(error) => restart(error),
         CliError::KillVm(error) => kill(error),
+        CliError::SetVm(error) => set(error),
         CliError::WaitForVm(error) => wait(error),
         CliError::DeleteVm(error) => delete(error),
         CliError::VmQuery(error) => vm_query(error),
@@ -390,6 +391,15 @@ fn kill(error: &KillVmError) -> Option<String> {
     match error {
         KillVmError::Query(error) => vm_query(error),
         KillVmError::Stop(error) => stop(error),
+        _ => None,
+    }
+}
+
+fn set(error: &SetVmError) -> Option<String> {
+    match error {
+        SetVmError::Query(error) => vm_query(error),
+        SetVmError::Running { name, .. } => Some(format!("stop it first: `banger vm stop {name}`")),
+        SetVmError::Disk { source, .. } => resize(source),
         _ => None,
     }
 }

@@ -28,7 +28,7 @@ use banger_core::{
     rootfs::BuildError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        StartVmError, StopVmError, VmQueryError, WaitVmError,
+        SetVmError, StartVmError, StopVmError, VmQueryError, WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -177,6 +177,9 @@ pub enum CliError {
     /// A VM's end could not be waited for.
     #[error(transparent)]
     WaitForVm(Box<WaitVmError>),
+    /// A VM could not be changed.
+    #[error(transparent)]
+    SetVm(Box<SetVmError>),
     /// A VM could not be deleted.
     #[error(transparent)]
     DeleteVm(Box<DeleteVmError>),
@@ -251,6 +254,7 @@ boxed!(
     StopVm(StopVmError),
     RestartVm(RestartVmError),
     KillVm(KillVmError),
+    SetVm(SetVmError),
     WaitForVm(WaitVmError),
     DeleteVm(DeleteVmError),
     VmQuery(VmQueryError),
@@ -318,6 +322,7 @@ impl CliError {
             Self::StopVm(error) => error.kind(),
             Self::RestartVm(error) => error.kind(),
             Self::KillVm(error) => error.kind(),
+            Self::SetVm(error) => error.kind(),
             Self::WaitForVm(error) => error.kind(),
             Self::DeleteVm(error) => error.kind(),
             Self::VmQuery(error) => error.kind(),

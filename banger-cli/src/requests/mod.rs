@@ -20,7 +20,7 @@ use banger_core::{
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
-    vm::{CreateVm, LogsRequest},
+    vm::{CreateVm, LogsRequest, SetVm},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -111,6 +111,8 @@ pub enum PlainTask {
     KillVm(Selector),
     /// `vm wait`, and how long.
     WaitForVm(Selector, Option<Duration>),
+    /// `vm set`.
+    SetVm(Selector, SetVm),
     /// `vm list`.
     ListVms,
     /// `vm show`.
@@ -252,6 +254,7 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
         VmCommand::Wait(args) => {
             PlainTask::WaitForVm(selector(&args.vm), args.timeout.map(Duration::from_secs))
         }
+        VmCommand::Set(args) => PlainTask::SetVm(selector(&args.vm), vm::set(args)),
         VmCommand::List => PlainTask::ListVms,
         VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
         VmCommand::Logs(args) => {

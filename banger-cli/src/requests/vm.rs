@@ -2,13 +2,13 @@
 
 use banger_core::{
     domain::{RootDiskMode, Selector},
-    vm::{CreateVm, ExecRequest},
+    vm::{CreateVm, ExecRequest, SetVm},
 };
 use camino::Utf8Path;
 
 use super::{PullOptions, Target, image};
 use crate::{
-    args::{MachineArgs, ProcessArgs, RunArgs},
+    args::{MachineArgs, ProcessArgs, RunArgs, SetArgs},
     error::CliError,
     session::Attachment,
 };
@@ -59,6 +59,16 @@ pub(super) fn create(image: Selector, machine: MachineArgs) -> CreateVm {
         backend: machine.backend,
         remove_on_stop: machine.rm,
         labels: machine.labels.into_iter().collect(),
+    }
+}
+
+pub(super) fn set(args: SetArgs) -> SetVm {
+    SetVm {
+        vcpus: args.cpus,
+        memory: args.memory,
+        disk_size: args.disk,
+        labels: args.labels.into_iter().collect(),
+        removed_labels: args.removed_labels.into_iter().collect(),
     }
 }
 

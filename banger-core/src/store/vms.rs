@@ -94,6 +94,41 @@ impl Store {
         stored.try_into()
     }
 
+    /// Changes what is asked of a VM under the next generation, and answers the
+    /// record as stored; none when it is gone. These columns are apart from
+    /// those of a VM's life: whoever owns that is not in the way.
+    pub async fn change_vm_spec(
+        &self,
+        id: VmId,
+        change: impl FnOnce(&mut VmSpec) + Send,
+    ) -> Result<Option<Vm>, StoreError> {
+        let failed = StoreError::query("change what is asked of a VM");
+        let mut transaction = self.write().await?;
+        let row: Option<VmRow> = sqlx::query_as("SELECT * FROM vms WHERE id = ?")
+            .bind(id.to_string())
+            .fetch_optional(&mut *transaction)
+            .await
+            .map_err(&failed)?;
+        let Some(row) = row else { return Ok(None) };
+        let mut vm = Vm::try_from(row)?;
+        change(&mut vm.spec);
+        let row = VmRow::try_from(&vm)?;
+        let stored: VmRow = sqlx::query_as(
+            "UPDATE vms SET vcpus = ?, memory_bytes = ?, disk_bytes = ?, labels = ?, \
+             generation = generation + 1 WHERE id = ? RETURNING *",
+        )
+        .bind(row.vcpus)
+        .bind(row.memory_bytes)
+        .bind(row.disk_bytes)
+        .bind(row.labels)
+        .bind(row.id)
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        transaction.commit().await.map_err(failed)?;
+        stored.try_into().map(Some)
+    }
+
     /// Every VM, by name.
     pub async fn vms(&self) -> Result<Vec<Vm>, StoreError> {
         let rows: Vec<VmRow> = sqlx::query_as("SELECT * FROM vms ORDER BY name")

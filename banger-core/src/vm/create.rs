@@ -280,23 +280,39 @@ async fn clone_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
 }
 
 fn validate(request: &CreateVm) -> Result<(), CreateVmError> {
-    if !(1..=MAX_VCPUS).contains(&request.vcpus) {
-        let problem = format!("1 to {MAX_VCPUS} are");
-        return Err(invalid("vcpus", request.vcpus, &problem));
+    check_machine(request.vcpus, request.memory, request.disk_size)
+        .map_err(|refused| invalid(refused.field, refused.value, &refused.problem))
+}
+
+/// A value that no VM can have.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) field: &'static str,
+    pub(super) value: String,
+    pub(super) problem: String,
+}
+
+/// Checks what a machine is to be made of.
+pub(super) fn check_machine(vcpus: u32, memory: Bytes, disk: Bytes) -> Result<(), Refused> {
+    if !(1..=MAX_VCPUS).contains(&vcpus) {
+        return Err(Refused {
+            field: "vcpus",
+            value: vcpus.to_string(),
+            problem: format!("1 to {MAX_VCPUS} are"),
+        });
     }
-    for (field, value, least) in [
-        ("memory", request.memory, MIN_MEMORY),
-        ("disk size", request.disk_size, MIN_DISK),
-    ] {
-        if value < least {
-            return Err(invalid(
-                field,
-                value,
-                &format!("at least {least} is needed"),
-            ));
-        }
+    let sizes = [
+        ("memory", memory, MIN_MEMORY),
+        ("disk size", disk, MIN_DISK),
+    ];
+    match sizes.into_iter().find(|(_, value, least)| value < least) {
+        None => Ok(()),
+        Some((field, value, least)) => Err(Refused {
+            field,
+            value: value.to_string(),
+            problem: format!("at least {least} is needed"),
+        }),
     }
-    Ok(())
 }
 
 fn invalid(field: &'static str, value: impl Display, problem: &str) -> CreateVmError {

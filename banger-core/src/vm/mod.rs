@@ -25,6 +25,7 @@ mod monitor_call;
 mod readiness;
 mod reconcile;
 mod restart;
+mod set;
 mod start;
 mod stop;
 mod supervisor;
@@ -50,6 +51,7 @@ pub use exec::{
 
 pub use kill::KillVmError;
 pub use restart::RestartVmError;
+pub use set::{SetVm, SetVmError};
 pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
 pub use wait::WaitVmError;
 
@@ -177,6 +179,11 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// for until it has. A VM that was removed because it stopped is answered
     /// as it ended. Cancelling changes nothing.
     async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError>;
+
+    /// Changes what is asked of a VM, and answers its record. A running one
+    /// keeps its CPUs and memory until it boots again, and its disk; labels
+    /// change at once. Cancelling may leave a disk that has grown already.
+    async fn set(&self, vm: &Selector, request: SetVm) -> Result<Vm, SetVmError>;
 
     /// Removes a VM and all its files. A running one is refused unless
     /// `force`, which stops it first.

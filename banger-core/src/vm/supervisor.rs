@@ -9,8 +9,9 @@ use tokio_util::task::TaskTracker;
 use super::{
     CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
     KillVmError, Lifetime, LogStream, LogsError, LogsRequest, ReconcileVmsError, RestartVmError,
-    StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor, WaitVmError, create, delete,
-    exec_call, files::VmFiles, kill, logs, reconcile, restart, start, stop, wait,
+    SetVm, SetVmError, StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor,
+    WaitVmError, create, delete, exec_call, files::VmFiles, kill, logs, reconcile, restart, set,
+    start, stop, wait,
 };
 use crate::{
     clock::Clock,
@@ -190,6 +191,10 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
         wait::wait(&self.host, vm, limit).await
+    }
+
+    async fn set(&self, vm: &Selector, request: SetVm) -> Result<Vm, SetVmError> {
+        set::set(&self.host, vm, request).await
     }
 
     async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError> {

@@ -8,8 +8,8 @@ use banger_core::{
     domain::{Bytes, RootDiskMode, Selector, Vm, VmExit, VmState},
     progress::NoProgress,
     vm::{
-        CreateVmError, DeleteVmError, ExecExit, Lifetime, RestartVmError, StartVmError,
-        VmSupervisor as _,
+        CreateVmError, DeleteVmError, ExecExit, Lifetime, RestartVmError, SetVm, SetVmError,
+        StartVmError, VmSupervisor as _,
     },
 };
 
@@ -348,5 +348,60 @@ pub(crate) fn a_failure_is_waited_for() {
         host.store.update_vm(&lost).await.unwrap();
         let ended = host.vms.wait(&vm, Some(PATIENCE)).await.unwrap();
         assert_eq!(ended.exit, Some(VmExit::MonitorLost));
+    });
+}
+
+/// CPUs and memory are those of the next boot, and a grown disk is whole.
+pub(crate) fn a_changed_spec() {
+    block_on(async {
+        let host = Host::bootable().await;
+        let vm = host.create("changed").await;
+        let first = host.start(&vm).await.vm;
+        let script = "echo kept > /kept; busybox sync";
+        assert_eq!(host.shell(&vm, script).await.0, ExecExit::Code(0));
+        let machine = SetVm {
+            vcpus: Some(2),
+            memory: Some(Bytes::from_mib(320)),
+            labels: [("team".to_owned(), "blue".to_owned())].into(),
+            ..SetVm::default()
+        };
+        let changed = host.vms.set(&vm, machine).await.unwrap();
+        assert_eq!((changed.spec.vcpus, changed.state), (2, VmState::Running));
+        assert!(first.generation < changed.generation);
+        let disk = |mib| SetVm {
+            disk_size: Some(Bytes::from_mib(mib)),
+            removed_labels: ["team".to_owned()].into(),
+            ..SetVm::default()
+        };
+        let refused = host.vms.set(&vm, disk(200)).await.unwrap_err();
+        assert!(matches!(refused, SetVmError::Running { .. }), "{refused:?}");
+        host.vms.stop(&vm, GRACE).await.unwrap();
+        for (size, kind) in [(32, ErrorKind::InvalidInput), (1, ErrorKind::InvalidInput)] {
+            let refused = host.vms.set(&vm, disk(size)).await.unwrap_err();
+            assert_eq!(refused.kind(), kind, "{refused:?}");
+        }
+        let grown = host.vms.set(&vm, disk(200)).await.unwrap();
+        assert!(grown.spec.labels.is_empty());
+        let writable = host.directories.vm(first.id).join("writable.ext4");
+        assert_eq!(writable.metadata().unwrap().len(), 200 << 20);
+        check(&writable);
+        host.start(&vm).await;
+        let script =
+            "cat /kept; busybox nproc; busybox df -m / | busybox tail -n 1; cat /proc/meminfo";
+        let (_, output, stderr) = host.shell(&vm, script).await;
+        let mut lines = output.lines();
+        assert_eq!(lines.next(), Some("kept"), "{stderr}");
+        assert_eq!(lines.next(), Some("2"), "{output}");
+        let number = |line: Option<&str>, at: usize| -> u64 {
+            line.unwrap()
+                .split_whitespace()
+                .nth(at)
+                .unwrap()
+                .parse()
+                .unwrap()
+        };
+        assert!(150 < number(lines.next(), 1), "{output}");
+        assert!(256 << 10 < number(lines.next(), 1), "{output}");
+        host.vms.delete(&vm, true).await.unwrap();
     });
 }

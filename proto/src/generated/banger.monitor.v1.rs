@@ -94,8 +94,8 @@ pub mod monitor_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Stops the VM: through the guest, then by force when `grace_millis` have
-        /// passed. Answers when the VM is down and its record says so; idempotent.
+        /// Stops the VM: through the guest's agent, then by its power button, then by
+        /// force when `grace_millis` have passed. Answers when the VM is down and its record says so; idempotent.
         pub async fn stop(
             &mut self,
             request: impl tonic::IntoRequest<super::StopRequest>,
@@ -132,8 +132,8 @@ pub mod monitor_service_server {
     /// Generated trait containing gRPC methods that should be implemented for use with MonitorServiceServer.
     #[async_trait]
     pub trait MonitorService: std::marker::Send + std::marker::Sync + 'static {
-        /// Stops the VM: through the guest, then by force when `grace_millis` have
-        /// passed. Answers when the VM is down and its record says so; idempotent.
+        /// Stops the VM: through the guest's agent, then by its power button, then by
+        /// force when `grace_millis` have passed. Answers when the VM is down and its record says so; idempotent.
         async fn stop(
             &self,
             request: tonic::Request<super::StopRequest>,

@@ -30,8 +30,8 @@ use banger_core::{
     vm::{
         CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
         ExecRequest, ExecSession, KillVmError, Lifetime, LogStream, LogsError, LogsRequest,
-        RestartVmError, StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor,
-        WaitVmError,
+        RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError, VmQueryError,
+        VmSupervisor, WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -532,6 +532,18 @@ impl VmSupervisor for World {
                 waited,
             }),
             (state, None) => panic!("nothing ends a VM that is {state:?} in these tests"),
+        }
+    }
+
+    async fn set(&self, selector: &Selector, request: SetVm) -> Result<Vm, SetVmError> {
+        self.call(format!("{request:?}"));
+        let vm = self.known_vm(selector)?;
+        match (vm.state, request.disk_size) {
+            (VmState::Running, Some(_)) => Err(SetVmError::Running {
+                name: vm.name,
+                state: vm.state,
+            }),
+            _ => Ok(vm),
         }
     }
 

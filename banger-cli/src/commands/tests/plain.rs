@@ -177,6 +177,30 @@ async fn a_vm_is_restarted_killed_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_vm_is_changed() {
+    let world = Arc::new(World::default().with_vm("a", VmState::Running));
+    let line = "banger vm set a --cpus 2 -m 1G --label k=v --remove-label old";
+    let changed = banger(&world, line).await;
+    assert_eq!((changed.status(), changed.stdout.as_str()), (0, "a\n"));
+    let asked = world.calls().concat();
+    for part in [
+        "vcpus: Some(2)",
+        "disk_size: None",
+        "{\"k\": \"v\"}",
+        "{\"old\"}",
+    ] {
+        assert!(asked.contains(part), "{asked}");
+    }
+    let refused = banger(&world, "banger vm set a --disk 8G").await;
+    assert_eq!(refused.status(), 4);
+    assert!(
+        refused.stderr.contains("`banger vm stop a`"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[tokio::test]
 async fn a_console_log_is_passed_byte_by_byte() {
     let world = Arc::new(World::default().with_vm("v", VmState::Running));
     let (task, style) = parse("banger vm logs v --tail 5 --follow");
