@@ -37,7 +37,7 @@ pub use kernel::{
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
 pub use vm::{
-    CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs, SetArgs,
+    ChangeArgs, CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs,
     ShowVmArgs, StartArgs, StopArgs, VmCommand,
 };
 

@@ -121,12 +121,15 @@ fn bad_values_of_images_are_refused_on_one_line() {
 }
 
 #[test]
-fn options_that_exclude_each_other_are_refused() {
+fn options_that_exclude_or_need_others_are_refused() {
     for line in [
         "banger image pull r --kernel k --kernel-path /k",
         "banger image pull r --initrd-path /i",
         "banger image pull r --kernel k --modules-path /m",
         "banger vm run i --kernel k --kernel-path /k",
+        // nothing to change, and a label without a key
+        "banger vm set a",
+        "banger vm prune --label =x",
         "banger vm run -d i -- true",
         "banger vm run -d -t i",
         "banger vm run -d --env A=B i",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use banger_core::{
     domain::{BackendKind, Bytes},
     image::build::ContainerBuilder,
+    vm::LabelFilter,
 };
 use camino::Utf8PathBuf;
 
@@ -27,6 +28,21 @@ pub(super) fn label(text: &str) -> Result<(String, String), String> {
         ));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A label to look for, `KEY` with any value or `KEY=VALUE`.
+pub(super) fn label_filter(text: &str) -> Result<LabelFilter, String> {
+    let (key, value) = match text.split_once('=') {
+        Some((key, value)) => (key, Some(value.to_owned())),
+        None => (text, None),
+    };
+    if key.is_empty() {
+        return Err("a label is KEY or KEY=VALUE".to_owned());
+    }
+    Ok(LabelFilter {
+        key: key.to_owned(),
+        value,
+    })
 }
 
 /// A variable `KEY=VALUE`; the host's own environment is never passed on.

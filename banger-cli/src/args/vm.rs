@@ -1,6 +1,11 @@
 //! `banger vm …`.
 
-use banger_core::domain::{BackendKind, Bytes, VmName};
+use std::time::Duration;
+
+use banger_core::{
+    domain::{BackendKind, Bytes, VmName},
+    vm::LabelFilter,
+};
 use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser, value_parser};
 
@@ -39,6 +44,8 @@ pub enum VmCommand {
     /// CPUs and memory are those of the next boot: a running VM keeps what it
     /// has. A disk grows at once, and only while the VM does not run.
     Set(SetArgs),
+    /// Delete VMs that stopped or failed, and their disks
+    Prune(PruneVmsArgs),
     /// Run a command in a running VM
     ///
     /// The command's standard output, standard error and exit status are
@@ -156,11 +163,19 @@ pub struct StartArgs {
 
 /// Arguments of `vm set`.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = true, args = ["cpus", "memory", "disk", "labels", "removed_labels"])]
 pub struct SetArgs {
     /// Name, id, or part of an id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub vm: String,
+    /// What is to be different.
+    #[command(flatten)]
+    pub changes: ChangeArgs,
+}
+
+/// What is to be different about a VM; something has to be.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = true)]
+pub struct ChangeArgs {
     /// Number of virtual CPUs
     #[arg(long, value_parser = value_parser!(u32).range(1..=64), value_name = "N")]
     pub cpus: Option<u32>,
@@ -176,6 +191,20 @@ pub struct SetArgs {
     /// Remove the label with this key (can be repeated)
     #[arg(long = "remove-label", value_parser = NonEmptyStringValueParser::new(), value_name = "KEY")]
     pub removed_labels: Vec<String>,
+}
+
+/// Arguments of `vm prune`.
+#[derive(Args, Clone, Debug)]
+pub struct PruneVmsArgs {
+    /// Only say what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Only those that ended at least so long ago (7d, 12h, 30m)
+    #[arg(long, value_parser = values::age, value_name = "AGE")]
+    pub older_than: Option<Duration>,
+    /// Only those with this label (can be repeated: those with all of them)
+    #[arg(long = "label", short, value_parser = values::label_filter, value_name = "KEY[=VALUE]")]
+    pub labels: Vec<LabelFilter>,
 }
 
 /// One VM.

@@ -20,7 +20,7 @@ use banger_core::{
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
-    vm::{CreateVm, LogsRequest, SetVm},
+    vm::{CreateVm, LogsRequest, PruneVms, SetVm},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -113,6 +113,8 @@ pub enum PlainTask {
     WaitForVm(Selector, Option<Duration>),
     /// `vm set`.
     SetVm(Selector, SetVm),
+    /// `vm prune`.
+    PruneVms(PruneVms),
     /// `vm list`.
     ListVms,
     /// `vm show`.
@@ -254,7 +256,12 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
         VmCommand::Wait(args) => {
             PlainTask::WaitForVm(selector(&args.vm), args.timeout.map(Duration::from_secs))
         }
-        VmCommand::Set(args) => PlainTask::SetVm(selector(&args.vm), vm::set(args)),
+        VmCommand::Set(args) => PlainTask::SetVm(selector(&args.vm), vm::set(args.changes)),
+        VmCommand::Prune(args) => PlainTask::PruneVms(PruneVms {
+            older_than: args.older_than,
+            labels: args.labels,
+            dry_run: args.dry_run,
+        }),
         VmCommand::List => PlainTask::ListVms,
         VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
         VmCommand::Logs(args) => {

@@ -8,7 +8,7 @@ use camino::Utf8Path;
 
 use super::{PullOptions, Target, image};
 use crate::{
-    args::{MachineArgs, ProcessArgs, RunArgs, SetArgs},
+    args::{ChangeArgs, MachineArgs, ProcessArgs, RunArgs},
     error::CliError,
     session::Attachment,
 };
@@ -62,7 +62,7 @@ pub(super) fn create(image: Selector, machine: MachineArgs) -> CreateVm {
     }
 }
 
-pub(super) fn set(args: SetArgs) -> SetVm {
+pub(super) fn set(args: ChangeArgs) -> SetVm {
     SetVm {
         vcpus: args.cpus,
         memory: args.memory,

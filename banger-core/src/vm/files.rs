@@ -1,17 +1,20 @@
 //! A VM's files on the host, each in a place that is known before it is made.
 
-use std::io;
+use std::{io, os::unix::fs::MetadataExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     directories::Directories,
-    domain::VmId,
+    domain::{Bytes, VmId},
     host_fs::{PathError, remove_tree_if_present},
 };
 
 /// Longest path of a Unix socket, without its final NUL (unix(7)).
 const SOCKET_PATH_LIMIT: usize = 107;
+
+/// What the kernel counts a file's space in (stat(2), `st_blocks`).
+const BLOCK: u64 = 512;
 
 /// Where one VM's files lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +88,14 @@ impl VmFiles {
         );
         let refusal = io::Error::new(io::ErrorKind::InvalidFilename, problem);
         Err(PathError::new("bind socket", &socket, refusal))
+    }
+
+    /// What removing everything would free; what cannot be read counts nothing.
+    pub(super) fn size_on_disk(&self) -> Bytes {
+        let entries = self.directory.read_dir_utf8().into_iter().flatten();
+        let files = entries.flatten().filter_map(|entry| entry.metadata().ok());
+        let own = files.filter(|metadata| metadata.is_file() && metadata.nlink() == 1);
+        Bytes::new(own.map(|metadata| metadata.blocks() * BLOCK).sum())
     }
 
     /// Removes everything.

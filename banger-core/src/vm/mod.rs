@@ -22,6 +22,7 @@ mod lock;
 mod logs;
 pub mod monitor;
 mod monitor_call;
+mod prune;
 mod readiness;
 mod reconcile;
 mod restart;
@@ -50,6 +51,7 @@ pub use exec::{
 };
 
 pub use kill::KillVmError;
+pub use prune::{LabelFilter, PruneVms, PrunedVms};
 pub use restart::RestartVmError;
 pub use set::{SetVm, SetVmError};
 pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
@@ -188,6 +190,10 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// Removes a VM and all its files. A running one is refused unless
     /// `force`, which stops it first.
     async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError>;
+
+    /// Removes VMs that stopped or failed. One that cannot be removed does not
+    /// keep the others. Cancelling leaves the rest.
+    async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError>;
 
     /// Every VM, by name.
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError>;

@@ -8,10 +8,10 @@ use tokio_util::task::TaskTracker;
 
 use super::{
     CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
-    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, ReconcileVmsError, RestartVmError,
-    SetVm, SetVmError, StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor,
-    WaitVmError, create, delete, exec_call, files::VmFiles, kill, logs, reconcile, restart, set,
-    start, stop, wait,
+    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PruneVms, PrunedVms,
+    ReconcileVmsError, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError,
+    VmQueryError, VmSupervisor, WaitVmError, create, delete, exec_call, files::VmFiles, kill, logs,
+    prune, reconcile, restart, set, start, stop, wait,
 };
 use crate::{
     clock::Clock,
@@ -199,6 +199,10 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError> {
         delete::delete(&self.host, vm, force).await
+    }
+
+    async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError> {
+        prune::prune(&self.host, request).await
     }
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {

@@ -6,7 +6,10 @@ use banger_core::{
     ErrorKind,
     domain::{Bytes, VmState},
     progress::NoProgress,
-    vm::{CreateVmError, DEFAULT_BOOT_DEADLINE, Lifetime, StartVmError, VmSupervisor as _},
+    vm::{
+        CreateVmError, DEFAULT_BOOT_DEADLINE, LabelFilter, Lifetime, PruneVms, StartVmError,
+        VmSupervisor as _,
+    },
     vmm::VmmPrograms,
 };
 
@@ -171,5 +174,39 @@ pub(crate) fn early_refusals() {
                 .to_string()
                 .contains("shorter runtime directory")
         );
+    });
+}
+
+/// What failed goes by a prune, with its files; what never ran stays.
+pub(crate) fn a_prune() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 3").await;
+        let kept = host.create("kept").await;
+        let failed = host.create("failed").await;
+        let start = host.vms.start(&failed, Lifetime::Detached, &NoProgress);
+        start.await.unwrap_err();
+        let record = host.vms.show(&failed).await.unwrap();
+        let prune = |labels: Vec<LabelFilter>, dry_run| {
+            let request = PruneVms {
+                labels,
+                dry_run,
+                ..PruneVms::default()
+            };
+            host.vms.prune(request)
+        };
+        let label = LabelFilter {
+            key: "team".to_owned(),
+            value: None,
+        };
+        let none = prune(vec![label], false).await.unwrap();
+        assert!(none.removed.is_empty() && none.failed.is_empty());
+        let dry = prune(Vec::new(), true).await.unwrap();
+        assert_eq!(dry.removed, [record.clone()]);
+        assert!(Bytes::new(0) < dry.freed);
+        assert_eq!(host.state(&failed).await, VmState::Failed);
+        let pruned = prune(Vec::new(), false).await.unwrap();
+        assert_eq!((pruned.removed, pruned.freed), (dry.removed, dry.freed));
+        assert_eq!(host.state(&kept).await, VmState::Created);
+        host.assert_nothing_left(&record).await;
     });
 }

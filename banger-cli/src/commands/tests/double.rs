@@ -30,8 +30,8 @@ use banger_core::{
     vm::{
         CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
         ExecRequest, ExecSession, KillVmError, Lifetime, LogStream, LogsError, LogsRequest,
-        RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError, VmQueryError,
-        VmSupervisor, WaitVmError,
+        PruneVms, PrunedVms, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm,
+        StopVmError, VmQueryError, VmSupervisor, WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -561,6 +561,20 @@ impl VmSupervisor for World {
         }
         self.remove(vm.id);
         Ok(vm)
+    }
+
+    async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError> {
+        self.call(format!("{request:?}"));
+        let vms = lock(&self.vms).clone();
+        let (removed, kept): (Vec<_>, Vec<_>) =
+            vms.into_iter().partition(|vm| vm.state == VmState::Stopped);
+        let busy = kept.into_iter().filter(|vm| vm.state == VmState::Failed);
+        let failed = busy.map(|vm| (vm.name.clone(), DeleteVmError::Busy { name: vm.name }));
+        Ok(PrunedVms {
+            removed,
+            freed: Bytes::from_mib(5),
+            failed: failed.collect(),
+        })
     }
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {

@@ -201,6 +201,32 @@ async fn a_vm_is_changed() {
 }
 
 #[tokio::test]
+async fn a_prune_of_vms_says_what_went_and_what_did_not() {
+    let world = World::default()
+        .with_vm("done", VmState::Stopped)
+        .with_vm("busy", VmState::Failed);
+    let world = Arc::new(world);
+    let line = "banger vm prune --older-than 1h --label a --label b=c";
+    let pruned = banger(&world, line).await;
+    assert_eq!(
+        (pruned.status(), pruned.stdout.as_str()),
+        (4, "done\nfreed 5.0 MiB\n")
+    );
+    assert_eq!(
+        pruned.stderr,
+        "banger: VM busy is being worked on by another call\n"
+    );
+    let asked = world.calls().concat();
+    for part in ["3600s", "value: None", "Some(\"c\")", "dry_run: false"] {
+        assert!(asked.contains(part), "{asked}");
+    }
+    let dry = banger(&world, "banger vm prune --dry-run --json").await;
+    let dry = json(&dry.stdout);
+    assert_eq!(dry["dry_run"], true);
+    assert_eq!(dry["removed"][0]["name"], "done");
+}
+
+#[tokio::test]
 async fn a_console_log_is_passed_byte_by_byte() {
     let world = Arc::new(World::default().with_vm("v", VmState::Running));
     let (task, style) = parse("banger vm logs v --tail 5 --follow");

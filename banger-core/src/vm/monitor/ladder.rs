@@ -46,10 +46,10 @@ pub(super) struct BroughtDown {
 /// A machine that is being brought down.
 #[derive(Debug)]
 pub(super) struct Ladder<'a> {
-    pub(super) machine: &'a mut RunningMachine,
-    pub(super) record: &'a mut Record,
+    machine: &'a mut RunningMachine,
+    record: &'a mut Record,
     /// Later orders may shorten the grace period of the first, never lengthen it.
-    pub(super) orders: &'a mut mpsc::Receiver<StopOrder>,
+    orders: &'a mut mpsc::Receiver<StopOrder>,
     why: &'static str,
     /// The end of the grace period.
     end: Instant,
