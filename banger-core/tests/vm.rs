@@ -50,6 +50,7 @@ mod vm {
         ("a_vmm_that_dies_is_quoted", refusal::a_vmm_that_dies),
         ("a_silent_vmm_meets_the_deadline", refusal::a_silent_vmm),
         ("a_prune_removes_what_ended", refusal::a_prune),
+        ("what_happened_is_kept", refusal::what_happened),
         ("a_useless_monitor_is_reported", refusal::a_useless_monitor),
         ("what_cannot_work_is_refused_early", refusal::early_refusals),
     ];

@@ -46,6 +46,12 @@ pub enum VmCommand {
     Set(SetArgs),
     /// Delete VMs that stopped or failed, and their disks
     Prune(PruneVmsArgs),
+    /// Print what happened to VMs, oldest first
+    ///
+    /// One line for each change of a VM's record, deleted VMs included; with
+    /// --json one object a line. The last 10000 changes are kept. The number in
+    /// front leads on: what follows it is had with --after.
+    Events(EventsArgs),
     /// Run a command in a running VM
     ///
     /// The command's standard output, standard error and exit status are
@@ -205,6 +211,20 @@ pub struct PruneVmsArgs {
     /// Only those with this label (can be repeated: those with all of them)
     #[arg(long = "label", short, value_parser = values::label_filter, value_name = "KEY[=VALUE]")]
     pub labels: Vec<LabelFilter>,
+}
+
+/// Arguments of `vm events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Only of this VM: name, id, part of an id; the whole id of a deleted one
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
+    pub vm: Option<String>,
+    /// Only what came after the change with this number
+    #[arg(long, value_name = "NUMBER")]
+    pub after: Option<u64>,
+    /// Go on with what happens from now on
+    #[arg(long, short)]
+    pub follow: bool,
 }
 
 /// One VM.

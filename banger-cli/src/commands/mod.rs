@@ -95,6 +95,7 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::WaitForVm(vm, limit) => return vm::wait(context, &vm, limit).await,
         T::SetVm(vm, request) => vm::set(context, &vm, request).await,
         T::PruneVms(request) => return vm::prune(context, request).await,
+        T::Events(vm, after, follow) => vm::events(context, vm.as_ref(), after, follow).await,
         T::ListVms => vm::list(context).await,
         T::ShowVm(vm) => vm::show(context, &vm).await,
         T::Logs(vm, request) => vm::logs(context, &vm, request).await,

@@ -19,7 +19,7 @@ use banger_core::{
     trust::TrustError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        SetVmError, StartVmError, StopVmError, VmQueryError, WaitVmError,
+        SetVmError, StartVmError, StopVmError, VmChangesError, VmQueryError, WaitVmError,
     },
     vmm::BackendError,
 };
@@ -77,6 +77,7 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::StopVm(error) => stop(error),
         CliError::RestartVm(error) => restart(error),
         CliError::KillVm(error) => kill(error),
+        CliError::VmChanges(error) => changes(error),
         CliError::SetVm(error) => set(error),
         CliError::WaitForVm(error) => wait(error),
         CliError::DeleteVm(error) => delete(error),
@@ -400,6 +401,16 @@ fn set(error: &SetVmError) -> Option<String> {
         SetVmError::Query(error) => vm_query(error),
         SetVmError::Running { name, .. } => Some(format!("stop it first: `banger vm stop {name}`")),
         SetVmError::Disk { source, .. } => resize(source),
+        _ => None,
+    }
+}
+
+fn changes(error: &VmChangesError) -> Option<String> {
+    match error {
+        VmChangesError::Query(error) => vm_query(error),
+        VmChangesError::Forgotten { .. } => {
+            Some("without --after all that are kept are printed".to_owned())
+        }
         _ => None,
     }
 }

@@ -28,7 +28,7 @@ use banger_core::{
     rootfs::BuildError,
     vm::{
         CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        SetVmError, StartVmError, StopVmError, VmQueryError, WaitVmError,
+        SetVmError, StartVmError, StopVmError, VmChangesError, VmQueryError, WaitVmError,
     },
 };
 use camino::Utf8PathBuf;
@@ -180,6 +180,9 @@ pub enum CliError {
     /// A VM could not be changed.
     #[error(transparent)]
     SetVm(Box<SetVmError>),
+    /// What happened to VMs could not be told.
+    #[error(transparent)]
+    VmChanges(Box<VmChangesError>),
     /// A VM could not be deleted.
     #[error(transparent)]
     DeleteVm(Box<DeleteVmError>),
@@ -254,6 +257,7 @@ boxed!(
     StopVm(StopVmError),
     RestartVm(RestartVmError),
     KillVm(KillVmError),
+    VmChanges(VmChangesError),
     SetVm(SetVmError),
     WaitForVm(WaitVmError),
     DeleteVm(DeleteVmError),
@@ -322,6 +326,7 @@ impl CliError {
             Self::StopVm(error) => error.kind(),
             Self::RestartVm(error) => error.kind(),
             Self::KillVm(error) => error.kind(),
+            Self::VmChanges(error) => error.kind(),
             Self::SetVm(error) => error.kind(),
             Self::WaitForVm(error) => error.kind(),
             Self::DeleteVm(error) => error.kind(),

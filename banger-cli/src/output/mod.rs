@@ -15,6 +15,7 @@ mod pruned_vms;
 mod rootfs;
 mod table;
 mod vm;
+mod vm_change;
 
 use std::time::SystemTime;
 
@@ -31,6 +32,7 @@ pub use pruned_vms::{PrunedVmsOutput, pruned_vm_lines};
 pub use rootfs::{RootfsOutput, rootfs_details};
 pub use table::{details, table};
 pub use vm::{VmOutput, vm_details, vm_table};
+pub use vm_change::{VmChangeOutput, change_line};
 
 /// The version, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -38,7 +38,7 @@ struct BackendOutput {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct ExitOutput {
+pub(super) struct ExitOutput {
     kind: &'static str,
     detail: Option<String>,
 }
@@ -81,7 +81,7 @@ const fn root_disk(mode: RootDiskMode) -> &'static str {
     }
 }
 
-fn exit(exit: &VmExit) -> ExitOutput {
+pub(super) fn exit(exit: &VmExit) -> ExitOutput {
     let (kind, detail) = match exit {
         VmExit::PoweredOff => ("powered_off", None),
         VmExit::Forced => ("forced", None),

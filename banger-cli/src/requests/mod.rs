@@ -115,6 +115,8 @@ pub enum PlainTask {
     SetVm(Selector, SetVm),
     /// `vm prune`.
     PruneVms(PruneVms),
+    /// `vm events`: of which VM, after which number, and whether to go on.
+    Events(Option<Selector>, Option<u64>, bool),
     /// `vm list`.
     ListVms,
     /// `vm show`.
@@ -262,6 +264,9 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
             labels: args.labels,
             dry_run: args.dry_run,
         }),
+        VmCommand::Events(args) => {
+            PlainTask::Events(args.vm.as_deref().map(selector), args.after, args.follow)
+        }
         VmCommand::List => PlainTask::ListVms,
         VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
         VmCommand::Logs(args) => {

@@ -7,6 +7,7 @@
 //! [`lifecycle`] function; a resource is in a known place before it is made.
 //! Entry points: [`VmSupervisor`], [`LocalVmSupervisor`], [`monitor`].
 
+mod changes;
 mod create;
 mod delete;
 mod error;
@@ -38,10 +39,11 @@ use async_trait::async_trait;
 use bytes::Bytes as Buffer;
 
 use crate::{
-    domain::{BackendKind, Bytes, RootDiskMode, Selector, Vm, VmName},
+    domain::{BackendKind, Bytes, RootDiskMode, Selector, Vm, VmChange, VmName},
     progress::ProgressSink,
 };
 
+pub use changes::VmChangesError;
 pub use error::{
     CreateVmError, DeleteVmError, ExecError, LogsError, ReconcileVmsError, StartVmError,
     StopVmError, VmQueryError,
@@ -194,6 +196,17 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// Removes VMs that stopped or failed. One that cannot be removed does not
     /// keep the others. Cancelling leaves the rest.
     async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError>;
+
+    /// What happened to one or all VMs after the change with a number, oldest
+    /// first; from the oldest on without one. At most a page: the last one's
+    /// number leads to the next page, and an empty page is the present. The
+    /// last 10000 changes are kept, also those of VMs that are gone (a whole id
+    /// means these).
+    async fn changes(
+        &self,
+        vm: Option<&Selector>,
+        after: Option<u64>,
+    ) -> Result<Vec<VmChange>, VmChangesError>;
 
     /// Every VM, by name.
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError>;

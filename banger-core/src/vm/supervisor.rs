@@ -10,13 +10,13 @@ use super::{
     CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
     KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PruneVms, PrunedVms,
     ReconcileVmsError, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError,
-    VmQueryError, VmSupervisor, WaitVmError, create, delete, exec_call, files::VmFiles, kill, logs,
-    prune, reconcile, restart, set, start, stop, wait,
+    VmChangesError, VmQueryError, VmSupervisor, WaitVmError, changes, create, delete, exec_call,
+    files::VmFiles, kill, logs, prune, reconcile, restart, set, start, stop, wait,
 };
 use crate::{
     clock::Clock,
     directories::Directories,
-    domain::{Image, ImageId, Selector, Vm, VmId},
+    domain::{Image, ImageId, Selector, Vm, VmChange, VmId},
     image::ImageQueryError,
     progress::ProgressSink,
     store::{Found, Store},
@@ -203,6 +203,14 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError> {
         prune::prune(&self.host, request).await
+    }
+
+    async fn changes(
+        &self,
+        vm: Option<&Selector>,
+        after: Option<u64>,
+    ) -> Result<Vec<VmChange>, VmChangesError> {
+        changes::changes(&self.host, vm, after).await
     }
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {

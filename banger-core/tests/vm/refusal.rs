@@ -4,14 +4,16 @@ use std::{fs, time::Duration};
 
 use banger_core::{
     ErrorKind,
-    domain::{Bytes, VmState},
+    domain::{Bytes, Selector, VmChangeKind, VmState},
     progress::NoProgress,
     vm::{
         CreateVmError, DEFAULT_BOOT_DEADLINE, LabelFilter, Lifetime, PruneVms, StartVmError,
-        VmSupervisor as _,
+        VmChangesError, VmSupervisor as _,
     },
     vmm::VmmPrograms,
 };
+
+use sqlx::{Connection as _, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use super::fixture::{Host, block_on, request};
 
@@ -208,5 +210,64 @@ pub(crate) fn a_prune() {
         assert_eq!((pruned.removed, pruned.freed), (dry.removed, dry.freed));
         assert_eq!(host.state(&kept).await, VmState::Created);
         host.assert_nothing_left(&record).await;
+    });
+}
+
+/// Every change of every VM has a number; pages lead on, and too old ones are
+/// refused.
+pub(crate) fn what_happened() {
+    block_on(async {
+        let host = Host::with_fake_vmm("exit 3").await;
+        let doomed = host.create("doomed").await;
+        let id = host.vms.show(&doomed).await.unwrap().id;
+        let start = host.vms.start(&doomed, Lifetime::Detached, &NoProgress);
+        start.await.unwrap_err();
+        host.create("other").await;
+        host.vms.delete(&doomed, false).await.unwrap();
+        let gone = Selector::from(id.to_string().as_str());
+        let history = host.vms.changes(Some(&gone), None).await.unwrap();
+        let states: Vec<_> = history.iter().map(|change| change.state.as_str()).collect();
+        let expected = [
+            "creating", "created", "starting", "failed", "deleting", "deleting",
+        ];
+        assert_eq!(states, expected);
+        assert_eq!(history.first().unwrap().kind, VmChangeKind::Created);
+        assert_eq!(history.last().unwrap().kind, VmChangeKind::Removed);
+        assert!(
+            history
+                .iter()
+                .is_sorted_by(|one, next| one.sequence < next.sequence)
+        );
+        let named = host.vms.changes(Some(&doomed), None).await.unwrap_err();
+        assert_eq!(named.kind(), ErrorKind::NotFound, "{named:?}");
+
+        let all = host.vms.changes(None, None).await.unwrap();
+        let middle = all[all.len() / 2].sequence;
+        let rest = host.vms.changes(None, Some(middle)).await.unwrap();
+        assert_eq!(all[all.len() / 2 + 1..], rest);
+        let newest = all.last().unwrap().sequence;
+        assert!(
+            host.vms
+                .changes(None, Some(newest))
+                .await
+                .unwrap()
+                .is_empty()
+        );
+
+        // as if much had happened since
+        let database = SqliteConnectOptions::new().filename(host.directories.database());
+        let mut database = SqliteConnection::connect_with(&database).await.unwrap();
+        sqlx::query(
+            "INSERT INTO vm_events SELECT sequence + 10002, happened_at, vm_id, vm_name, change, state, reason, \
+             exit_kind, exit_detail, generation FROM vm_events WHERE sequence = 1",
+        )
+        .execute(&mut database)
+        .await
+        .unwrap();
+        let forgotten = host.vms.changes(None, Some(1)).await.unwrap_err();
+        assert!(
+            matches!(forgotten, VmChangesError::Forgotten { .. }),
+            "{forgotten:?}"
+        );
     });
 }

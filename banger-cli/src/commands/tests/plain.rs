@@ -227,6 +227,35 @@ async fn a_prune_of_vms_says_what_went_and_what_did_not() {
 }
 
 #[tokio::test]
+async fn events_are_lines_and_lead_on() {
+    let world = World::default()
+        .with_vm("a", VmState::Stopped)
+        .with_vm("b", VmState::Failed);
+    let world = Arc::new(world);
+    let all = banger(&world, "banger vm events").await;
+    assert_eq!(
+        (all.status(), all.stdout.as_str()),
+        (
+            0,
+            "3 1970-01-01 00:00:00Z a changed stopped: so it is\n\
+             4 1970-01-01 00:00:00Z b changed failed: so it is\n"
+        )
+    );
+    let later = banger(&world, "banger vm events --after 3 --json").await;
+    assert_eq!(later.stdout.lines().count(), 1);
+    let later = json(&later.stdout);
+    assert_eq!(
+        (&later["number"], &later["exit"]["kind"]),
+        (&4.into(), &"forced".into())
+    );
+    let one = banger(&world, "banger vm events a").await;
+    assert_eq!(one.stdout.lines().count(), 1);
+    let forgotten = banger(&world, "banger vm events --after 1").await;
+    assert_eq!(forgotten.status(), 3);
+    assert!(forgotten.stderr.contains("the oldest that is kept is 3"));
+}
+
+#[tokio::test]
 async fn a_console_log_is_passed_byte_by_byte() {
     let world = Arc::new(World::default().with_vm("v", VmState::Running));
     let (task, style) = parse("banger vm logs v --tail 5 --follow");

@@ -226,7 +226,7 @@ async fn a_stop_that_fails_is_told_and_keeps_the_commands_status() {
     assert_eq!(outcome.status(), 0);
     assert_eq!(
         outcome.stderr,
-        "errbanger: VM v did not stop within 5s\nhint: try again with `banger vm stop --grace 0 v`\n"
+        "errbanger: VM v did not stop within 5s\nhint: end it at once: `banger vm kill v`\n"
     );
 }
 

@@ -2,6 +2,7 @@
 
 mod create;
 mod delete;
+mod events;
 mod exec;
 mod find_image;
 mod kill;
@@ -18,6 +19,7 @@ mod wait;
 
 pub(super) use create::create;
 pub(super) use delete::delete;
+pub(super) use events::events;
 pub(super) use exec::exec;
 pub(super) use kill::kill;
 pub(super) use list::list;
