@@ -3,6 +3,12 @@
 use banger_core::domain::VmState;
 
 use super::*;
+use crate::error::Report;
+
+/// What a user is told about a command that failed.
+fn told(outcome: &Outcome) -> String {
+    Report::of(outcome.result.as_ref().unwrap_err()).human()
+}
 
 fn json(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap()
@@ -146,7 +152,7 @@ async fn a_vm_is_restarted_killed_and_waited_for() {
     let late = banger(&world, "banger vm wait a --timeout 2").await;
     assert_eq!((late.status(), late.stdout.as_str()), (6, ""));
     assert_eq!(
-        late.stderr,
+        told(&late),
         "banger: VM a did not end within 2s\nhint: `banger vm show a` says what it does\n"
     );
     let again = banger(&world, "banger vm restart a --grace 3").await;
@@ -155,7 +161,7 @@ async fn a_vm_is_restarted_killed_and_waited_for() {
     assert_eq!(json(&killed.stdout)["state"], "stopped");
     let twice = banger(&world, "banger vm kill a").await;
     assert_eq!(
-        (twice.status(), twice.stderr.as_str()),
+        (twice.status(), told(&twice).as_str()),
         (4, "banger: VM a is stopped: it does not run\n")
     );
     let ended = banger(&world, "banger vm wait a").await;
@@ -193,11 +199,7 @@ async fn a_vm_is_changed() {
     }
     let refused = banger(&world, "banger vm set a --disk 8G").await;
     assert_eq!(refused.status(), 4);
-    assert!(
-        refused.stderr.contains("`banger vm stop a`"),
-        "{}",
-        refused.stderr
-    );
+    assert!(told(&refused).contains("`banger vm stop a`"));
 }
 
 #[tokio::test]
@@ -252,7 +254,7 @@ async fn events_are_lines_and_lead_on() {
     assert_eq!(one.stdout.lines().count(), 1);
     let forgotten = banger(&world, "banger vm events --after 1").await;
     assert_eq!(forgotten.status(), 3);
-    assert!(forgotten.stderr.contains("the oldest that is kept is 3"));
+    assert!(told(&forgotten).contains("the oldest that is kept is 3"));
 }
 
 #[tokio::test]
