@@ -20,6 +20,9 @@ mod docker_manifest;
 mod document;
 mod download;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod layout_files;
 mod lease;
