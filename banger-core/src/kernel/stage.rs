@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::BootArtifacts,
     host_fs::{IoContext as _, copy_file},
+    step::reached,
 };
 
 /// A source on the host's own disk.
@@ -140,6 +141,7 @@ impl Located {
             }
         };
         sync_file_system(target)?;
+        reached("flushed a kernel");
         Ok(staged)
     }
 
