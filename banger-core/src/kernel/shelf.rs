@@ -317,10 +317,8 @@ fn sweep(
 /// Whether banger made this path for a kernel; anything else is not touched.
 fn is_kernel_directory(path: &Utf8Path) -> bool {
     let name = path.file_name().unwrap_or_default();
-    let (kernel, id) = match name.split_once(SUCCESSOR) {
-        Some((kernel, id)) => (kernel, Some(id)),
-        None => (name, None),
-    };
+    let split = name.split_once(SUCCESSOR);
+    let (kernel, id) = split.map_or((name, None), |(kernel, id)| (kernel, Some(id)));
     let ours = !Staging::is_staging_name(name)
         && kernel.parse::<KernelName>().is_ok()
         && id.is_none_or(|id| Uuid::try_parse(id).is_ok());

@@ -158,9 +158,11 @@ impl Located {
             modules: &target.join("modules"),
         };
         let extracted = deb::extract(package, &self.release, &targets, cancelled)?;
+        reached("unpacked a kernel's package");
         let vmlinux =
             KernelFile::open(&packed)?.write_vmlinux(&target.join("vmlinux"), cancelled)?;
         fs::remove_file(&packed).at("remove", &packed)?;
+        reached("removed a packed kernel");
         Ok(Staged {
             vmlinux,
             has_initrd: false,

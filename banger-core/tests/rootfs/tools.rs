@@ -123,24 +123,18 @@ fn skopeo(from: &str, to: &str) {
 
 /// buildah with a storage of its own.
 struct Buildah {
-    storage: [String; 7],
+    storage: Vec<String>,
 }
 
 impl Buildah {
     fn new(bench: &Bench) -> Self {
-        let [root, run] = ["graph", "runroot"].map(|name| bench.path(name).to_string());
-        let words = ["--root", &root, "--runroot", &run, "--storage-driver"];
-        let [a, b, c, d, e] = words.map(str::to_owned);
+        let [graph, runroot] = ["graph", "runroot"].map(|name| bench.path(name));
+        let (graph, runroot) = (graph.as_str(), runroot.as_str());
+        let places = ["--root", graph, "--runroot", runroot];
+        let driver = ["--storage-driver", "vfs", "--log-level=error"];
+        let words = places.into_iter().chain(driver);
         Self {
-            storage: [
-                a,
-                b,
-                c,
-                d,
-                e,
-                "vfs".to_owned(),
-                "--log-level=error".to_owned(),
-            ],
+            storage: words.map(str::to_owned).collect(),
         }
     }
 

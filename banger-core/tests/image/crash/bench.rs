@@ -1,11 +1,7 @@
 //! A state directory with everything that changes it, and what must hold of it.
 
 use std::{
-    collections::BTreeSet,
-    fs,
-    os::unix::fs::PermissionsExt as _,
-    process::{Command, Stdio},
-    sync::Arc,
+    collections::BTreeSet, fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc,
 };
 
 use banger_core::{
@@ -142,7 +138,9 @@ impl Bench {
         assert_eq!(self.entries("state/kernels"), homes.collect());
         kernels.iter().for_each(assert_whole_kernel);
         assert_eq!(self.world.store.vms().await.unwrap(), []);
-        assert_eq!(self.entries("state/vms"), BTreeSet::new());
+        for directory in ["state/vms", "cache/leases"] {
+            assert_eq!(self.entries(directory), BTreeSet::new(), "{directory}");
+        }
     }
 
     fn assert_whole_disk(&self, image: &Image, disks: &BTreeSet<Digest>) {
@@ -150,7 +148,8 @@ impl Bench {
             #[expect(clippy::disallowed_methods, reason = "a tool that ends by itself")]
             let mut command = Command::new("/sbin/e2fsck");
             let command = command.args(["-fn", image.rootfs.as_str()]);
-            assert!(command.stdout(Stdio::null()).status().unwrap().success());
+            let checked = command.output().unwrap();
+            assert!(checked.status.success(), "{checked:?}");
             return;
         }
         let disk = Digest::of(&fs::read(&image.rootfs).unwrap());
