@@ -16,6 +16,7 @@ use banger_core::{
     vmm::VmmPrograms,
 };
 use camino::{Utf8Path, Utf8PathBuf};
+use tokio_util::task::TaskTracker;
 
 use super::{
     super::doubles::{World, vmlinux},
@@ -53,6 +54,7 @@ impl Bench {
         let directories = world.directories.clone();
         let (store, clock) = (world.store.clone(), Arc::new(SystemClock));
         let machines = Arc::new(Machines {
+            commands: TaskTracker::new(),
             real: LocalVmSupervisor::new(LocalVmOptions {
                 store: store.clone(),
                 directories: directories.clone(),

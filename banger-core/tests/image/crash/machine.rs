@@ -13,11 +13,13 @@ use banger_core::{
     },
 };
 use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
 
 /// Everything but the running of a machine is real.
 #[derive(Debug)]
 pub(crate) struct Machines {
     pub(crate) real: LocalVmSupervisor,
+    pub(crate) commands: TaskTracker,
 }
 
 #[async_trait]
@@ -74,14 +76,15 @@ impl VmSupervisor for Machines {
         self.real.show(vm).await.unwrap();
         let (control, mut controls) = mpsc::channel(4);
         let (sender, events) = mpsc::channel(2);
-        tokio::spawn(async move {
+        let command = async move {
             while let Some(told) = controls.recv().await {
                 if told == ExecControl::CloseStdin {
                     break;
                 }
             }
             drop(sender.send(Ok(ExecEvent::Exit(ExecExit::Code(0)))).await);
-        });
+        };
+        drop(self.commands.spawn(command));
         Ok(ExecSession {
             pid: 1,
             control,

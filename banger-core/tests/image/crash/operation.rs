@@ -44,77 +44,77 @@ pub(crate) enum Operation {
     DeleteKernel,
 }
 
-use Operation as Op;
-
 /// Names of images and of kernels.
 type Names<'a> = (&'a [&'a str], &'a [&'a str]);
 
 impl Operation {
     /// The operations, and the fewest steps that each has.
     pub(crate) const ALL: [(Self, usize); 16] = [
-        (Op::BuildFromImage, 30),
-        (Op::BuildContainerfile, 15),
-        (Op::Download, 15),
-        (Op::Pull, 10),
-        (Op::Register, 2),
-        (Op::Promote, 10),
-        (Op::Save, 4),
-        (Op::Bundle, 5),
-        (Op::Load, 10),
-        (Op::Delete, 4),
-        (Op::ImportKernel, 10),
-        (Op::LoadKernel, 10),
-        (Op::PullKernel, 10),
-        (Op::ReplaceKernel, 15),
-        (Op::BundleKernel, 5),
-        (Op::DeleteKernel, 5),
+        (Self::BuildFromImage, 30),
+        (Self::BuildContainerfile, 15),
+        (Self::Download, 15),
+        (Self::Pull, 10),
+        (Self::Register, 2),
+        (Self::Promote, 10),
+        (Self::Save, 4),
+        (Self::Bundle, 5),
+        (Self::Load, 10),
+        (Self::Delete, 4),
+        (Self::ImportKernel, 10),
+        (Self::LoadKernel, 10),
+        (Self::PullKernel, 10),
+        (Self::ReplaceKernel, 15),
+        (Self::BundleKernel, 5),
+        (Self::DeleteKernel, 5),
     ];
 
     /// Whether it makes the file `out`.
     pub(crate) const fn makes_a_file(self) -> bool {
-        matches!(self, Op::Save | Op::Bundle | Op::BundleKernel)
+        matches!(self, Self::Save | Self::Bundle | Self::BundleKernel)
     }
 
     /// What has a record before and after.
     const fn records(self) -> (Names<'static>, Names<'static>) {
         match self {
-            Op::Pull | Op::Load => ((&[], &[]), (&["a-b"], &[])),
-            Op::Download => ((&[], &[]), (&["far"], &[])),
-            Op::Register => ((&[], &[]), (&["mine"], &[])),
-            Op::Promote => ((&["mine"], &[]), (&["mine"], &[])),
-            Op::Save | Op::Bundle => ((&["a-b"], &[]), (&["a-b"], &[])),
-            Op::BuildFromImage => ((&["a-b"], &[]), (&["a-b", "built"], &[])),
-            Op::BuildContainerfile => ((&[], &[]), (&["built"], &[])),
-            Op::Delete => ((&["a-b"], &[]), (&[], &[])),
-            Op::ImportKernel | Op::LoadKernel | Op::PullKernel => ((&[], &[]), (&[], &["small"])),
-            Op::ReplaceKernel | Op::BundleKernel => ((&[], &["small"]), (&[], &["small"])),
-            Op::DeleteKernel => ((&[], &["small"]), (&[], &[])),
+            Self::Pull | Self::Load => ((&[], &[]), (&["a-b"], &[])),
+            Self::Download => ((&[], &[]), (&["far"], &[])),
+            Self::Register => ((&[], &[]), (&["mine"], &[])),
+            Self::Promote => ((&["mine"], &[]), (&["mine"], &[])),
+            Self::Save | Self::Bundle => ((&["a-b"], &[]), (&["a-b"], &[])),
+            Self::BuildFromImage => ((&["a-b"], &[]), (&["a-b", "built"], &[])),
+            Self::BuildContainerfile => ((&[], &[]), (&["built"], &[])),
+            Self::Delete => ((&["a-b"], &[]), (&[], &[])),
+            Self::ImportKernel | Self::LoadKernel | Self::PullKernel => {
+                ((&[], &[]), (&[], &["small"]))
+            }
+            Self::ReplaceKernel | Self::BundleKernel => ((&[], &["small"]), (&[], &["small"])),
+            Self::DeleteKernel => ((&[], &["small"]), (&[], &[])),
         }
     }
 
     /// Makes what is there before.
     pub(crate) async fn prepare(self, bench: &Bench) {
         match self {
-            Op::Pull | Op::Download => {}
-            Op::BuildContainerfile => bench.add_builder(&Content::new()),
-            Op::Save | Op::Bundle | Op::Delete | Op::BuildFromImage => pull(bench).await,
-            Op::Register => disk_of_the_user(bench).await,
-            Op::Promote => {
+            Self::Pull | Self::Download => {}
+            Self::BuildContainerfile => bench.add_builder(&Content::new()),
+            Self::Save | Self::Bundle | Self::Delete | Self::BuildFromImage => pull(bench).await,
+            Self::Register => disk_of_the_user(bench).await,
+            Self::Promote => {
                 disk_of_the_user(bench).await;
                 register(bench).await;
             }
-            Op::Load => {
+            Self::Load => {
                 pull(bench).await;
                 bundle(bench, &bench.root.join("bundle")).await;
                 delete(bench).await;
             }
-            Op::ImportKernel => write_kernel(bench, "small"),
-            Op::BundleKernel | Op::DeleteKernel => {
+            Self::ImportKernel => write_kernel(bench, "small"),
+            Self::BundleKernel | Self::DeleteKernel => {
                 write_kernel(bench, "small");
                 import(bench, "small").await;
             }
-            Op::LoadKernel | Op::PullKernel => offer_kernel(bench).await,
-            Op::ReplaceKernel => {
+            Self::LoadKernel | Self::PullKernel => offer_kernel(bench).await,
+            Self::ReplaceKernel => {
                 offer_kernel(bench).await;
                 write_kernel(bench, "former");
                 import(bench, "former").await;
@@ -125,22 +125,24 @@ impl Operation {
     pub(crate) async fn carry_out(self, bench: &Bench) {
         let (world, out) = (&bench.world, bench.root.join("out"));
         match self {
-            Op::Pull => pull(bench).await,
-            Op::Download => download(bench).await,
-            Op::Register => register(bench).await,
-            Op::Promote => drop(world.manager.promote(&"mine".into()).await.unwrap()),
-            Op::Save => save(bench, &out).await,
-            Op::Bundle => bundle(bench, &out).await,
-            Op::Load => load(bench).await,
-            Op::BuildFromImage => build_from_image(bench).await,
-            Op::BuildContainerfile => build_containerfile(bench).await,
-            Op::Delete => delete(bench).await,
-            Op::ImportKernel => import(bench, "small").await,
-            Op::LoadKernel => load_kernel(bench).await,
-            Op::PullKernel => pull_kernel(bench, false).await,
-            Op::ReplaceKernel => pull_kernel(bench, true).await,
-            Op::BundleKernel => drop(bundle_kernel(bench, &out).await),
-            Op::DeleteKernel => delete_kernel(bench).await,
+            Self::Pull => pull(bench).await,
+            Self::Download => download(bench).await,
+            Self::Register => register(bench).await,
+            Self::Promote => drop(world.manager.promote(&"mine".into()).await.unwrap()),
+            Self::Save => save(bench, &out).await,
+            Self::Bundle => bundle(bench, &out).await,
+            Self::Load => load(bench).await,
+            Self::BuildFromImage => build_from_image(bench).await,
+            Self::BuildContainerfile => build_containerfile(bench).await,
+            Self::Delete => delete(bench).await,
+            Self::ImportKernel => import(bench, "small").await,
+            Self::LoadKernel => load_kernel(bench).await,
+            Self::PullKernel => pull_kernel(bench, false).await,
+            Self::ReplaceKernel => pull_kernel(bench, true).await,
+            Self::BundleKernel => {
+                bundle_kernel(bench, &out).await;
+            }
+            Self::DeleteKernel => delete_kernel(bench).await,
         }
     }
 
@@ -153,8 +155,8 @@ impl Operation {
         let (before, after) = self.records();
         assert!(found == before || found == after, "{self:?}: {found:?}");
         match self {
-            Op::Promote => images[0].is_managed(),
-            Op::ReplaceKernel => match kernels[0].version.as_str() {
+            Self::Promote => images[0].is_managed(),
+            Self::ReplaceKernel => match kernels[0].version.as_str() {
                 "6.1.0-small" => true,
                 "6.1.0-former" => false,
                 version => panic!("a kernel {version}"),
