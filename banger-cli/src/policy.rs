@@ -4,7 +4,7 @@
 //! key is an error; parsing is apart from reading; whatever is wrong with the
 //! file or with a key that it names is an error, never a rule that is left
 //! out. Key files' paths start at the file's own directory.
-//! Entry points: [`read`].
+//! Entry points: [`read`], [`parse`].
 
 use std::io;
 
@@ -94,7 +94,7 @@ pub fn read(path: &Utf8Path) -> Result<Policy, PolicyError> {
 }
 
 /// Parses the text of the file at `path`; `read_key` reads a key's file.
-fn parse(
+pub fn parse(
     path: &Utf8Path,
     text: &str,
     read_key: &dyn Fn(&Utf8Path) -> io::Result<String>,

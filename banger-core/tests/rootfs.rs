@@ -1,7 +1,8 @@
 //! Real disks, checked by tools we did not write: every disk passes
 //! `e2fsck -fn`, and mounted trees equal what `umoci unpack` makes.
 //!
-//! Needs root (mounting, device nodes) and the packages e2fsprogs and umoci.
+//! Needs root (mounting, device nodes) and the packages buildah, busybox-static,
+//! e2fsprogs, skopeo and umoci.
 
 #![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
 
@@ -18,5 +19,6 @@ mod rootfs {
     mod resizing;
     pub(crate) mod saving;
     pub(crate) mod snapshot;
+    mod tools;
     mod umoci;
 }

@@ -1,6 +1,7 @@
 //! Files that hold images, opened as each kind of source opens them.
 #![no_main]
 
+mod tar_member;
 mod tar_stream;
 
 use std::fs;
@@ -14,6 +15,7 @@ use banger_core::{
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use libfuzzer_sys::fuzz_target;
+use tar_member::member;
 use tar_stream::{Piece, render};
 
 #[derive(Arbitrary, Debug)]
@@ -63,21 +65,6 @@ fn docker(layers: &[Layer]) -> Vec<u8> {
     let manifest = format!(r#"[{{"Config":"config","Layers":[{}]}}]"#, names.join(","));
     let config = member("config", config.as_bytes());
     [config, member("manifest.json", manifest.as_bytes())].concat()
-}
-
-/// A regular file in a tar stream.
-fn member(name: &str, content: &[u8]) -> Vec<u8> {
-    let mut header = [0_u8; 512];
-    header[..name.len()].copy_from_slice(name.as_bytes());
-    header[124..135].copy_from_slice(format!("{:011o}", content.len()).as_bytes());
-    header[156] = b'0';
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
-    let mut stream = [&header, content].concat();
-    stream.resize(stream.len().next_multiple_of(512), 0);
-    stream
 }
 
 async fn open(options: &SourceOptions, reference: &str) {

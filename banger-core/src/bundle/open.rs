@@ -26,6 +26,7 @@ use crate::{
         transfer::{Attended, sync_file_system},
     },
     progress::{BundleStep, Meter, ProgressSink},
+    step::reached,
     trust::MinisignKey,
 };
 
@@ -165,10 +166,12 @@ impl Opened {
             let copied = copy(&mut reader, &target, &mut meter, cancelled);
             let digest = copied.map_err(|error| error.of(&self.location))?;
             self.compare_file(file, digest)?;
+            reached("unpacked a file");
         }
         let sha256 = self.finish(reader)?;
         compare(&self.location, self.expected.unwrap_or(sha256), sha256)?;
         sync_file_system(directory).map_err(|error| self.io(error))?;
+        reached("flushed unpacked files");
         let vmlinux = self.manifest.file(&BundlePath::Kernel);
         Ok(Unpacked {
             sha256,
@@ -268,6 +271,7 @@ fn target(
     }
     let created = File::create_new(&path).at("create", &path)?;
     created.set_len(file.size).at("extend", &path)?;
+    reached("made a file to unpack to");
     Ok(Sink::File {
         file: created,
         path,

@@ -30,8 +30,13 @@ impl Location {
         }
         if let Some(path) = text.strip_prefix("file:") {
             let path = path.strip_prefix("//").unwrap_or(path);
+            // more slashes would be those of a URL when it is read again
+            let relative = path.trim_start_matches('/');
             return match path {
                 "" => Err("file: is followed by a path"),
+                path if relative.len() < path.len() => {
+                    Ok(Self::File(format!("/{relative}").into()))
+                }
                 path => Ok(Self::File(path.into())),
             };
         }
@@ -52,7 +57,8 @@ impl Location {
         if text.starts_with("file:") || text.contains("://") {
             return Self::parse(text);
         }
-        let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', ':']);
+        let special = |c: char| c.is_control() || matches!(c, '\\' | ':');
+        let plain = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(special);
         if !text.split('/').all(plain) {
             return Err("it is neither file:PATH, an https: URL nor a plain relative path");
         }
@@ -188,6 +194,10 @@ mod tests {
         ] {
             let reference: BundleReference = text.parse().unwrap();
             assert_eq!(reference.to_string(), text);
+        }
+        for text in ["file:///b", "file:////b", "file://///b"] {
+            let reference: BundleReference = text.parse().unwrap();
+            assert_eq!(reference.to_string(), "file:/b", "{text}");
         }
         for text in [
             "file:",

@@ -244,6 +244,10 @@ mod tests {
             assert!(golden.contains(from), "{from}");
             assert!(document(&golden.replace(from, to)).is_err(), "{to}");
         }
+        let beside = Location::File("/c/catalog.json".into());
+        let escape = golden.replace("g.tar.zst", "g\\u001b[2J");
+        let escape = format!("{{\"format\": 1, \"images\": [{escape}]}}");
+        assert!(parse("c", Some(&beside), escape.as_bytes()).is_err());
         let old = parse("c", None, br#"{"format": 2}"#);
         assert!(old.unwrap_err().contains("format 2"));
     }

@@ -15,13 +15,16 @@ use crate::{domain::Bytes, step::reached};
 /// synced, renamed, and the directory synced.
 pub fn write_atomically(path: &Utf8Path, content: &[u8]) -> Result<(), PathError> {
     let temporary = temporary_beside(path);
-    let written = write_and_sync(&temporary, content)
-        .and_then(|()| fs::rename(&temporary, path).at("rename into place", path));
+    let written = write_and_sync(&temporary, content).and_then(|()| {
+        reached("wrote a file beside its place");
+        fs::rename(&temporary, path).at("rename into place", path)
+    });
     if written.is_err() {
         // the error being returned matters more than a leftover of ours
         drop(fs::remove_file(&temporary));
     }
     written?;
+    reached("put a file in its place");
     path.parent().map_or(Ok(()), sync_directory)
 }
 

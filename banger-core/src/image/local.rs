@@ -24,7 +24,7 @@ use crate::{
     domain::{Image, ImageName, Selector},
     host_fs::{FileLock, LockError, PathError, lock_deadline, remove_tree_if_present},
     kernel::KernelResolver,
-    oci::{ImageSources, Platform},
+    oci::{ImageSources, Platform, sweep_leases},
     progress::ProgressSink,
     rootfs::{RootfsBuilder, RootfsLimits},
     store::{Found, Store, StoreError},
@@ -71,9 +71,11 @@ impl LocalImageManager {
         }
     }
 
-    /// Removes what crashes left: staging directories whose maker is gone and
-    /// image directories without a record. Answers what was removed.
+    /// Removes what crashes left: leases of the cache, staging directories whose
+    /// maker is gone and image directories without a record. Answers which
+    /// directories were removed.
     pub async fn reconcile(&self) -> Result<Vec<Utf8PathBuf>, ReconcileImagesError> {
+        sweep_leases(&self.options.directories).await?;
         let _lock = publish_lock(&self.options.directories).await?;
         reconcile::sweep(&self.options.store, &self.options.directories).await
     }

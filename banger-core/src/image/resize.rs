@@ -22,6 +22,7 @@ use crate::{
         temporary_beside,
     },
     process::{ChildError, command, run_accepting},
+    step::reached,
     task::off_thread,
 };
 
@@ -148,6 +149,7 @@ pub(crate) async fn resize_in_place(disk: &Utf8Path, size: Bytes) -> Result<(), 
     let present = disk.metadata().at("inspect", disk).map_err(&failed)?.len();
     if present <= size.get() {
         set_length(disk, size).map_err(&failed)?;
+        reached("set the length of a disk");
         resize2fs(disk, &[disk.as_str()]).await?;
     } else {
         refuse_too_small(disk, size).await?;
@@ -155,6 +157,7 @@ pub(crate) async fn resize_in_place(disk: &Utf8Path, size: Bytes) -> Result<(), 
         resize2fs(disk, &[disk.as_str(), &sectors]).await?;
         set_length(disk, size).map_err(&failed)?;
     }
+    reached("resized a disk");
     check_rootfs(disk).await?;
     sync_file(disk).map_err(failed)
 }

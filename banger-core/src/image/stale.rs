@@ -8,7 +8,8 @@ use crate::domain::{Image, ImageName, ImageOrigin};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Staleness {
-    /// The base packages it was built with are not today's.
+    /// The base packages it was built with are not today's. Versions of what
+    /// else a build installs are no part of their hash, and change nothing.
     Packages,
     /// The image it was built from was replaced by another one of that name.
     Base {

@@ -14,6 +14,7 @@ use super::{
     fault::Fault,
     local::{absolute_source, report},
     manifest,
+    shelf::Claim,
     vmlinux::check_vmlinux,
 };
 use crate::{
@@ -36,6 +37,7 @@ struct Wanted<'a> {
     reference: &'a BundleReference,
     size: Option<Bytes>,
     name: Option<KernelName>,
+    claim: Claim,
 }
 
 /// What the record of a bundle's kernel is made of, besides its files.
@@ -66,21 +68,22 @@ impl LocalKernelResolver {
         Ok(admission)
     }
 
-    /// Imports a bundle.
-    pub(super) async fn import_bundle(
+    /// Gets a bundle and unpacks it into a staging directory.
+    pub(super) async fn stage_bundle(
         &self,
         reference: &BundleReference,
         size: Option<Bytes>,
-        name: Option<KernelName>,
+        (name, claim): (Option<KernelName>, Claim),
         progress: &dyn ProgressSink,
-    ) -> Result<Kernel, ImportKernelError> {
+    ) -> Result<(Staging, Kernel), ImportKernelError> {
         let wanted = Wanted {
             reference,
             size,
             name,
+            claim,
         };
         let (opened, facts) = self.open_bundle(wanted, progress).await?;
-        let staging = self.shelf.reserve(&facts.name).await?;
+        let staging = self.shelf.reserve(&facts.name, claim).await?;
         let release = &facts.kernel.version;
         report(progress, format!("unpacking kernel {release}"));
         let (name, imported) = (reference.to_string(), self.clock.now());
@@ -102,8 +105,7 @@ impl LocalKernelResolver {
             manifest::write(&kernel, directory).map_err(ImportKernelError::Io)?;
             Ok((staging, kernel))
         });
-        let (staging, kernel) = staged.await?;
-        self.keep(staging, kernel).await
+        staged.await
     }
 
     async fn open_bundle(
@@ -128,7 +130,7 @@ impl LocalKernelResolver {
             verdict: admission.verdict(),
             kernel,
         };
-        self.shelf.refuse_taken(&facts.name).await?;
+        self.shelf.check(&facts.name, wanted.claim).await?;
         Ok((opened, facts))
     }
 
@@ -145,12 +147,15 @@ impl LocalKernelResolver {
         if present.is_some() && !force {
             return Err(ImportKernelError::AlreadyExists { name: name.clone() }.into());
         }
-        let entry = self.entry(name).await?;
-        if present.is_some() {
-            self.prefetch(&entry, progress).await?;
-            self.delete(name).await?;
+        if present.is_none() {
+            let entry = self.entry(name).await?;
+            return self.import_entry(entry, name, progress).await;
         }
-        self.import_entry(entry, name, progress).await
+        self.shelf.refuse_in_use(name).await?;
+        let entry = self.entry(name).await?;
+        let staged = self.stage_entry(entry, name, Claim::Successor, progress);
+        let (staging, kernel) = staged.await?;
+        self.replace(staging, kernel).await
     }
 
     /// Pulls a kernel that is not here, or takes the one that another process
@@ -185,37 +190,36 @@ impl LocalKernelResolver {
         found?.ok_or_else(|| PullKernelError::NotInCatalog { name: name.clone() })
     }
 
-    /// Has a bundle at hand before the kernel that it replaces goes.
-    async fn prefetch(
-        &self,
-        entry: &CatalogEntry,
-        progress: &dyn ProgressSink,
-    ) -> Result<(), PullKernelError> {
-        if let EntrySource::Bundle { reference, size } = &entry.source {
-            let opened = self.supply.fetcher.open(reference, Some(*size), progress);
-            let opened = opened.await.map_err(SupplyError::from);
-            opened.map_err(failed(&reference.to_string()))?;
-        }
-        Ok(())
-    }
-
     async fn import_entry(
         &self,
         entry: CatalogEntry,
         name: &KernelName,
         progress: &dyn ProgressSink,
     ) -> Result<Kernel, PullKernelError> {
-        let name = Some(name.clone());
-        Ok(match entry.source {
+        self.shelf.refuse_taken(name).await?;
+        let staged = self.stage_entry(entry, name, Claim::First, progress);
+        let (staging, kernel) = staged.await?;
+        Ok(self.keep(staging, kernel).await?)
+    }
+
+    async fn stage_entry(
+        &self,
+        entry: CatalogEntry,
+        name: &KernelName,
+        claim: Claim,
+        progress: &dyn ProgressSink,
+    ) -> Result<(Staging, Kernel), ImportKernelError> {
+        let named = (Some(name.clone()), claim);
+        match entry.source {
             EntrySource::Apt(package) => {
                 let source = KernelSource::AptPackage(package);
-                self.import(&source, name, progress).await?
+                self.stage(&source, named, progress).await
             }
             EntrySource::Bundle { reference, size } => {
-                self.import_bundle(&reference, Some(size), name, progress)
-                    .await?
+                self.stage_bundle(&reference, Some(size), named, progress)
+                    .await
             }
-        })
+        }
     }
 
     /// See [`super::KernelResolver::bundle`].

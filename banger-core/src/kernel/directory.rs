@@ -17,7 +17,10 @@ use super::{
     transfer::Attended,
     vmlinux::KernelFile,
 };
-use crate::host_fs::{IoContext as _, PathError};
+use crate::{
+    host_fs::{IoContext as _, PathError},
+    step::reached,
+};
 
 /// What a directory holds.
 #[derive(Debug)]
@@ -147,6 +150,7 @@ pub(crate) fn copy_modules(
             }
         }
     }
+    reached("wrote a module tree");
     if writer.finish().is_none() {
         return Err(Fault::Malformed(format!("its module tree {tree} is empty")));
     }

@@ -168,7 +168,7 @@ pub enum PullKernelError {
     /// It could not be imported.
     #[error(transparent)]
     Import(#[from] ImportKernelError),
-    /// The kernel that it replaces could not be deleted.
+    /// The kernel that it replaces is in use.
     #[error(transparent)]
     Replace(#[from] DeleteKernelError),
 }

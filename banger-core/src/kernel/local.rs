@@ -20,7 +20,7 @@ use super::{
     manifest,
     release::default_name,
     resolve::{absolute, resolve},
-    shelf::Shelf,
+    shelf::{Claim, Shelf},
     stage::{LocalSource, Located, locate},
 };
 use crate::{
@@ -132,6 +132,37 @@ impl LocalKernelResolver {
         })
     }
 
+    /// Publishes a kernel in the place of the one that has its name, likewise.
+    pub(super) async fn replace(
+        &self,
+        staging: Staging,
+        kernel: Kernel,
+    ) -> Result<Kernel, PullKernelError> {
+        let keeper = self.shelf.clone();
+        let replaced = async move { keeper.replace(staging, kernel).await };
+        settle(self.tasks.spawn(replaced)).await
+    }
+
+    /// Gets a kernel that is no bundle's and fills a staging directory with it.
+    pub(super) async fn stage(
+        &self,
+        source: &KernelSource,
+        (name, claim): (Option<KernelName>, Claim),
+        progress: &dyn ProgressSink,
+    ) -> Result<(Staging, Kernel), ImportKernelError> {
+        let admission = self.admit(source)?;
+        let fetched = self.fetch(source, progress).await?;
+        report(progress, format!("reading {source}"));
+        let local = fetched.source.clone();
+        let located = attended(move |cancelled| locate(&local, cancelled)).await;
+        let located = located.map_err(|fault| fault.of(source))?;
+        let name = name_of(name, &located.release)?;
+        report(progress, format!("unpacking kernel {}", located.release));
+        let staging = self.shelf.reserve(&name, claim).await?;
+        let named = (name, admission.verdict());
+        self.prepare(located, source, staging, named).await
+    }
+
     /// Publishes and records a kernel, in a task that its caller cannot cut.
     pub(super) async fn keep(
         &self,
@@ -148,9 +179,9 @@ impl LocalKernelResolver {
         &self,
         located: Located,
         source: &KernelSource,
+        staging: Staging,
         (name, verdict): (KernelName, Option<Verdict>),
     ) -> Result<(Staging, Kernel), ImportKernelError> {
-        let staging = self.shelf.reserve(&name).await?;
         let (imported, origin) = (self.clock.now(), origin_of(source));
         let prepared = attended(move |cancelled| {
             let staged = located.stage(staging.path(), cancelled)?;
@@ -198,20 +229,13 @@ impl KernelResolver for LocalKernelResolver {
         if let Some(name) = &name {
             self.shelf.refuse_taken(name).await?;
         }
-        if let KernelSource::Bundle(reference) = source {
-            let import = self.import_bundle(reference, None, name, progress);
-            return import.await;
-        }
-        let admission = self.admit(source)?;
-        let fetched = self.fetch(source, progress).await?;
-        report(progress, format!("reading {source}"));
-        let local = fetched.source.clone();
-        let located = attended(move |cancelled| locate(&local, cancelled)).await;
-        let located = located.map_err(|fault| fault.of(source))?;
-        let name = name_of(name, &located.release)?;
-        report(progress, format!("unpacking kernel {}", located.release));
-        let named = (name, admission.verdict());
-        let (staging, kernel) = self.prepare(located, source, named).await?;
+        let named = (name, Claim::First);
+        let (staging, kernel) = match source {
+            KernelSource::Bundle(reference) => {
+                self.stage_bundle(reference, None, named, progress).await?
+            }
+            _ => self.stage(source, named, progress).await?,
+        };
         self.keep(staging, kernel).await
     }
 

@@ -76,8 +76,8 @@ pub trait KernelResolver: Send + Sync + std::fmt::Debug {
 
     /// Pulls the kernel of that name from the first catalog that has it. One
     /// that is here already is refused, or with `force` replaced; that is
-    /// refused while an image was made from it by name. Should a forced pull
-    /// be cut off, there may be no kernel of that name: pull it again.
+    /// refused while an image was made from it by name. A forced pull that
+    /// fails, is cancelled or crashes leaves the old kernel.
     async fn pull(
         &self,
         name: &KernelName,

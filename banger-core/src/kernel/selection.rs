@@ -103,18 +103,15 @@ impl FromStr for KernelSource {
                 Err(error) => refuse(&BundleReferenceParseError::to_string(&error)),
             };
         }
-        let (scheme, rest) = text.split_once(':').unwrap_or(("", text));
-        if rest.is_empty() {
-            return refuse("nothing is named");
-        }
-        match scheme {
-            "" => Ok(Self::File(rest.into())),
-            "dir" => Ok(Self::Directory(rest.into())),
-            "deb" => Ok(Self::DebFile(rest.into())),
-            "apt" if is_package_name(rest) => Ok(Self::AptPackage(rest.to_owned())),
-            "apt" => refuse("not a Debian package name"),
-            _ if scheme.contains('/') => Ok(Self::File(text.into())),
-            _ => refuse("the scheme is unknown"),
+        match text.split_once(':') {
+            None if !text.is_empty() => Ok(Self::File(text.into())),
+            None | Some((_, "")) => refuse("nothing is named"),
+            Some(("dir", path)) => Ok(Self::Directory(path.into())),
+            Some(("deb", path)) => Ok(Self::DebFile(path.into())),
+            Some(("apt", name)) if is_package_name(name) => Ok(Self::AptPackage(name.to_owned())),
+            Some(("apt", _)) => refuse("not a Debian package name"),
+            Some((place, _)) if place.contains('/') => Ok(Self::File(text.into())),
+            Some(_) => refuse("the scheme is unknown"),
         }
     }
 }
@@ -152,7 +149,16 @@ mod tests {
             assert_eq!(source.to_string(), text);
             assert_eq!(text.parse(), Ok(source), "{text}");
         }
-        for text in ["", "dir:", "apt:-oX=y", "apt:x y", "ftp:x", "https://x/k"] {
+        for text in [
+            "",
+            "dir:",
+            ":x",
+            ":apt:xy",
+            "apt:-oX=y",
+            "apt:x y",
+            "ftp:x",
+            "https://x/k",
+        ] {
             assert!(
                 text.parse::<KernelSource>().is_err(),
                 "{text:?} was accepted"

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     domain::BootArtifacts,
     host_fs::{IoContext as _, copy_file},
+    step::reached,
 };
 
 /// A source on the host's own disk.
@@ -140,6 +141,7 @@ impl Located {
             }
         };
         sync_file_system(target)?;
+        reached("flushed a kernel");
         Ok(staged)
     }
 
@@ -156,9 +158,11 @@ impl Located {
             modules: &target.join("modules"),
         };
         let extracted = deb::extract(package, &self.release, &targets, cancelled)?;
+        reached("unpacked a kernel's package");
         let vmlinux =
             KernelFile::open(&packed)?.write_vmlinux(&target.join("vmlinux"), cancelled)?;
         fs::remove_file(&packed).at("remove", &packed)?;
+        reached("removed a packed kernel");
         Ok(Staged {
             vmlinux,
             has_initrd: false,

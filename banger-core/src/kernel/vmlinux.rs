@@ -26,6 +26,7 @@ use super::{
 use crate::{
     domain::Digest,
     host_fs::{IoContext as _, PathError},
+    step::reached,
 };
 
 /// Most bytes an uncompressed kernel may have.
@@ -98,12 +99,14 @@ impl KernelFile {
     ) -> Result<Vmlinux, Fault> {
         let content = self.content(cancelled)?;
         let file = File::create_new(target).at("create", target)?;
+        reached("made the file of a kernel");
         let mut sink = HashedFile::new(file);
         let length = pour(content.inflated, &mut sink, target, VMLINUX_LIMIT)?;
         if content.length.is_some_and(|claimed| claimed != length) {
             return Err(self.malformed("its packed kernel is not as long as it claims"));
         }
         let vmlinux = sink.finish().map_err(|problem| self.malformed(&problem))?;
+        reached("wrote a kernel");
         Ok(vmlinux)
     }
 

@@ -109,8 +109,8 @@ impl<R: BufRead> Archive<R> {
     /// The next entry, or none after the last. What was not read of the last
     /// one's content is passed over.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, ArchiveError> {
-        let left = std::mem::take(&mut self.content) + std::mem::take(&mut self.padding);
-        self.pass(left, |_| ())?;
+        self.read_content(|_| ())?;
+        self.pass_padding()?;
         loop {
             match self.step()? {
                 Step::Entry(entry, content) => {
@@ -217,6 +217,17 @@ impl<R: BufRead> Archive<R> {
             padded.ok_or_else(|| ArchiveError::Corrupt("an entry claims 2^64 bytes".to_owned()))?;
         self.content = bytes;
         self.padding = padded - bytes;
+        Ok(())
+    }
+
+    /// Passes over what fills an entry's last block. The last entry of a stream
+    /// without an end marker may lack it, as those of `umoci insert` do.
+    fn pass_padding(&mut self) -> Result<(), ArchiveError> {
+        let padding = std::mem::take(&mut self.padding);
+        let buffered = at_most(padding, self.buffer.len());
+        self.buffer.drain(..buffered);
+        let mut rest = self.reader.by_ref().take(padding - buffered as u64);
+        self.position += buffered as u64 + std::io::copy(&mut rest, &mut std::io::sink())?;
         Ok(())
     }
 

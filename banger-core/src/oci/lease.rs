@@ -5,7 +5,7 @@
 //! removed, under one lock, which is held for moments; so nobody removes a
 //! blob between its being found in the cache and its being read. A lease whose
 //! maker died is not locked, and is removed by whoever looks.
-//! Entry points: [`CacheLease`], [`leased_blobs`].
+//! Entry points: [`CacheLease`], [`leased_blobs`], [`sweep_leases`].
 
 use std::{
     collections::HashSet,
@@ -19,6 +19,7 @@ use crate::{
     directories::Directories,
     domain::Digest,
     host_fs::{FileLock, IoContext as _, LockError, PathError, create_directory, lock_deadline},
+    step::reached,
 };
 
 /// Largest lease that is read: thousands of blobs.
@@ -43,6 +44,7 @@ impl CacheLease {
         create_directory(&parent)?;
         let path = parent.join(uuid::Uuid::now_v7().to_string());
         let mut file = File::create_new(&path).at("create", &path)?;
+        reached("made the file of a lease");
         let lock = FileLock::try_acquire_existing(&path)?;
         let taken = || PathError::new("lock", &path, rustix::io::Errno::WOULDBLOCK);
         let lease = Self {
@@ -51,6 +53,7 @@ impl CacheLease {
         };
         let written = file.write_all(lines.concat().as_bytes());
         written.at("write", &path)?;
+        reached("took a lease");
         Ok(lease)
     }
 }
@@ -58,7 +61,7 @@ impl CacheLease {
 impl Drop for CacheLease {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, "a lease of the cache is left for the next prune");
+            tracing::debug!(%error, "a lease of the cache is left for the next reconcile");
         }
     }
 }
@@ -81,6 +84,15 @@ pub(crate) fn leased_blobs(directories: &Directories) -> Result<HashSet<Digest>,
         blobs.extend(live_lease(entry.path())?);
     }
     Ok(blobs)
+}
+
+/// Removes the leases whose makers are gone.
+pub(crate) async fn sweep_leases(directories: &Directories) -> Result<(), LockError> {
+    if directories.leases().exists() {
+        let _gate = lease_gate(directories).await?;
+        leased_blobs(directories)?;
+    }
+    Ok(())
 }
 
 /// What a lease names; nothing, when its maker is gone.

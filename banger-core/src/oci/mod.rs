@@ -20,6 +20,9 @@ mod docker_manifest;
 mod document;
 mod download;
 mod error;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod layout;
 mod layout_files;
 mod lease;
@@ -72,7 +75,7 @@ pub use archive_reference::{
 pub use arrival::Arrival;
 pub use credentials::{AuthFile, CredentialSource, RegistryCredentials};
 pub use error::SourceError;
-pub(crate) use lease::{lease_gate, leased_blobs};
+pub(crate) use lease::{lease_gate, leased_blobs, sweep_leases};
 pub use platform::Platform;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
 pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, RegistryOptions};

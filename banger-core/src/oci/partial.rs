@@ -17,6 +17,7 @@ use super::{arrival::ArrivalFeed, document::Blob};
 use crate::{
     domain::Digest,
     host_fs::{FileLock, IoContext as _, PathError, sync_directory},
+    step::reached,
     task::off_thread,
 };
 
@@ -207,6 +208,7 @@ impl PartialFile {
             partial.clear()?;
             return Ok((partial, 0));
         }
+        reached("made the file of a download");
         let length = partial.hash_all()?;
         Ok((partial, length))
     }
@@ -233,6 +235,7 @@ impl PartialFile {
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), PathError> {
         self.file.write_all(bytes).at("write", &self.path)?;
+        reached("wrote a piece of a download");
         self.hasher.update(bytes);
         Ok(())
     }
@@ -243,7 +246,9 @@ impl PartialFile {
 
     fn publish(&mut self) -> Result<(), PathError> {
         self.file.sync_all().at("sync", &self.path)?;
+        reached("flushed a download");
         fs::rename(&self.path, &self.target).at("publish", &self.target)?;
+        reached("gave a blob its name");
         self.target.parent().map_or(Ok(()), sync_directory)
     }
 }

@@ -45,7 +45,7 @@ struct RawLayer {
 
 /// A signature whose payload is still to be read.
 #[derive(Debug, PartialEq, Eq)]
-struct Listed {
+pub(super) struct Listed {
     blob: Blob,
     signature: String,
 }
@@ -81,7 +81,7 @@ async fn manifest(endpoint: &Endpoint, tag: String) -> Result<Vec<u8>, Attempt> 
     endpoint.manifest(&tag).await
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
     if MAX_MANIFEST < bytes.len() as u64 {
         let problem = format!("the manifest of its signatures has more than {MAX_MANIFEST} bytes");
         return Err(Problem::Limit(problem));

@@ -24,6 +24,7 @@ use crate::{
     ext4::{self, BLOCK_SIZE, Ext4Error, Plan, Run, Timestamp},
     host_fs::{FileLock, IoContext as _, PathError, disk_usage, remove_tree_if_present},
     progress::{ProgressEvent, ProgressSink},
+    step::reached,
 };
 
 /// How large a disk may become whose size is not given.
@@ -92,6 +93,7 @@ fn with_new_disk<T>(
     let file = file.at("create", path)?;
     // says that somebody works on it; a file just made is nobody else's
     let _lock = FileLock::try_acquire_existing(path)?;
+    reached("made the file of a root disk");
     let worked = work(&file);
     if worked.is_err() {
         remove_tree_if_present(path)?;

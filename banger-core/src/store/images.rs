@@ -6,18 +6,15 @@ use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{
-    Found, InsertError, Store, StoreError,
+    Found, InsertError, Store, StoreError, commit,
     row::{
         from_bytes, from_json, from_time, parse, parse_optional, to_bytes, to_json, to_time,
         verdict,
     },
 };
-use crate::{
-    domain::{
-        BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
-        ImageSizes, RunConfig, Selector, VmName,
-    },
-    step::reached,
+use crate::domain::{
+    BootArtifacts, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
+    ImageSizes, RunConfig, Selector, VmName,
 };
 
 #[derive(FromRow)]
@@ -103,10 +100,7 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-        reached("about to commit a record");
-        transaction.commit().await.map_err(failed)?;
-        reached("committed a record");
-        Ok(())
+        commit(transaction).await.map_err(failed)
     }
 
     /// Stores where an image's files lie, how its disk was made, and what it
@@ -138,9 +132,7 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-        reached("about to commit a record");
-        transaction.commit().await.map_err(failed)?;
-        reached("committed a record");
+        commit(transaction).await.map_err(failed)?;
         Ok(done.rows_affected() != 0)
     }
 

@@ -1,13 +1,15 @@
 //! Kernel records.
 
 use camino::Utf8PathBuf;
-use sqlx::FromRow;
+use sqlx::{FromRow, Sqlite, Transaction};
 
 use super::{
-    InsertError, Store, StoreError,
+    InsertError, Store, StoreError, commit,
     row::{from_time, parse, to_time, verdict},
 };
 use crate::domain::{BootArtifacts, ImageName, Kernel, KernelName, KernelOrigin};
+
+const DELETE: &str = "DELETE FROM kernels WHERE name = ?";
 
 #[derive(FromRow)]
 struct KernelRow {
@@ -29,32 +31,24 @@ struct KernelRow {
 impl Store {
     /// Adds a kernel.
     pub async fn insert_kernel(&self, kernel: &Kernel) -> Result<(), InsertError> {
-        let (source_kind, source) = origin_columns(&kernel.origin);
-        let verdict = kernel.verdict.as_ref();
         let mut transaction = self.write().await?;
         let failed = InsertError::of("record a kernel");
-        sqlx::query(
-            "INSERT INTO kernels (name, distribution, architecture, version, sha256, source_kind, source, \
-             directory, initrd_path, modules_dir, policy_rule, vouched_by, imported_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(kernel.name.as_str())
-        .bind(kernel.distribution.as_deref())
-        .bind(&kernel.architecture)
-        .bind(&kernel.version)
-        .bind(kernel.sha256.to_string())
-        .bind(source_kind)
-        .bind(source)
-        .bind(kernel.directory.as_str())
-        .bind(kernel.boot.initrd.as_ref().map(|path| path.as_str()))
-        .bind(kernel.boot.modules.as_ref().map(|path| path.as_str()))
-        .bind(verdict.map(|verdict| verdict.rule.clone()))
-        .bind(verdict.map(|verdict| verdict.vouched.to_string()))
-        .bind(from_time(kernel.imported))
-        .execute(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)
+        let inserted = insert(&mut transaction, kernel).await;
+        inserted.map_err(&failed)?;
+        commit(transaction).await.map_err(failed)
+    }
+
+    /// Puts a kernel in the place of the one that has its name, if there is
+    /// one. Fails while an image refers to that.
+    pub async fn replace_kernel(&self, kernel: &Kernel) -> Result<(), StoreError> {
+        let failed = StoreError::query("replace a kernel's record");
+        let mut transaction = self.write().await?;
+        let deleted = sqlx::query(DELETE).bind(kernel.name.as_str());
+        let deleted = deleted.execute(&mut *transaction).await;
+        deleted.map_err(&failed)?;
+        let inserted = insert(&mut transaction, kernel).await;
+        inserted.map_err(&failed)?;
+        commit(transaction).await.map_err(failed)
     }
 
     /// The kernel of that name.
@@ -79,8 +73,7 @@ impl Store {
     /// Removes a kernel's record; answers whether there was one. Fails while
     /// an image refers to it.
     pub async fn delete_kernel(&self, name: &KernelName) -> Result<bool, StoreError> {
-        let statement = "DELETE FROM kernels WHERE name = ?";
-        self.delete(statement, name.as_str(), "delete a kernel's record")
+        self.delete(DELETE, name.as_str(), "delete a kernel's record")
             .await
     }
 
@@ -94,6 +87,32 @@ impl Store {
                 .map_err(StoreError::query("find the images of a kernel"))?;
         names.iter().map(|name| parse("an image", name)).collect()
     }
+}
+
+async fn insert(transaction: &mut Transaction<'_, Sqlite>, kernel: &Kernel) -> sqlx::Result<()> {
+    let (source_kind, source) = origin_columns(&kernel.origin);
+    let verdict = kernel.verdict.as_ref();
+    sqlx::query(
+        "INSERT INTO kernels (name, distribution, architecture, version, sha256, source_kind, source, \
+         directory, initrd_path, modules_dir, policy_rule, vouched_by, imported_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(kernel.name.as_str())
+    .bind(kernel.distribution.as_deref())
+    .bind(&kernel.architecture)
+    .bind(&kernel.version)
+    .bind(kernel.sha256.to_string())
+    .bind(source_kind)
+    .bind(source)
+    .bind(kernel.directory.as_str())
+    .bind(kernel.boot.initrd.as_ref().map(|path| path.as_str()))
+    .bind(kernel.boot.modules.as_ref().map(|path| path.as_str()))
+    .bind(verdict.map(|verdict| verdict.rule.clone()))
+    .bind(verdict.map(|verdict| verdict.vouched.to_string()))
+    .bind(from_time(kernel.imported))
+    .execute(&mut **transaction)
+    .await
+    .map(drop)
 }
 
 fn origin_columns(origin: &KernelOrigin) -> (&'static str, String) {

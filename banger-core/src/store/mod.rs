@@ -82,11 +82,17 @@ impl Store {
         let mut transaction = self.write().await?;
         let deleted = sqlx::query(statement).bind(key);
         let done = deleted.execute(&mut *transaction).await.map_err(&failed)?;
-        reached("about to remove a record");
-        transaction.commit().await.map_err(failed)?;
-        reached("removed a record");
+        commit(transaction).await.map_err(failed)?;
         Ok(done.rows_affected() != 0)
     }
+}
+
+/// Makes what a transaction changed last.
+async fn commit(transaction: Transaction<'static, Sqlite>) -> sqlx::Result<()> {
+    reached("about to change a record");
+    transaction.commit().await?;
+    reached("changed a record");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -278,6 +278,24 @@ async fn a_populated_version_1_file_keeps_every_row_and_loses_the_docker_column(
 }
 
 #[tokio::test]
+async fn a_kernel_is_replaced_unless_an_image_uses_it() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    let successor = |version: &str| Kernel {
+        version: version.into(),
+        ..kernel()
+    };
+    // one that is not there is as good as replaced
+    for version in ["1", "2"] {
+        store.replace_kernel(&successor(version)).await.unwrap();
+        assert_eq!(store.kernels().await.unwrap(), [successor(version)]);
+    }
+    store.insert_image(&image("debian")).await.unwrap();
+    store.replace_kernel(&successor("3")).await.unwrap_err();
+    assert_eq!(store.kernels().await.unwrap(), [successor("2")]);
+}
+
+#[tokio::test]
 async fn kernels_from_before_bundles_keep_their_source_and_their_images() {
     let scratch = tempfile::tempdir().unwrap();
     let directories = directories(&scratch);

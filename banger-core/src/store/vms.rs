@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::FromRow;
 
 use super::{
-    Found, InsertError, Store, StoreError,
+    Found, InsertError, Store, StoreError, commit,
     row::{from_bytes, from_json, from_time, parse, to_bytes, to_json, to_time},
 };
 use crate::domain::{
@@ -63,7 +63,7 @@ impl Store {
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)
+        commit(transaction).await.map_err(failed)
     }
 
     /// Stores what changes in a VM's life (state, reason, backend, boot, exit
@@ -90,7 +90,7 @@ impl Store {
         .fetch_one(&mut *transaction)
         .await
         .map_err(&failed)?;
-        transaction.commit().await.map_err(failed)?;
+        commit(transaction).await.map_err(failed)?;
         stored.try_into()
     }
 

@@ -23,6 +23,7 @@ use crate::{
     image::resize_in_place,
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
+    step::reached,
     store::InsertError,
     task::off_thread,
     vmm::{BackendError, ChosenBackend, HostFacts, choose_backend},
@@ -142,6 +143,7 @@ async fn reserve(
 fn make_directory(host: &Host, id: VmId) -> Result<FileLock, PathError> {
     let directory = host.files(id).directory;
     create_private_directory(&directory)?;
+    reached("made the directory of a VM");
     match try_take(&directory)? {
         Taken::Ours(lock) => Ok(lock),
         Taken::Held | Taken::NoDirectory => {

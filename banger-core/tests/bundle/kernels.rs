@@ -140,6 +140,14 @@ async fn a_pull_replaces_a_kernel_only_by_force_and_when_nothing_was_made_of_it(
     fs::write(first.directory.join("vmlinux"), "damaged").unwrap();
     let second = kernels.pull(&name, true, &NoProgress).await.unwrap();
     assert_eq!(fs::metadata(&second.boot.kernel).unwrap().len(), 8192);
+    assert_eq!(kernels.show(&name).await.unwrap(), second);
+    assert_ne!(second.directory, first.directory);
+    assert!(!first.directory.exists());
+    kernels.delete(&name).await.unwrap();
+    assert!(!second.directory.exists());
+    let third = kernels.pull(&name, false, &NoProgress).await.unwrap();
+    assert_eq!(third.directory, first.directory);
+    let second = kernels.pull(&name, true, &NoProgress).await.unwrap();
     // an image made from it by name
     let request = banger_core::image::RegisterRequest {
         name: "golden".parse().unwrap(),

@@ -38,8 +38,8 @@ fn directories(bench: &Bench) -> Directories {
     }
 }
 
-/// A banger that has the disk `disk` as an image.
-async fn banger(bench: &Bench) -> Local {
+/// A banger without images.
+pub(crate) async fn local(bench: &Bench) -> Local {
     let options = LocalOptions {
         directories: directories(bench),
         guest_program: "/nowhere".into(),
@@ -52,7 +52,12 @@ async fn banger(bench: &Bench) -> Local {
         limits: RootfsLimits::default(),
         supply: SupplyOptions::default(),
     };
-    let store = Store::open(&options.directories).await.unwrap();
+    Local::open(options).await.unwrap()
+}
+
+/// A banger that has the disk `disk` as an image.
+async fn banger(bench: &Bench) -> Local {
+    let store = Store::open(&directories(bench)).await.unwrap();
     let image = Image {
         id: ImageId::generate(),
         name: "mine".parse().unwrap(),
@@ -70,7 +75,7 @@ async fn banger(bench: &Bench) -> Local {
         updated: SystemTime::UNIX_EPOCH,
     };
     store.insert_image(&image).await.unwrap();
-    Local::open(options).await.unwrap()
+    local(bench).await
 }
 
 async fn save(
@@ -102,7 +107,8 @@ async fn loaded(bench: &Bench, reference: &str) -> Snapshot {
     tree
 }
 
-fn tree(bench: &Bench, disk: &Utf8Path) -> Snapshot {
+/// The tree on a disk.
+pub(crate) fn tree(bench: &Bench, disk: &Utf8Path) -> Snapshot {
     let at = bench.path("mount-of-saved");
     let mount = Mount::new(disk, at.clone(), "ro,loop");
     let mut tree = snapshot(mount.path.as_std_path());

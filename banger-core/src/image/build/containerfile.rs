@@ -24,6 +24,7 @@ use crate::{
     oci::ImageReference,
     process::{ChildError, command, run, run_relayed},
     progress::ProgressSink,
+    step::reached,
 };
 
 /// What asking a program for its version may take.
@@ -198,6 +199,7 @@ impl Making<'_> {
         let left = self.end.saturating_duration_since(Instant::now());
         let relayed = run_relayed(child, left, sender);
         let (ran, heard) = tokio::join!(relayed, listen(output, &mut listeners));
+        reached("a program of a build ended");
         heard.map_err(BuildImageError::io(name))?;
         ran.map_err(|source| self.failed(name, source))
     }

@@ -29,6 +29,7 @@ use crate::{
     },
     host_fs::{IoContext as _, PathError, Staging, copy_file, disk_usage, sync_file},
     progress::ProgressSink,
+    step::reached,
     task::{attended, off_thread},
     vm::{CreateVm, CreatedVm, DeleteVmError, Lifetime, StopVmError, VmQueryError},
 };
@@ -177,10 +178,12 @@ impl Build<'_> {
         let disk = directories.vm_root_disk(vm.id);
         let linked = fs::hard_link(&disk, staging.join(ROOTFS_FILE));
         let linked = linked.at("link to the image", &disk);
+        reached("linked a disk to an image");
         linked.map_err(BuildImageError::io(&self.request.name))
     }
 
     async fn use_machine(&mut self, vm: &Vm, steps: &[GuestStep]) -> Result<(), BuildImageError> {
+        reached("made the VM of a build");
         self.announce("booting")?;
         let vms = self.builder.vms.clone();
         let id = by_id(&vm.id);
@@ -191,10 +194,12 @@ impl Build<'_> {
             let mut listeners = self.listeners();
             let run = guest::run(vms.as_ref(), &id, step, &mut listeners).await;
             run.map_err(|failure| self.step_failed(failure, step.is_own))?;
+            reached("ran a step of a build");
         }
         self.announce("powering off")?;
         let stopped = vms.stop(&id, GRACE).await;
         let stopped = stopped.map_err(|error| self.machine_failed(error))?;
+        reached("ended the VM of a build");
         drop(started.lifeline);
         if stopped.exit == Some(VmExit::PoweredOff) {
             return Ok(());
@@ -224,6 +229,7 @@ impl Build<'_> {
     ) -> Result<(Staging, Image), BuildImageError> {
         let disk = staging.path().join(ROOTFS_FILE);
         let checked = check_and_trim_rootfs(&disk).await;
+        reached("checked the disk of a build");
         checked.map_err(|source| BuildImageError::Disk {
             name: self.request.name.clone(),
             source: Box::new(source),
@@ -238,6 +244,7 @@ impl Build<'_> {
             Ok((staging, sizes))
         });
         let (staging, sizes) = staged.await.map_err(&failed)?;
+        reached("filled the directory of a build");
         let package_hash = self.package_hash(&disk).map_err(failed)?;
         let record = self.record(staging.target(), input, package_hash, sizes);
         Ok((staging, record))

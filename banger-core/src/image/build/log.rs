@@ -17,6 +17,7 @@ use crate::{
     directories::Directories,
     domain::ImageName,
     host_fs::{FileLock, IoContext as _, PathError, create_directory, remove_tree_if_present},
+    step::reached,
 };
 
 /// How long a build waits for another one of the same name to end.
@@ -59,6 +60,7 @@ impl BuildLog {
         let path = directories.build_log(name);
         let created = create_directory(&directories.build_logs())
             .and_then(|()| File::create(&path).at("create", &path));
+        reached("made the log of a build");
         Ok(Self {
             file: created.map_err(BuildImageError::io(name))?,
             path,

@@ -9,6 +9,8 @@
 //! Entry points: [`CredentialSource`], [`RegistryCredentials`].
 
 mod auth_file;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod helper;
 
 use std::{collections::BTreeMap, fmt, time::Duration};

@@ -214,7 +214,7 @@ fn is_plain(host: &str, options: &RegistryOptions) -> bool {
 }
 
 /// The start of `Content-Range: bytes START-END/LENGTH` (RFC 9110, 14.4).
-fn first_byte(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn first_byte(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
     let (start, _) = text.strip_prefix("bytes ")?.split_once('-')?;
     start.trim().parse().ok()

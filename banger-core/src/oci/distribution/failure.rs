@@ -97,8 +97,8 @@ impl Attempt {
 }
 
 #[derive(Default)]
-struct Said {
-    text: String,
+pub(super) struct Said {
+    pub(super) text: String,
     codes: Vec<String>,
 }
 
@@ -121,7 +121,7 @@ struct EnvelopeError {
 
 /// What an error body says: an envelope of the distribution-spec, what token
 /// services answer, or a text that is no page for a browser.
-fn said_in(body: &[u8]) -> Said {
+pub(super) fn said_in(body: &[u8]) -> Said {
     let Ok(envelope) = serde_json::from_slice::<Envelope>(body) else {
         let text = String::from_utf8_lossy(body);
         let is_page = text.trim_start().starts_with('<');
@@ -174,7 +174,7 @@ fn of_status(reference: String, status: StatusCode, said: &Said) -> Attempt {
 
 /// RFC 9110, 10.2.3: seconds, or a date, which is compared with the answer's
 /// own, so that no clock but the registry's matters.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok();
     let asked = text(header::RETRY_AFTER)?.trim();
     if let Ok(seconds) = asked.parse::<u64>() {

@@ -14,6 +14,8 @@ mod body;
 mod challenge;
 mod endpoint;
 mod failure;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzzing;
 mod peer;
 mod session;
 mod token;
