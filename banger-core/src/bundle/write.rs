@@ -8,16 +8,11 @@
 //! that name, the next bundle of that target overwrites.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::File,
     io::{self, Read as _, Write},
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use rustix::{
-    fs::{FlockOperation, flock},
-    io::Errno,
-};
 use sha2::{Digest as _, Sha256};
 use tar_core::{EntryType, builder::EntryBuilder};
 use tokio_util::sync::CancellationToken;
@@ -28,7 +23,7 @@ use super::{
 use crate::{
     domain::{BootArtifacts, Bytes, Digest},
     error::ErrorKind,
-    host_fs::{IoContext as _, PathError, publish_file, sync_directory},
+    host_fs::{IoContext as _, PathError, StagedFile},
     progress::{BundleStep, Meter, ProgressSink},
 };
 
@@ -68,18 +63,13 @@ pub fn write(
         meter: Meter::new(progress, BundleStep::Packing, total.saturating_mul(2)),
     };
     let manifest = packer.manifest(contents, &sources)?;
-    let (partial, file) = open_partial(target)?;
-    // the file, and with it the lock, lasts until it has its name
-    let written = packer
-        .fill(&file, &manifest, &sources)
-        .and_then(|written| packer.publish(&partial, written));
-    if written.is_err() {
-        // the error being returned matters more than a leftover of ours
-        drop(fs::remove_file(&partial));
-    }
+    let staged = stage(target)?;
+    let (sha256, size) = packer.fill(staged.file(), &manifest, &sources)?;
+    staged.publish().map_err(BundleError::io(&target))?;
     Ok(Written {
+        sha256,
+        size: Bytes::new(size),
         unpacked: manifest.unpacked(),
-        ..written?
     })
 }
 
@@ -134,32 +124,17 @@ fn total(sources: &[(BundlePath, Utf8PathBuf)]) -> Result<u64, PathError> {
     lengths.sum()
 }
 
-/// Opens `<target>.partial`, unless somebody else writes it.
-fn open_partial(target: &Utf8Path) -> Result<(Utf8PathBuf, File), BundleError> {
+/// The file in the making, unless its name is taken or somebody else writes it.
+fn stage(target: &Utf8Path) -> Result<StagedFile, BundleError> {
     let failed = BundleError::io(&target);
     if target.symlink_metadata().is_ok() {
         let taken = io::Error::from(io::ErrorKind::AlreadyExists);
         return Err(failed(PathError::new("create", target, taken)));
     }
-    let path = Utf8PathBuf::from(format!("{target}.partial"));
-    let mut options = OpenOptions::new();
-    let options = options.read(true).write(true).create(true).truncate(false);
-    let file = options.open(&path).at("open", &path).map_err(&failed)?;
-    let busy = || BundleError::Busy {
+    let staged = StagedFile::create(target).map_err(failed)?;
+    staged.ok_or_else(|| BundleError::Busy {
         location: target.to_string(),
-    };
-    match flock(file.as_fd(), FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Err(busy()),
-        locked => locked.at("lock", &path).map_err(&failed)?,
-    }
-    // whoever held the lock may have given the file its name meanwhile
-    let inode = |metadata: fs::Metadata| metadata.ino();
-    let here = fs::metadata(&path).map(inode).ok();
-    if here != file.metadata().map(inode).ok() {
-        return Err(busy());
-    }
-    file.set_len(0).at("truncate", &path).map_err(failed)?;
-    Ok((path, file))
+    })
 }
 
 /// A bundle on its way.
@@ -213,7 +188,6 @@ impl Packer<'_> {
         encoder.write_all(&[0; TRAILER]).map_err(failed)?;
         let mut counting = encoder.finish().map_err(failed)?;
         counting.flush().map_err(failed)?;
-        file.sync_all().map_err(failed)?;
         Ok((counting.digest(), counting.length))
     }
 
@@ -260,22 +234,6 @@ impl Packer<'_> {
             length += read as u64;
             self.meter.add(read as u64);
         }
-    }
-
-    fn publish(
-        &self,
-        partial: &Utf8Path,
-        (sha256, size): (Digest, u64),
-    ) -> Result<Written, BundleError> {
-        let failed = BundleError::io(&self.target);
-        publish_file(partial, self.target).map_err(&failed)?;
-        let parent = self.target.parent().filter(|parent| *parent != "");
-        sync_directory(parent.unwrap_or_else(|| ".".into())).map_err(failed)?;
-        Ok(Written {
-            sha256,
-            size: Bytes::new(size),
-            unpacked: Bytes::new(0),
-        })
     }
 }
 
