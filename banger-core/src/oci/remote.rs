@@ -35,7 +35,7 @@ pub(crate) struct Remote {
 pub(crate) struct RemoteFile(Place);
 
 enum Place {
-    Link(Link),
+    Link(Box<Link>),
     Repository(Box<RegistrySource>),
 }
 
@@ -57,7 +57,7 @@ impl Remote {
     /// What a URL names.
     pub(crate) fn at(&self, url: &str) -> Result<RemoteFile, SourceError> {
         let link = Link::new(url, &self.options.registries)?;
-        Ok(RemoteFile(Place::Link(link)))
+        Ok(RemoteFile(Place::Link(Box::new(link))))
     }
 
     /// The whole of what a URL names; none when it is longer than `limit`.
@@ -103,7 +103,7 @@ impl Remote {
             source,
         };
         let lease = CacheLease::take(&self.options.directories, [blob.digest]).await;
-        let _lease = lease.map_err(failed)?;
+        let lease = lease.map_err(failed)?;
         if self.cache.find(&blob).is_none() {
             let lock = self.cache.lock(&blob.digest).await.map_err(failed)?;
             let (_, feed) = arrival(self.cache.path(&blob), blob.size);
@@ -121,7 +121,10 @@ impl Remote {
             }
         }
         let path = self.cache.path(&blob);
-        Ok(FetchedBlob { path, _lease })
+        Ok(FetchedBlob {
+            path,
+            _lease: lease,
+        })
     }
 }
 
@@ -151,7 +154,7 @@ impl RemoteFile {
     async fn rounds(&self, fetch: &BlobFetch<'_>) -> Result<(), SourceError> {
         match &self.0 {
             Place::Link(link) => {
-                let round = || link.call(|| fetch.attempt(link)).boxed();
+                let round = || link.call(|| fetch.attempt(&**link)).boxed();
                 fetch.rounds(round).await
             }
             Place::Repository(source) => source.fetch_rounds(fetch).await,

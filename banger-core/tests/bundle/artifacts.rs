@@ -8,6 +8,7 @@ use banger_core::{
     ErrorKind,
     catalog::{CatalogOptions, SupplyOptions},
     domain::Digest,
+    image::PullError,
     oci::{HostOptions, RegistryCredentials, RegistryOptions},
     rootfs::{RootfsLimits, format_empty},
     trust::{MinisignKey, Pattern, Policy, Requirement, Rule, Rules},
@@ -16,6 +17,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
 
 use super::{
@@ -58,9 +60,10 @@ impl World {
         let certificate = reqwest::Certificate::from_pem(&fs::read(&authority).unwrap());
         let client = reqwest::Client::builder().no_proxy();
         let client = client.tls_certs_only([certificate.unwrap()]);
+        let root = Utf8Path::from_path(registry.scratch.path()).unwrap();
         Self {
+            authority: root.join("ca.crt"),
             registry,
-            authority,
             client: client.build().unwrap(),
         }
     }
@@ -232,7 +235,7 @@ async fn a_bundle_in_a_registry_is_named_by_its_manifest_and_vouched_for_by_it()
     ] {
         let host = world.host(policy.clone()).await;
         let loaded = host.load(&reference).await;
-        let found = loaded.as_ref().err().map(|error| error.kind());
+        let found = loaded.as_ref().err().map(PullError::kind);
         assert_eq!(found, kind, "{reference}: {loaded:?}");
     }
 }
@@ -286,6 +289,7 @@ fn incompressible_disk(maker: &Host) {
 /// A proxy (RFC 9110, 9.3.6) that leads to `host`, breaks its second connection
 /// off in the middle, and keeps what it was told.
 async fn break_off(proxy: &TcpListener, host: &str, seen: &mut Vec<String>) {
+    let mut connections = JoinSet::new();
     while let Ok((mut comer, _)) = proxy.accept().await {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -295,7 +299,7 @@ async fn break_off(proxy: &TcpListener, host: &str, seen: &mut Vec<String>) {
         let mut there = TcpStream::connect(host).await.unwrap();
         comer.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.unwrap();
         let is_cut = seen.len() == 2;
-        tokio::spawn(async move {
+        connections.spawn(async move {
             if is_cut {
                 let (mut from, mut to) = there.split();
                 let (mut asks, mut answers) = comer.split();

@@ -137,7 +137,7 @@ async fn a_name_that_is_not_here_is_pulled_when_it_is_resolved() {
         let step = BundleStep::Unpacking;
         matches!(event, ProgressEvent::Bundle { step: told, .. } if *told == step)
     };
-    let events = events.0.lock().unwrap();
+    let events = events.0.into_inner().unwrap();
     assert!(events.iter().any(is_unpacking), "{events:?}");
     let missing = kernels
         .resolve(&named("nobody"), &NoProgress)
