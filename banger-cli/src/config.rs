@@ -48,7 +48,7 @@ pub struct Config {
 pub struct CatalogConfig {
     /// How it is called.
     pub name: String,
-    /// Where it is: `file:PATH` or an `https:` URL.
+    /// Where it is: `file:PATH`, an `https:` URL or `oci://HOST/REPOSITORY`.
     pub source: String,
     /// The digest it must have, in hexadecimal digits.
     pub sha256: Option<String>,

@@ -36,7 +36,7 @@ pub struct LocalOptions {
     pub monitor: MonitorProgram,
     /// The programs that run virtual machines.
     pub vmm: VmmPrograms,
-    /// How registries are spoken to.
+    /// How registries are spoken to, and servers of bundles and catalogs.
     pub sources: SourceOptions,
     /// Bounds on what images' layers may claim.
     pub limits: RootfsLimits,
@@ -100,7 +100,7 @@ impl Local {
             Arc::clone(&clock),
         );
         let supply = Supply::new(
-            options.directories.clone(),
+            options.sources.clone(),
             options.limits,
             options.supply.clone(),
         );

@@ -257,7 +257,7 @@ async fn a_directory_is_imported_and_resolved_by_name() {
         name: Some(kernel.name.clone()),
         paths: KernelPaths::default(),
     };
-    let resolved = host.kernels.resolve(&selection).await.unwrap();
+    let resolved = host.kernels.resolve(&selection, &NoProgress).await.unwrap();
     assert_eq!(resolved.boot, kernel.boot);
     assert_eq!(resolved.name, Some(kernel.name.clone()));
     assert_eq!(
@@ -266,7 +266,11 @@ async fn a_directory_is_imported_and_resolved_by_name() {
     );
 
     fs::remove_file(&kernel.boot.kernel).unwrap();
-    let error = host.kernels.resolve(&selection).await.unwrap_err();
+    let error = host
+        .kernels
+        .resolve(&selection, &NoProgress)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 

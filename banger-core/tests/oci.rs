@@ -11,6 +11,7 @@ mod oci {
     mod archives;
     mod arriving;
     mod bounds;
+    mod certificates;
     mod content;
     mod customer;
     mod docker_registry;
@@ -21,6 +22,7 @@ mod oci {
     mod peer;
     mod private_registry;
     mod registry;
+    mod registry_program;
     mod rootfs_tar;
     mod sign_in;
     mod world;

@@ -130,7 +130,8 @@ fn trust(error: &TrustError) -> String {
 fn catalog(error: &CatalogError) -> Option<String> {
     Some(match error {
         CatalogError::Unsigned { .. } => {
-            "its signature must lie beside it, with .minisig behind its name".to_owned()
+            "its signature must lie beside it, with .minisig behind its name, or in its artifact"
+                .to_owned()
         }
         CatalogError::Digest { .. } => {
             "pin its new digest in the configuration once you trust it".to_owned()
@@ -143,6 +144,7 @@ fn catalog(error: &CatalogError) -> Option<String> {
 fn bundle(error: &BundleError) -> Option<String> {
     match error {
         BundleError::NotFound { .. } => Some("check the spelling".to_owned()),
+        BundleError::Remote(error) => source_error(error),
         BundleError::Limit { .. } => Some(
             "limits.layer-size and limits.total-size of the configuration bound a bundle, too"
                 .to_owned(),

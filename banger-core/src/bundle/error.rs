@@ -1,10 +1,6 @@
 //! What can go wrong with a bundle, or with what comes with it.
 
-use crate::{
-    domain::Digest,
-    error::ErrorKind,
-    host_fs::{LockError, PathError},
-};
+use crate::{domain::Digest, error::ErrorKind, host_fs::PathError, oci::SourceError};
 
 /// A bundle, catalog or signature could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -16,22 +12,9 @@ pub enum BundleError {
         /// The place.
         location: String,
     },
-    /// The server cannot be reached or fails.
-    #[error("failed to fetch {location}: {reason}")]
-    Unavailable {
-        /// The place.
-        location: String,
-        /// What happened.
-        reason: String,
-    },
-    /// The server refuses access.
-    #[error("not authorised for {location}: {reason}")]
-    Unauthorised {
-        /// The place.
-        location: String,
-        /// What the server said.
-        reason: String,
-    },
+    /// It cannot be had from where it is.
+    #[error(transparent)]
+    Remote(#[from] SourceError),
     /// More than is read.
     #[error("{location} is refused: {problem}")]
     Limit {
@@ -88,14 +71,6 @@ pub enum BundleError {
         /// The file.
         location: String,
     },
-    /// Another process held a lock for too long.
-    #[error("failed to cache {location}")]
-    Lock {
-        /// The place.
-        location: String,
-        /// The cause.
-        source: LockError,
-    },
     /// The caller gave it up.
     #[error("given up")]
     Cancelled,
@@ -107,15 +82,13 @@ impl BundleError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
-            Self::Unauthorised { .. } => ErrorKind::Unauthenticated,
+            Self::Remote(error) => error.kind(),
             Self::Limit { .. } => ErrorKind::ResourceExhausted,
             Self::Digest { .. } | Self::Corrupt { .. } | Self::Malformed { .. } => {
                 ErrorKind::Corrupt
             }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Io { source, .. } => source.kind(),
-            Self::Lock { source, .. } => source.kind(),
             Self::Busy { .. } => ErrorKind::Conflict,
             Self::Cancelled => ErrorKind::Cancelled,
         }

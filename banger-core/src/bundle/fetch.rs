@@ -1,37 +1,32 @@
 //! Getting bytes from where they are: small documents, and bundles.
 //!
-//! Invariants: what is fetched from a URL lies in the cache of blobs under its
-//! digest only after its bytes matched it; a download goes on where the last
-//! one ended; a limit is checked before and while bytes arrive; every wait has
-//! a deadline; a URL with TLS never leads to one without.
-
-use std::{sync::Arc, time::Duration};
+//! Invariants: what is fetched lies in the cache of blobs under its digest
+//! only after its bytes matched it; a limit is checked before and while bytes
+//! arrive; whatever is elsewhere is reached as registries are (`oci::Remote`).
 
 use camino::{Utf8Path, Utf8PathBuf};
-use reqwest::{Client, Response, StatusCode, header};
 
 use super::{
     BundleError, BundleReference, Location, Opened,
     open::{open_file, verify},
 };
 use crate::{
-    directories::Directories,
     domain::{Bytes, Digest},
-    host_fs::FileLock,
-    oci::{Blob, BlobCache, Partial, PartialError, install_tls_provider},
-    progress::{BundleStep, Meter, ProgressSink},
+    error::ErrorKind,
+    host_fs::PathError,
+    oci::{Artifact, Blob, FetchedBlob, RegistryReference, Remote, RemoteFile, SourceOptions},
+    progress::{BundleStep, ProgressEvent, ProgressSink},
     task::{off_thread, telling},
 };
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
-/// Longest silence of a server.
-const READ_TIMEOUT: Duration = Duration::from_mins(1);
-/// Longest wait for a whole small document.
-const DOCUMENT_DEADLINE: Duration = Duration::from_mins(2);
-/// Attempts in a row that bring nothing.
-const ATTEMPTS: u32 = 4;
-/// Pause before the second attempt; later ones grow from it.
-const PAUSE: Duration = Duration::from_millis(500);
+/// Media type of a bundle in an artifact.
+const BUNDLE_TYPE: &str = "application/vnd.banger.bundle.v1.tar+zstd";
+/// Media type of the minisign signature of what is beside it in an artifact.
+const SIGNATURE_TYPE: &str = "application/vnd.banger.minisig.v1";
+/// What a signature's file name has behind that of what it signs.
+const SIGNATURE_SUFFIX: &str = ".minisig";
+/// Largest signature; minisign's have 400 bytes.
+const MAX_SIGNATURE: Bytes = Bytes::new(16 * Bytes::KIB);
 
 /// Bounds on what is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,33 +40,42 @@ pub struct FetchLimits {
 /// Gets bundles, and documents that are not larger than memory.
 #[derive(Clone, Debug)]
 pub struct Fetcher {
-    cache: BlobCache,
-    directories: Directories,
+    remote: Remote,
     limits: FetchLimits,
 }
 
-/// Why an attempt failed, and whether another one may end otherwise.
-struct Failed {
-    error: BundleError,
-    may_pass: bool,
+/// A sort of small document.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DocumentKind {
+    /// Most bytes.
+    pub(crate) limit: Bytes,
+    /// Its media type in an artifact.
+    pub(crate) media_type: &'static str,
 }
 
-impl From<BundleError> for Failed {
-    fn from(error: BundleError) -> Self {
-        Self {
-            may_pass: matches!(error, BundleError::Unavailable { .. }),
-            error,
-        }
-    }
+/// A document, with its signature where one was asked for and is there.
+#[derive(Debug)]
+pub(crate) struct SignedDocument {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) signature: Option<String>,
+}
+
+/// A bundle's file.
+struct Source {
+    path: Utf8PathBuf,
+    /// The digest it must have.
+    expected: Option<Digest>,
+    /// Keeps it in the cache until it is open.
+    _fetched: Option<FetchedBlob>,
 }
 
 impl Fetcher {
-    /// A fetcher that keeps blobs below these directories.
+    /// A fetcher that reaches servers and registries as `sources` says, and
+    /// keeps blobs where those do.
     #[must_use]
-    pub fn new(directories: Directories, limits: FetchLimits) -> Self {
+    pub fn new(sources: SourceOptions, limits: FetchLimits) -> Self {
         Self {
-            cache: BlobCache::new(directories.clone()),
-            directories,
+            remote: Remote::new(sources),
             limits,
         }
     }
@@ -86,285 +90,199 @@ impl Fetcher {
         progress: &dyn ProgressSink,
     ) -> Result<Opened, BundleError> {
         let location = reference.location.to_string();
-        let path = match (&reference.location, reference.digest) {
-            (Location::File(path), _) => path.clone(),
-            (Location::Url(url), Some(digest)) => {
-                self.download(url, digest, size, progress).await?
-            }
-            (Location::Url(_), None) => {
-                let problem = "a URL needs the digest of its bytes";
-                return Err(BundleError::malformed(&location, problem));
-            }
-        };
-        let (limits, expected) = (self.limits, reference.digest);
+        let source = self.source(reference, size, progress).await?;
+        let limits = self.limits;
         let opened = telling(progress, move |progress, cancelled| {
-            let file = open_file(&location, &path, limits.bundle)?;
+            let file = open_file(&location, &source.path, limits.bundle)?;
             check_length(&location, size, Bytes::new(file.length()))?;
-            if let Some(expected) = expected {
+            if let Some(expected) = source.expected {
                 verify(&location, &file, expected, progress, cancelled)?;
             }
-            Opened::open(&location, file, expected, limits.unpacked)
+            Opened::open(&location, file, source.expected, limits.unpacked)
         });
         opened.await
     }
 
-    /// The whole of a document of at most `limit` bytes.
-    pub async fn document(
+    /// The whole of a document.
+    pub(crate) async fn document(
         &self,
         location: &Location,
-        limit: Bytes,
-    ) -> Result<Vec<u8>, BundleError> {
-        let bytes = match location {
-            Location::File(path) => {
-                let (path, name) = (path.clone(), location.to_string());
-                let read = off_thread(move || read_file(&name, &path, limit));
-                read.await?
-            }
-            Location::Url(url) => {
-                let read = tokio::time::timeout(DOCUMENT_DEADLINE, read_url(url, limit)).await;
-                read.unwrap_or_else(|_| {
-                    Err(BundleError::Unavailable {
-                        location: url.clone(),
-                        reason: format!("no whole answer within {DOCUMENT_DEADLINE:?}"),
-                    })
-                })?
-            }
-        };
-        if limit.get() < bytes.len() as u64 {
-            return Err(too_large(&location.to_string(), limit));
+        kind: DocumentKind,
+        is_signed: bool,
+    ) -> Result<SignedDocument, BundleError> {
+        if let Location::Artifact(image) = location {
+            let artifact = self.remote.artifact(image).await?;
+            let file = artifact.required(kind.media_type)?;
+            let bytes = artifact.read_file(file, kind.limit).await?;
+            let signature = if is_signed {
+                signature_in(&artifact).await?
+            } else {
+                None
+            };
+            return Ok(SignedDocument { bytes, signature });
         }
-        Ok(bytes)
+        let bytes = self.read(location, kind.limit).await?;
+        let signature = if is_signed {
+            self.signature_beside(location).await?
+        } else {
+            None
+        };
+        Ok(SignedDocument { bytes, signature })
     }
 
-    /// A blob of a URL, from the cache or the server.
+    /// The minisign signature of a bundle, if there is one.
+    pub(crate) async fn signature(
+        &self,
+        reference: &BundleReference,
+    ) -> Result<Option<String>, BundleError> {
+        let Location::Artifact(image) = &reference.location else {
+            return self.signature_beside(&reference.location).await;
+        };
+        let artifact = self.remote.artifact(image).await?;
+        signature_in(&artifact).await
+    }
+
+    async fn signature_beside(&self, location: &Location) -> Result<Option<String>, BundleError> {
+        let beside = match location {
+            Location::File(path) => Location::File(format!("{path}{SIGNATURE_SUFFIX}").into()),
+            Location::Url(url) => Location::Url(format!("{url}{SIGNATURE_SUFFIX}")),
+            Location::Artifact(_) => return Ok(None),
+        };
+        match self.read(&beside, MAX_SIGNATURE).await {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The whole of a file of at most `limit` bytes.
+    async fn read(&self, location: &Location, limit: Bytes) -> Result<Vec<u8>, BundleError> {
+        let name = location.to_string();
+        match location {
+            Location::File(path) => {
+                let path = path.clone();
+                off_thread(move || read_file(&name, &path, limit)).await
+            }
+            Location::Url(url) => {
+                let read = self.remote.document(url, limit).await?;
+                read.ok_or_else(|| too_large(&name, limit))
+            }
+            Location::Artifact(_) => {
+                let problem = "it is no single file";
+                Err(BundleError::malformed(&name, problem))
+            }
+        }
+    }
+
+    /// Where a bundle is on this host, once it is there.
+    async fn source(
+        &self,
+        reference: &BundleReference,
+        size: Option<Bytes>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Source, BundleError> {
+        let name = reference.location.to_string();
+        let (file, digest, size) = match &reference.location {
+            Location::File(path) => {
+                return Ok(Source {
+                    path: path.clone(),
+                    expected: reference.digest,
+                    _fetched: None,
+                });
+            }
+            Location::Url(url) => (self.remote.at(url)?, reference.digest, size),
+            Location::Artifact(image) => {
+                let (digest, size) = self.pinned(reference, image, size).await?;
+                (self.remote.within(image)?, digest, size)
+            }
+        };
+        let digest = digest.ok_or_else(|| {
+            BundleError::malformed(&name, "without the digest of its bytes it is not fetched")
+        })?;
+        let fetched = self
+            .download((&name, &file), digest, size, progress)
+            .await?;
+        Ok(Source {
+            path: fetched.path.clone(),
+            expected: Some(digest),
+            _fetched: Some(fetched),
+        })
+    }
+
+    /// Digest and length of the bundle in an artifact, as far as they are known.
+    async fn pinned(
+        &self,
+        reference: &BundleReference,
+        image: &RegistryReference,
+        size: Option<Bytes>,
+    ) -> Result<(Option<Digest>, Option<Bytes>), BundleError> {
+        // whatever the manifest says, these are the bytes; and without any
+        // digest, there are none
+        if reference.digest.is_some() || image.digest().is_none() {
+            return Ok((reference.digest, size));
+        }
+        let artifact = self.remote.artifact(image).await?;
+        let bundle = artifact.required(BUNDLE_TYPE)?;
+        Ok((Some(bundle.digest), Some(bundle.size)))
+    }
+
+    /// A file from the cache or from where it is.
     async fn download(
         &self,
-        url: &str,
+        (name, file): (&str, &RemoteFile),
         digest: Digest,
         size: Option<Bytes>,
         progress: &dyn ProgressSink,
-    ) -> Result<Utf8PathBuf, BundleError> {
-        let cached = std::fs::metadata(self.directories.blob(&digest)).ok();
-        let size = match (size, cached) {
-            (Some(size), _) => size,
-            (None, Some(cached)) => Bytes::new(cached.len()),
-            (None, None) => announced_length(url).await?,
+    ) -> Result<FetchedBlob, BundleError> {
+        let size = match size.or_else(|| self.remote.cached_length(&digest)) {
+            Some(size) => size,
+            None => announced_length(name, file, &digest).await?,
         };
         if self.limits.bundle < size {
-            return Err(too_large(url, self.limits.bundle));
+            return Err(too_large(name, self.limits.bundle));
         }
-        let blob = Blob { digest, size };
-        if let Some(path) = self.cache.find(&blob) {
-            return Ok(path);
-        }
-        let lock = self.cache.lock(&digest).await;
-        let lock = lock.map_err(|source| BundleError::Lock {
-            location: url.to_owned(),
-            source,
-        })?;
-        // whoever held the lock may have fetched it
-        match self.cache.find(&blob) {
-            Some(path) => Ok(path),
-            None => self.attempts(url, blob, lock, progress).await,
-        }
-    }
-
-    async fn attempts(
-        &self,
-        url: &str,
-        blob: Blob,
-        lock: Arc<FileLock>,
-        progress: &dyn ProgressSink,
-    ) -> Result<Utf8PathBuf, BundleError> {
-        let mut idle = 1;
-        loop {
-            let before = self.cache.partial_length(&blob);
-            let failed = match self.attempt(url, blob, Arc::clone(&lock), progress).await {
-                Ok(path) => return Ok(path),
-                Err(failed) => failed,
-            };
-            // a large blob on a bad line may break off more often than we retry
-            if before < self.cache.partial_length(&blob) {
-                idle = 0;
-            }
-            if !failed.may_pass || ATTEMPTS <= idle {
-                return Err(failed.error);
-            }
-            tokio::time::sleep(PAUSE * 2_u32.pow(idle)).await;
-            idle += 1;
-        }
-    }
-
-    async fn attempt(
-        &self,
-        url: &str,
-        blob: Blob,
-        lock: Arc<FileLock>,
-        progress: &dyn ProgressSink,
-    ) -> Result<Utf8PathBuf, Failed> {
-        let opened = self.cache.unwatched(blob, lock).await;
-        let mut partial = opened.map_err(|error| spoiled(url, error.into()))?;
-        if !partial.is_complete() {
-            let received = receive(url, &mut partial, blob, progress).await;
-            let kept = partial.flush().await;
-            received?;
-            kept.map_err(|error| spoiled(url, error.into()))?;
-        }
-        let published = partial.publish().await;
-        published.map_err(|error| spoiled(url, error))?;
-        Ok(self.cache.path(&blob))
-    }
-}
-
-/// Asks for what is missing and takes it in.
-async fn receive(
-    url: &str,
-    partial: &mut Partial,
-    blob: Blob,
-    progress: &dyn ProgressSink,
-) -> Result<(), Failed> {
-    let offset = partial.length();
-    let mut request = client(url)?.get(url);
-    if offset != 0 {
-        request = request.header(header::RANGE, format!("bytes={offset}-"));
-    }
-    let response = request.send().await;
-    let mut response = response.map_err(|error| unavailable(url, &error))?;
-    let goes_on = response.status() == StatusCode::PARTIAL_CONTENT && starts_at(&response, offset);
-    if offset != 0 && !goes_on {
-        let restarted = partial.restart().await;
-        restarted.map_err(|error| spoiled(url, error.into()))?;
-    }
-    if response.status() == StatusCode::RANGE_NOT_SATISFIABLE
-        || (response.status() == StatusCode::PARTIAL_CONTENT && !goes_on)
-    {
-        return Err(Failed {
-            error: refusal(url, "the server sent another part than it was asked for"),
-            may_pass: true,
-        });
-    }
-    check_status(url, &response)?;
-    let mut meter = Meter::new(progress, BundleStep::Fetching, blob.size.get());
-    meter.add(partial.length());
-    loop {
-        let chunk = response.chunk().await;
-        let Some(chunk) = chunk.map_err(|error| unavailable(url, &error))? else {
-            return Ok(());
+        let told = |done| {
+            progress.emit(ProgressEvent::Bundle {
+                step: BundleStep::Fetching,
+                done: Bytes::new(done),
+                total: size,
+            });
         };
-        let appended = partial.append(&chunk).await;
-        appended.map_err(|error| spoiled(url, error))?;
-        meter.add(chunk.len() as u64);
+        let fetched = self.remote.fetch(file, Blob { digest, size }, &told).await;
+        Ok(fetched?)
     }
 }
 
-/// A download that went wrong on this side, or whose bytes are wrong.
-fn spoiled(url: &str, error: PartialError) -> Failed {
-    match error {
-        PartialError::Corrupt { problem, may_pass } => Failed {
-            error: BundleError::Corrupt {
-                location: url.to_owned(),
-                problem,
-            },
-            may_pass,
-        },
-        PartialError::Io(source) => BundleError::io(&url)(source).into(),
-    }
+async fn signature_in(artifact: &Artifact) -> Result<Option<String>, BundleError> {
+    let Some(file) = artifact.file(SIGNATURE_TYPE)? else {
+        return Ok(None);
+    };
+    let bytes = artifact.read_file(file, MAX_SIGNATURE).await?;
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Whether a partial answer starts where it was asked to (RFC 9110, 14.4).
-fn starts_at(response: &Response, offset: u64) -> bool {
-    let range = response.headers().get(header::CONTENT_RANGE);
-    let text = range.and_then(|range| range.to_str().ok());
-    text.is_some_and(|text| text.starts_with(&format!("bytes {offset}-")))
-}
-
-async fn announced_length(url: &str) -> Result<Bytes, BundleError> {
-    let response = get(url).await?;
-    let length = response.content_length().map(Bytes::new);
+async fn announced_length(
+    name: &str,
+    file: &RemoteFile,
+    digest: &Digest,
+) -> Result<Bytes, BundleError> {
+    let length = file.length(digest).await?;
     length.ok_or_else(|| BundleError::Unsupported {
-        location: url.to_owned(),
+        location: name.to_owned(),
         problem: "its server does not tell its length".to_owned(),
     })
 }
 
-async fn read_url(url: &str, limit: Bytes) -> Result<Vec<u8>, BundleError> {
-    let mut response = get(url).await?;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| unavailable(url, &error))?
-    {
-        bytes.extend_from_slice(&chunk);
-        if limit.get() < bytes.len() as u64 {
-            break;
-        }
-    }
-    Ok(bytes)
-}
-
-async fn get(url: &str) -> Result<Response, BundleError> {
-    let response = client(url)?.get(url).send().await;
-    let response = response.map_err(|error| unavailable(url, &error))?;
-    check_status(url, &response)?;
-    Ok(response)
-}
-
-fn client(url: &str) -> Result<Client, BundleError> {
-    install_tls_provider();
-    let client = Client::builder()
-        .user_agent(concat!("banger/", env!("CARGO_PKG_VERSION")))
-        // the library never looks at the environment
-        .no_proxy()
-        .referer(false)
-        .https_only(url.starts_with("https:"))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .build();
-    client.map_err(|error| unavailable(url, &error))
-}
-
-fn check_status(url: &str, response: &Response) -> Result<(), BundleError> {
-    let status = response.status();
-    let location = url.to_owned();
-    Err(match status {
-        _ if status.is_success() => return Ok(()),
-        StatusCode::NOT_FOUND | StatusCode::GONE => BundleError::NotFound { location },
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => BundleError::Unauthorised {
-            location,
-            reason: format!("the server answered {status}"),
-        },
-        _ => refusal(url, &format!("the server answered {status}")),
-    })
-}
-
-fn refusal(url: &str, reason: &str) -> BundleError {
-    BundleError::Unavailable {
-        location: url.to_owned(),
-        reason: reason.to_owned(),
-    }
-}
-
-/// The whole chain of causes on one line: the outermost says the least.
-fn unavailable(url: &str, error: &reqwest::Error) -> BundleError {
-    let mut reason = String::new();
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if !reason.is_empty() {
-            reason += ": ";
-        }
-        reason += &error.to_string();
-        cause = error.source();
-    }
-    refusal(url, &reason)
-}
-
 fn read_file(name: &str, path: &Utf8Path, limit: Bytes) -> Result<Vec<u8>, BundleError> {
     let file = open_file(&name, path, limit)?;
+    // it may have grown meanwhile
     let read = file.read_at_most(limit.get() + 1);
-    read.map_err(|error| {
-        BundleError::io(&name)(crate::host_fs::PathError::new("read", path, error))
-    })
+    let bytes =
+        read.map_err(|error| BundleError::io(&name)(PathError::new("read", path, error)))?;
+    if limit.get() < bytes.len() as u64 {
+        return Err(too_large(name, limit));
+    }
+    Ok(bytes)
 }
 
 fn too_large(location: &str, limit: Bytes) -> BundleError {

@@ -21,6 +21,7 @@ mod write;
 use crate::domain::{Bytes, Digest};
 
 pub use error::BundleError;
+pub(crate) use fetch::{DocumentKind, SignedDocument};
 pub use fetch::{FetchLimits, Fetcher};
 pub use manifest::{BundlePath, Content, KernelFacts, Manifest, ManifestFile};
 pub use open::{Opened, Unpacked, Unvouched};

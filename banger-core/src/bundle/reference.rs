@@ -1,15 +1,19 @@
 //! Where a bundle is, and which bytes it must have.
 //!
-//! `file:PATH[@sha256:HEX]` or `https://HOST/PATH@sha256:HEX`. A file of the
-//! host may go without a digest: what its manifest says is checked all the
-//! same. Plain HTTP is for this machine itself.
+//! `file:PATH[@sha256:HEX]`, `https://HOST/PATH@sha256:HEX` or
+//! `oci://HOST/REPOSITORY[:TAG]@sha256:HEX`. A file of the host may go without
+//! a digest: what its manifest says is checked all the same. In a registry, the
+//! digest is that of the artifact's manifest, as everywhere in registries; that
+//! of the bundle itself may follow it. Plain HTTP is for this machine itself.
 
 use std::{fmt, str::FromStr};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::domain::Digest;
+use crate::{domain::Digest, oci::RegistryReference};
 
+/// What the place of an artifact starts with.
+const ARTIFACT: &str = "oci://";
 const LONGEST: usize = 4096;
 
 /// A place that bytes are read from.
@@ -20,10 +24,12 @@ pub enum Location {
     File(Utf8PathBuf),
     /// An `https:` URL, or an `http:` one of this machine.
     Url(String),
+    /// An artifact in a registry, `oci://HOST/REPOSITORY[:TAG][@sha256:HEX]`.
+    Artifact(RegistryReference),
 }
 
 impl Location {
-    /// Reads `file:PATH` or a URL.
+    /// Reads `file:PATH`, a URL or `oci://HOST/REPOSITORY`.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if LONGEST < text.len() || text.contains(char::is_control) {
             return Err("it is too long or has control characters");
@@ -40,6 +46,12 @@ impl Location {
                 path => Ok(Self::File(path.into())),
             };
         }
+        if let Some(image) = text.strip_prefix(ARTIFACT) {
+            let image = image.parse::<RegistryReference>();
+            return image
+                .map(Self::Artifact)
+                .map_err(|_| "oci:// is followed by HOST/REPOSITORY[:TAG][@sha256:HEX]");
+        }
         let url = reqwest::Url::parse(text).map_err(|_| "it is neither file:PATH nor a URL")?;
         let credentials = !url.username().is_empty() || url.password().is_some();
         match (url.scheme(), url.host_str()) {
@@ -47,7 +59,7 @@ impl Location {
             ("https", Some(_)) => Ok(Self::Url(text.to_owned())),
             ("http", Some(host)) if is_this_machine(host) => Ok(Self::Url(text.to_owned())),
             ("http", _) => Err("plain HTTP is for this machine itself: use https"),
-            _ => Err("it is neither file:PATH nor an https: URL"),
+            _ => Err("it is neither file:PATH, an https: URL nor oci://HOST/REPOSITORY"),
         }
     }
 
@@ -72,14 +84,7 @@ impl Location {
                 let joined = base.join(text).map_err(|_| "it makes no valid URL")?;
                 Self::parse(joined.as_str())
             }
-        }
-    }
-
-    /// The place whose name has `suffix` behind it.
-    pub(crate) fn with_suffix(&self, suffix: &str) -> Self {
-        match self {
-            Self::File(path) => Self::File(format!("{path}{suffix}").into()),
-            Self::Url(url) => Self::Url(format!("{url}{suffix}")),
+            Self::Artifact(_) => Err("its catalog is in a registry, where nothing is beside it"),
         }
     }
 
@@ -88,7 +93,17 @@ impl Location {
     pub fn absolute(&self, directory: &Utf8Path) -> Self {
         match self {
             Self::File(path) => Self::File(directory.join(path)),
-            Self::Url(url) => Self::Url(url.clone()),
+            Self::Url(_) | Self::Artifact(_) => self.clone(),
+        }
+    }
+
+    /// The place that all versions of what is there have in common.
+    fn without_version(&self) -> String {
+        match self {
+            Self::Artifact(image) => {
+                format!("{ARTIFACT}{}/{}", image.registry(), image.repository())
+            }
+            Self::File(_) | Self::Url(_) => self.to_string(),
         }
     }
 }
@@ -98,6 +113,7 @@ impl fmt::Display for Location {
         match self {
             Self::File(path) => write!(f, "file:{path}"),
             Self::Url(url) => f.write_str(url),
+            Self::Artifact(image) => write!(f, "{ARTIFACT}{image}"),
         }
     }
 }
@@ -114,7 +130,8 @@ fn is_this_machine(host: &str) -> bool {
 pub struct BundleReference {
     /// Where it is.
     pub location: Location,
-    /// Digest of the whole file; always there for a URL.
+    /// Digest of the whole file; always there for a URL, and for an artifact
+    /// whose place has none.
     pub digest: Option<Digest>,
 }
 
@@ -130,9 +147,16 @@ impl BundleReference {
     /// Whether a text has the form of a bundle's reference, well made or not.
     #[must_use]
     pub fn is_one(text: &str) -> bool {
-        ["file:", "https:", "http:"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme))
+        let schemes = ["file:", "https:", "http:", ARTIFACT];
+        let has_scheme = schemes.iter().any(|scheme| text.starts_with(scheme));
+        // a layout may lie at an absolute path, however many slashes it has
+        has_scheme && !text.starts_with("oci:///")
+    }
+
+    /// The same without tag and digests.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.location.without_version()
     }
 
     /// The same, a relative file's path continued from `directory`.
@@ -172,11 +196,20 @@ fn parse(text: &str) -> Result<BundleReference, String> {
         }
         _ => (text, None),
     };
-    let location = Location::parse(place)?;
-    if digest.is_none() && matches!(location, Location::Url(_)) {
-        return Err("a URL needs the digest of its bytes: put @sha256:HEX behind it".to_owned());
+    // the first digest of an artifact is a part of its place
+    let is_place = place.starts_with(ARTIFACT) && !place.contains('@');
+    let (place, own) = if is_place {
+        (text, None)
+    } else {
+        (place, digest)
+    };
+    if digest.is_none() && !text.starts_with("file:") {
+        return Err("it needs the digest of its bytes: put @sha256:HEX behind it".to_owned());
     }
-    Ok(BundleReference { location, digest })
+    Ok(BundleReference {
+        location: Location::parse(place)?,
+        digest: own,
+    })
 }
 
 #[cfg(test)]
@@ -191,6 +224,9 @@ mod tests {
             format!("file:golden@1.tar.zst@{digest}"),
             format!("https://example.org/golden.tar.zst@{digest}"),
             format!("http://127.0.0.1:8080/golden.tar.zst@{digest}"),
+            format!("oci://example.org/team/golden@{digest}"),
+            format!("oci://example.org/golden:1@{digest}"),
+            format!("oci://example.org/golden@{digest}@{digest}"),
         ] {
             let reference: BundleReference = text.parse().unwrap();
             assert_eq!(reference.to_string(), text);
@@ -203,6 +239,9 @@ mod tests {
             "file:",
             "https://example.org/golden.tar.zst",
             "golden",
+            "oci://example.org/golden:1",
+            &format!("oci://golden@{digest}"),
+            &format!("oci:///example.org/golden@{digest}"),
             "https://example.org/g@sha256:00",
             &format!("http://example.org/g@{digest}"),
             &format!("https://user:secret@example.org/g@{digest}"),
@@ -213,6 +252,17 @@ mod tests {
                 "{text:?} was accepted"
             );
         }
+    }
+
+    #[test]
+    fn a_bundle_is_told_from_a_layout_and_has_a_place() {
+        assert!(BundleReference::is_one("oci://example.org/golden"));
+        for text in ["oci:///srv/layout", "oci:layout", "oci:/srv/layout"] {
+            assert!(!BundleReference::is_one(text), "{text}");
+        }
+        let reference = format!("oci://example.org/golden:1@{}", Digest::of(b"b"));
+        let reference: BundleReference = reference.parse().unwrap();
+        assert_eq!(reference.place(), "oci://example.org/golden");
     }
 
     #[test]
@@ -231,5 +281,8 @@ mod tests {
             assert!(file.join(text).is_err(), "{text:?} was accepted");
             assert!(url.join(text).is_err(), "{text:?} was accepted");
         }
+        let artifact = Location::parse("oci://example.org/catalog:1").unwrap();
+        assert!(artifact.join("b.zst").is_err());
+        assert!(artifact.join("oci://example.org/b").is_ok());
     }
 }

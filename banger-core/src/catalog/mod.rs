@@ -13,9 +13,12 @@ mod error;
 use std::sync::Arc;
 
 use crate::{
-    bundle::{BundleError, BundleReference, FetchLimits, Fetcher, Location, Opened, Unvouched},
-    directories::Directories,
+    bundle::{
+        BundleReference, DocumentKind, FetchLimits, Fetcher, Location, Opened, SignedDocument,
+        Unvouched,
+    },
     domain::{Bytes, Digest, ImageName, KernelName},
+    oci::SourceOptions,
     progress::ProgressSink,
     rootfs::RootfsLimits,
     task::attended,
@@ -30,11 +33,10 @@ pub use error::{CatalogError, SupplyError};
 /// The catalog that is part of banger.
 const EMBEDDED: &[u8] = include_bytes!("embedded.json");
 const EMBEDDED_NAME: &str = "banger";
-const MAX_CATALOG: Bytes = Bytes::new(8 * Bytes::MIB);
-/// Largest signature file; minisign's have 400 bytes.
-pub(crate) const MAX_SIGNATURE: Bytes = Bytes::new(16 * Bytes::KIB);
-/// What a signature's file name has behind that of what it signs.
-pub(crate) const SIGNATURE_SUFFIX: &str = ".minisig";
+const DOCUMENT: DocumentKind = DocumentKind {
+    limit: Bytes::new(8 * Bytes::MIB),
+    media_type: "application/vnd.banger.catalog.v1+json",
+};
 
 /// A catalog of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +47,8 @@ pub struct CatalogOptions {
     pub location: Location,
     /// The digest it must have, if it is pinned.
     pub sha256: Option<Digest>,
-    /// The key that must have signed it (`<location>.minisig`), if it has one.
+    /// The key that must have signed it (`<location>.minisig`, or a file of
+    /// the same artifact), if it has one.
     pub key: Option<MinisignKey>,
 }
 
@@ -122,13 +125,15 @@ impl Catalogs {
     }
 
     async fn read(&self, catalog: &CatalogOptions) -> Result<Document, CatalogError> {
-        let fetched = |source| CatalogError::Fetch {
+        let is_signed = catalog.key.is_some();
+        let read = self
+            .fetcher
+            .document(&catalog.location, DOCUMENT, is_signed);
+        let document = read.await.map_err(|source| CatalogError::Fetch {
             catalog: catalog.name.clone(),
             source,
-        };
-        let document = self.fetcher.document(&catalog.location, MAX_CATALOG);
-        let bytes = document.await.map_err(fetched)?;
-        let actual = Digest::of(&bytes);
+        })?;
+        let actual = Digest::of(&document.bytes);
         if let Some(expected) = catalog.sha256.filter(|expected| *expected != actual) {
             return Err(CatalogError::Digest {
                 catalog: catalog.name.clone(),
@@ -136,24 +141,27 @@ impl Catalogs {
                 actual,
             });
         }
-        if let Some(key) = &catalog.key {
-            let location = catalog.location.with_suffix(SIGNATURE_SUFFIX);
-            let signature = self.fetcher.document(&location, MAX_SIGNATURE);
-            let signature = signature.await.map_err(fetched)?;
-            let signature = String::from_utf8_lossy(&signature);
-            let held = key.verify(bytes.as_slice(), &signature);
-            held.map_err(|problem| CatalogError::Unsigned {
-                catalog: catalog.name.clone(),
-                problem,
-            })?;
-        }
-        document::parse(&catalog.name, Some(&catalog.location), &bytes).map_err(|problem| {
-            CatalogError::Malformed {
-                catalog: catalog.name.clone(),
-                problem,
-            }
+        let held = check_signature(catalog, &document);
+        held.map_err(|problem| CatalogError::Unsigned {
+            catalog: catalog.name.clone(),
+            problem,
+        })?;
+        let parsed = document::parse(&catalog.name, Some(&catalog.location), &document.bytes);
+        parsed.map_err(|problem| CatalogError::Malformed {
+            catalog: catalog.name.clone(),
+            problem,
         })
     }
+}
+
+/// Whether a catalog's key signed it, if it has one.
+fn check_signature(catalog: &CatalogOptions, document: &SignedDocument) -> Result<(), String> {
+    let Some(key) = &catalog.key else {
+        return Ok(());
+    };
+    let signature = document.signature.as_ref();
+    let signature = signature.ok_or_else(|| "it has no signature".to_owned())?;
+    key.verify(document.bytes.as_slice(), signature)
 }
 
 fn embedded() -> Result<Document, CatalogError> {
@@ -192,15 +200,15 @@ pub struct SupplyOptions {
 }
 
 impl Supply {
-    /// A supply that keeps what it fetches below `directories`, within what
-    /// images may claim.
+    /// A supply that gets what it fetches as `sources` says, within what images
+    /// may claim.
     #[must_use]
-    pub fn new(directories: Directories, limits: RootfsLimits, options: SupplyOptions) -> Self {
+    pub fn new(sources: SourceOptions, limits: RootfsLimits, options: SupplyOptions) -> Self {
         let limits = FetchLimits {
             bundle: limits.layer_bytes,
             unpacked: limits.total_bytes,
         };
-        let fetcher = Fetcher::new(directories, limits);
+        let fetcher = Fetcher::new(sources, limits);
         Self {
             catalogs: Catalogs::new(fetcher.clone(), options.catalogs),
             fetcher,
@@ -225,15 +233,9 @@ impl Supply {
         let Some(key) = key else {
             return Ok(opened);
         };
-        let location = reference.location.with_suffix(SIGNATURE_SUFFIX);
-        let signature = match self.fetcher.document(&location, MAX_SIGNATURE).await {
-            Ok(signature) => String::from_utf8_lossy(&signature).into_owned(),
-            Err(BundleError::NotFound { location }) => {
-                let problem = format!("there is no signature {location}");
-                return Err(admission.unvouched(problem).into());
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let signature = self.fetcher.signature(reference).await?;
+        let signature =
+            signature.ok_or_else(|| admission.unvouched("it has no signature".to_owned()))?;
         let checked = attended(move |cancelled| opened.signed_by(&key, &signature, cancelled));
         checked.await.map_err(|error| match error {
             Unvouched::Signature(problem) => admission.unvouched(problem).into(),

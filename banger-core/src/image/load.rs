@@ -67,7 +67,7 @@ pub(super) async fn load(
     let wanted = find(manager, &request.source).await?;
     let loading = open(manager, &request, &wanted, progress).await?;
     let name = &loading.name;
-    let kernel = kernel(manager, &request.kernel, &loading).await?;
+    let kernel = kernel(manager, &request.kernel, &loading, progress).await?;
     let keeper = Keeper { manager, name };
     let _name_lock = keeper.lock_name().await?;
     manager.name_is_free(name).await?;
@@ -125,7 +125,7 @@ async fn open(
     let failed = failed(&wanted.reference);
     let supply = &manager.options.supply;
     let subject = wanted.reference.to_string();
-    let place = wanted.reference.location.to_string();
+    let place = wanted.reference.place();
     let admission = Admission::of(supply.policy.images.as_ref(), &subject, Some(&place))
         .map_err(|error| failed(error.into()))?;
     progress.emit(ProgressEvent::Resolving { reference: subject });
@@ -165,6 +165,7 @@ async fn kernel(
     manager: &LocalImageManager,
     selection: &KernelSelection,
     loading: &Loading,
+    progress: &dyn ProgressSink,
 ) -> Result<Option<ResolvedKernel>, PullError> {
     let has_own = loading
         .opened
@@ -174,7 +175,7 @@ async fn kernel(
     if has_own && selection.is_empty() {
         return Ok(None);
     }
-    let resolved = manager.options.kernels.resolve(selection).await;
+    let resolved = manager.options.kernels.resolve(selection, progress).await;
     resolved.map(Some).map_err(|source| PullError::Kernel {
         name: loading.name.clone(),
         source,

@@ -47,7 +47,7 @@ pub(super) async fn pull_as(
     let name = image_name(&request)?; // 2
     manager.name_is_free(&name).await?; // 3
     let admission = admit(manager, &request, &name)?;
-    let kernel = resolve_kernel(manager, &request, &name).await?; // 4
+    let kernel = resolve_kernel(manager, &request, &name, progress).await?; // 4
     let keeper = Keeper {
         manager,
         name: &name,
@@ -84,8 +84,13 @@ async fn resolve_kernel(
     manager: &LocalImageManager,
     request: &PullRequest,
     name: &ImageName,
+    progress: &dyn ProgressSink,
 ) -> Result<ResolvedKernel, PullError> {
-    let resolved = manager.options.kernels.resolve(&request.kernel).await;
+    let resolved = manager
+        .options
+        .kernels
+        .resolve(&request.kernel, progress)
+        .await;
     resolved.map_err(|source| PullError::Kernel {
         name: name.clone(),
         source,

@@ -17,6 +17,7 @@ use crate::{
     },
     host_fs::{IoContext as _, PathError, disk_usage},
     kernel::ResolveKernelError,
+    progress::NoProgress,
     store::InsertError,
 };
 
@@ -30,7 +31,11 @@ pub(super) async fn register(
     request: RegisterRequest,
 ) -> Result<Image, RegisterError> {
     let name = request.name.clone();
-    let kernel = manager.options.kernels.resolve(&request.kernel).await;
+    let kernel = manager
+        .options
+        .kernels
+        .resolve(&request.kernel, &NoProgress)
+        .await;
     let kernel = check(&request, kernel)?;
     let sizes = sizes(&request.rootfs).map_err(|source| RegisterError::Io {
         name: name.clone(),

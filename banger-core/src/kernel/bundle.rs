@@ -24,7 +24,7 @@ use crate::{
     catalog::{CatalogEntry, EntrySource, SupplyError},
     domain::{Bytes, Digest, Kernel, KernelName, KernelOrigin, Verdict},
     host_fs::{FileLock, LockError, Staging},
-    progress::{NoProgress, ProgressSink},
+    progress::ProgressSink,
     task::telling,
     trust::Admission,
 };
@@ -59,7 +59,7 @@ impl LocalKernelResolver {
             source: error.into(),
         };
         if let KernelSource::Bundle(reference) = &source {
-            let place = reference.location.to_string();
+            let place = reference.place();
             return Admission::of(rules, &subject, Some(&place)).map_err(failed);
         }
         let admission = Admission::of(rules, &subject, None).map_err(failed)?;
@@ -160,7 +160,11 @@ impl LocalKernelResolver {
 
     /// Pulls a kernel that is not here, or takes the one that another process
     /// pulled meanwhile.
-    pub(super) async fn pull_missing(&self, name: &KernelName) -> Result<(), ResolveKernelError> {
+    pub(super) async fn pull_missing(
+        &self,
+        name: &KernelName,
+        progress: &dyn ProgressSink,
+    ) -> Result<(), ResolveKernelError> {
         let pulled = async {
             let _lock = self.lock_name(name).await?;
             let present = self.store.kernel(name).await;
@@ -168,7 +172,7 @@ impl LocalKernelResolver {
                 return Ok(());
             }
             let entry = self.entry(name).await?;
-            self.import_entry(entry, name, &NoProgress).await.map(drop)
+            self.import_entry(entry, name, progress).await.map(drop)
         };
         pulled.await.map_err(|error| match error {
             PullKernelError::NotInCatalog { name } => ResolveKernelError::NotFound { name },

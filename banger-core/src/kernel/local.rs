@@ -30,6 +30,7 @@ use crate::{
     directories::Directories,
     domain::{Kernel, KernelName, KernelOrigin, ResolvedKernel, Verdict},
     host_fs::Staging,
+    oci::SourceOptions,
     progress::{ProgressEvent, ProgressSink},
     rootfs::RootfsLimits,
     store::Store,
@@ -60,7 +61,8 @@ impl LocalKernelResolver {
     #[must_use]
     pub fn new(store: Store, directories: Directories, clock: Arc<dyn Clock>) -> Self {
         let options = SupplyOptions::default();
-        let supply = Supply::new(directories.clone(), RootfsLimits::default(), options);
+        let sources = SourceOptions::new(directories.clone());
+        let supply = Supply::new(sources, RootfsLimits::default(), options);
         Self {
             supply,
             shelf: Shelf::new(store.clone(), directories),
@@ -210,10 +212,11 @@ impl KernelResolver for LocalKernelResolver {
     async fn resolve(
         &self,
         selection: &KernelSelection,
+        progress: &dyn ProgressSink,
     ) -> Result<ResolvedKernel, ResolveKernelError> {
         match resolve(&self.store, selection).await {
             Err(ResolveKernelError::NotFound { name }) => {
-                self.pull_missing(&name).await?;
+                self.pull_missing(&name, progress).await?;
                 resolve(&self.store, selection).await
             }
             resolved => resolved,

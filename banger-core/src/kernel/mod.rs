@@ -63,6 +63,7 @@ pub trait KernelResolver: Send + Sync + std::fmt::Debug {
     async fn resolve(
         &self,
         selection: &KernelSelection,
+        progress: &dyn ProgressSink,
     ) -> Result<ResolvedKernel, ResolveKernelError>;
 
     /// Imports a kernel under `name`, or under `linux-<release>` when none is

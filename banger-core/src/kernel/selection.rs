@@ -59,7 +59,8 @@ pub enum KernelSource {
     AptPackage(String),
     /// A `vmlinux` or `bzImage` file.
     File(Utf8PathBuf),
-    /// `file:PATH[@sha256:HEX]` or `https://HOST/PATH@sha256:HEX`: a bundle.
+    /// `file:PATH[@sha256:HEX]`, `https://HOST/PATH@sha256:HEX` or
+    /// `oci://HOST/REPOSITORY[:TAG]@sha256:HEX`: a bundle.
     Bundle(BundleReference),
 }
 
@@ -80,7 +81,7 @@ impl fmt::Display for KernelSource {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "kernel source {text:?} is not dir:PATH, deb:FILE, apt:PACKAGE, the path of a kernel file, \
-     file:BUNDLE or https://HOST/BUNDLE@sha256:HEX: {problem}"
+     file:BUNDLE, https://HOST/BUNDLE@sha256:HEX or oci://HOST/REPOSITORY@sha256:HEX: {problem}"
 )]
 pub struct KernelSourceParseError {
     text: String,

@@ -9,11 +9,7 @@ use std::{fs, sync::Arc, time::Duration};
 
 use camino::Utf8PathBuf;
 
-use super::{
-    arrival::{ArrivalFeed, arrival},
-    document::Blob,
-    partial::Partial,
-};
+use super::{arrival::ArrivalFeed, document::Blob, partial::Partial};
 use crate::{
     directories::Directories,
     domain::Digest,
@@ -25,31 +21,31 @@ const DOWNLOAD_DEADLINE: Duration = Duration::from_hours(1);
 
 /// Blobs by digest.
 #[derive(Clone, Debug)]
-pub(crate) struct BlobCache {
+pub(super) struct BlobCache {
     directories: Directories,
 }
 
 impl BlobCache {
-    pub(crate) const fn new(directories: Directories) -> Self {
+    pub(super) const fn new(directories: Directories) -> Self {
         Self { directories }
     }
 
     /// The blob's file, when it is cached. Its length is compared; its bytes
     /// were verified before it got its name, and the reader of a layer
     /// verifies what it reads once more.
-    pub(crate) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
+    pub(super) fn find(&self, blob: &Blob) -> Option<Utf8PathBuf> {
         let path = self.path(blob);
         let metadata = fs::symlink_metadata(&path).ok()?;
         (metadata.is_file() && metadata.len() == blob.size.get()).then_some(path)
     }
 
     /// Where the blob is when it is cached.
-    pub(crate) fn path(&self, blob: &Blob) -> Utf8PathBuf {
+    pub(super) fn path(&self, blob: &Blob) -> Utf8PathBuf {
         self.directories.blob(&blob.digest)
     }
 
     /// The right to download a blob; waits while another process does.
-    pub(crate) async fn lock(&self, digest: &Digest) -> Result<Arc<FileLock>, LockError> {
+    pub(super) async fn lock(&self, digest: &Digest) -> Result<Arc<FileLock>, LockError> {
         let path = self.directories.blob(digest).with_extension("lock");
         FileLock::acquire(&path, DOWNLOAD_DEADLINE)
             .await
@@ -67,18 +63,8 @@ impl BlobCache {
         Partial::open(self.path(&blob), blob, lock, feed).await
     }
 
-    /// The same where nobody reads it meanwhile.
-    pub(crate) async fn unwatched(
-        &self,
-        blob: Blob,
-        lock: Arc<FileLock>,
-    ) -> Result<Partial, PathError> {
-        let (_, feed) = arrival(self.path(&blob), blob.size);
-        self.partial(blob, lock, Arc::new(feed)).await
-    }
-
     /// Bytes of a partial download, 0 when there is none.
-    pub(crate) fn partial_length(&self, blob: &Blob) -> u64 {
+    pub(super) fn partial_length(&self, blob: &Blob) -> u64 {
         let path = Partial::path(&self.path(blob));
         fs::metadata(path).map_or(0, |metadata| metadata.len())
     }
@@ -88,7 +74,10 @@ impl BlobCache {
 mod tests {
     use camino::Utf8Path;
 
-    use super::{super::partial::PartialError, *};
+    use super::{
+        super::{arrival::arrival, partial::PartialError},
+        *,
+    };
     use crate::domain::Bytes;
 
     struct World {

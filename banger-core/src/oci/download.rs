@@ -1,32 +1,24 @@
 //! Layers on their way from a registry into the cache.
 //!
 //! Invariants: identical downloads by several tasks and processes share one,
-//! by the blob's lock; a download goes on where the last one ended; events are
-//! few, and the last one says that all is there.
+//! by the blob's lock.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture};
-use tokio::time::Instant;
+use futures_util::{FutureExt as _, future::BoxFuture};
 
 use super::{
     LayerBlob, LayerBytes, LayerDescriptor, SourceError,
     arrival::{ArrivalFeed, arrival},
-    distribution::{Attempt, BlobAnswer, Chunks, Endpoint},
+    blob_fetch::BlobFetch,
     document::Blob,
-    partial::{Partial, PartialError},
     registry::RegistrySource,
 };
 use crate::{
     domain::Bytes,
-    host_fs::{FileLock, PathError},
+    host_fs::FileLock,
     progress::{ProgressEvent, ProgressSink},
 };
-
-/// Shortest time between two progress events of a layer.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(100);
-/// Bytes that a round of failed attempts must have brought to earn another.
-const WORTHWHILE: u64 = Bytes::MIB;
 
 impl RegistrySource {
     /// A layer's blob, and, unless it is cached, its fetching.
@@ -77,7 +69,8 @@ impl RegistrySource {
         })?;
         // whoever held the lock may have fetched it
         if !self.is_cached(&blob, progress) {
-            self.download(blob, &lock, &feed, progress).await?;
+            let feed = Arc::clone(&feed);
+            self.download(blob, lock, feed, progress).await?;
         }
         feed.end();
         Ok(())
@@ -86,109 +79,36 @@ impl RegistrySource {
     async fn download(
         &self,
         blob: Blob,
-        lock: &Arc<FileLock>,
-        feed: &Arc<ArrivalFeed>,
+        lock: Arc<FileLock>,
+        feed: Arc<ArrivalFeed>,
         progress: &dyn ProgressSink,
     ) -> Result<(), SourceError> {
-        loop {
-            let before = self.cache.partial_length(&blob);
-            let attempt = |endpoint| {
-                let (lock, feed) = (Arc::clone(lock), Arc::clone(feed));
-                let opened = self.cache.partial(blob, lock, feed);
-                self.attempt(endpoint, blob, opened, progress).boxed()
-            };
-            let done = self.session.call(attempt).await;
-            let gained = self.cache.partial_length(&blob).saturating_sub(before);
-            // a large blob on a bad line may break off more often than we retry
-            match done {
-                Err(SourceError::Unavailable { .. }) if WORTHWHILE <= gained => {}
-                done => return done,
-            }
-        }
+        let told = |done| {
+            progress.emit(ProgressEvent::LayerProgress {
+                layer: blob.digest,
+                done: Bytes::new(done),
+                total: blob.size,
+            });
+        };
+        let fetch = BlobFetch {
+            cache: &self.cache,
+            reference: self.session.reference(),
+            blob,
+            lock,
+            feed,
+            told: &told,
+        };
+        self.fetch_rounds(&fetch).await
     }
 
-    /// One attempt at a blob.
-    async fn attempt(
-        &self,
-        endpoint: &Endpoint,
-        blob: Blob,
-        opened: impl Future<Output = Result<Partial, PathError>> + Send,
-        progress: &dyn ProgressSink,
-    ) -> Result<(), Attempt> {
-        let mut partial = opened.await.map_err(|error| self.spoiled(&blob, error))?;
-        if !partial.is_complete() {
-            let received = self.receive(endpoint, &mut partial, progress).await;
-            let kept = partial.flush().await;
-            received?;
-            kept.map_err(|error| self.spoiled(&blob, error))?;
-        }
-        let published = partial.publish().await;
-        published.map_err(|error| self.spoiled(&blob, error))
-    }
-
-    async fn receive(
-        &self,
-        endpoint: &Endpoint,
-        partial: &mut Partial,
-        progress: &dyn ProgressSink,
-    ) -> Result<(), Attempt> {
-        let blob = *partial.blob();
-        let mut stream = self.request(endpoint, partial).await?;
-        let mut next_event = Instant::now();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|error| endpoint.broken(error))?;
-            let appended = partial.append(&chunk).await;
-            appended.map_err(|error| self.spoiled(&blob, error))?;
-            if next_event <= Instant::now() || partial.is_complete() {
-                next_event = Instant::now() + PROGRESS_PAUSE;
-                progress.emit(ProgressEvent::LayerProgress {
-                    layer: blob.digest,
-                    done: Bytes::new(partial.length()),
-                    total: blob.size,
-                });
-            }
-        }
-        Ok(())
-    }
-
-    /// Asks for what is missing of a blob; what cannot be continued begins
-    /// again.
-    async fn request(&self, endpoint: &Endpoint, partial: &mut Partial) -> Result<Chunks, Attempt> {
-        let blob = *partial.blob();
-        let offset = partial.length();
-        match endpoint.blob(&blob.digest, offset).await? {
-            BlobAnswer::Rest(chunks) => Ok(chunks),
-            BlobAnswer::Whole(chunks) => {
-                if offset != 0 {
-                    self.restart(&blob, partial).await?;
-                }
-                Ok(chunks)
-            }
-            BlobAnswer::NoRest => {
-                self.restart(&blob, partial).await?;
-                Err(Attempt::transient(SourceError::Unavailable {
-                    reference: self.session.reference().to_owned(),
-                    reason: "the registry does not continue a download".to_owned(),
-                }))
-            }
-        }
-    }
-
-    async fn restart(&self, blob: &Blob, partial: &mut Partial) -> Result<(), Attempt> {
-        let restarted = partial.restart().await;
-        restarted.map_err(|error| self.spoiled(blob, error))
-    }
-
-    /// A download that went wrong on this side, or whose bytes are wrong.
-    fn spoiled(&self, blob: &Blob, error: impl Into<PartialError>) -> Attempt {
-        match error.into() {
-            PartialError::Corrupt { problem, may_pass } => {
-                Attempt::new(self.corrupt(&blob.digest, problem), may_pass)
-            }
-            PartialError::Io(source) => Attempt::permanent(SourceError::Io {
-                reference: self.session.reference().to_owned(),
-                source,
-            }),
-        }
+    /// Fetches a blob from the first place that has it.
+    pub(super) async fn fetch_rounds(&self, fetch: &BlobFetch<'_>) -> Result<(), SourceError> {
+        let round = || {
+            let done = self
+                .session
+                .call(|endpoint| fetch.attempt(endpoint).boxed());
+            done.boxed()
+        };
+        fetch.rounds(round).await
     }
 }

@@ -11,6 +11,8 @@ mod access_error;
 mod archive_file;
 mod archive_reference;
 mod arrival;
+mod artifact;
+mod blob_fetch;
 mod cache;
 mod config;
 mod credentials;
@@ -34,6 +36,7 @@ mod problem;
 mod reference;
 mod registry;
 mod registry_options;
+mod remote;
 mod resolve;
 mod rootfs_tar;
 mod signatures;
@@ -63,10 +66,9 @@ use oci_archive::OciArchiveSource;
 use registry::RegistrySource;
 use rootfs_tar::RootfsTarSource;
 
-pub(crate) use cache::BlobCache;
-pub(crate) use distribution::install_tls_provider;
+pub(crate) use artifact::Artifact;
 pub(crate) use document::Blob;
-pub(crate) use partial::{Partial, PartialError};
+pub(crate) use remote::{FetchedBlob, Remote, RemoteFile};
 
 pub use access_error::AccessError;
 pub use archive_reference::{

@@ -26,7 +26,7 @@ const BUFFER: usize = 1 << 18;
 
 /// A partial download. Dropping it keeps the written bytes for the next
 /// attempt.
-pub(crate) struct Partial {
+pub(super) struct Partial {
     file: Option<PartialFile>,
     path: Utf8PathBuf,
     buffer: Vec<u8>,
@@ -49,7 +49,7 @@ struct PartialFile {
 
 /// Why a download did not become a blob.
 #[derive(Debug)]
-pub(crate) enum PartialError {
+pub(super) enum PartialError {
     /// The bytes are not those of the digest, or of another length.
     Corrupt {
         problem: String,
@@ -67,7 +67,7 @@ impl From<PathError> for PartialError {
 
 impl Partial {
     /// Where the bytes of `target` lie until they are whole.
-    pub(crate) fn path(target: &Utf8Path) -> Utf8PathBuf {
+    pub(super) fn path(target: &Utf8Path) -> Utf8PathBuf {
         target.with_extension("partial")
     }
 
@@ -93,23 +93,18 @@ impl Partial {
         })
     }
 
-    /// What it will be.
-    pub(crate) const fn blob(&self) -> &Blob {
-        &self.blob
-    }
-
     /// Bytes so far.
-    pub(crate) const fn length(&self) -> u64 {
+    pub(super) const fn length(&self) -> u64 {
         self.length
     }
 
     /// Whether all announced bytes are there.
-    pub(crate) fn is_complete(&self) -> bool {
+    pub(super) fn is_complete(&self) -> bool {
         self.length == self.blob.size.get()
     }
 
     /// Forgets all bytes.
-    pub(crate) async fn restart(&mut self) -> Result<(), PathError> {
+    pub(super) async fn restart(&mut self) -> Result<(), PathError> {
         self.buffer.clear();
         self.length = 0;
         self.is_resumed = false;
@@ -119,7 +114,7 @@ impl Partial {
 
     /// Adds bytes; more than were announced are refused and everything is
     /// forgotten.
-    pub(crate) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
+    pub(super) async fn append(&mut self, bytes: &[u8]) -> Result<(), PartialError> {
         let length = self.length + bytes.len() as u64;
         if self.blob.size.get() < length {
             let problem = format!("it is longer than the announced {}", self.blob.size);
@@ -134,7 +129,7 @@ impl Partial {
     }
 
     /// Writes what is collected, so that a later attempt finds it.
-    pub(crate) async fn flush(&mut self) -> Result<(), PathError> {
+    pub(super) async fn flush(&mut self) -> Result<(), PathError> {
         let bytes = std::mem::take(&mut self.buffer);
         if bytes.is_empty() {
             return Ok(());
@@ -145,12 +140,12 @@ impl Partial {
     }
 
     /// Verifies the bytes and gives them the blob's name.
-    pub(crate) async fn publish(mut self) -> Result<(), PartialError> {
+    pub(super) async fn publish(mut self) -> Result<(), PartialError> {
         self.flush().await?;
         if !self.is_complete() {
             let (there, all) = (self.length, self.blob.size.get());
             return Err(PartialError::Corrupt {
-                problem: format!("the registry sent {there} of {all} bytes"),
+                problem: format!("the server sent {there} of {all} bytes"),
                 may_pass: true,
             });
         }

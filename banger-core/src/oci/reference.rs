@@ -171,6 +171,14 @@ impl fmt::Display for LayoutReference {
     }
 }
 
+impl FromStr for RegistryReference {
+    type Err = ReferenceParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_registry(text).map_err(|problem| ReferenceParseError::new(text, problem))
+    }
+}
+
 impl FromStr for ImageReference {
     type Err = ReferenceParseError;
 
@@ -187,10 +195,16 @@ impl FromStr for ImageReference {
                 parse_registry(rest).map(Self::Registry)
             }
         };
-        parsed.map_err(|problem| ReferenceParseError {
+        parsed.map_err(|problem| ReferenceParseError::new(text, problem))
+    }
+}
+
+impl ReferenceParseError {
+    fn new(text: &str, problem: String) -> Self {
+        Self {
             text: text.chars().take(300).collect(),
             problem,
-        })
+        }
     }
 }
 

@@ -55,7 +55,10 @@ impl RegistrySource {
     }
 
     /// The manifest or index of that digest, or else of the reference.
-    async fn manifest(&self, digest: Option<&Digest>) -> Result<(Digest, Vec<u8>), SourceError> {
+    pub(super) async fn manifest(
+        &self,
+        digest: Option<&Digest>,
+    ) -> Result<(Digest, Vec<u8>), SourceError> {
         let name = digest.map_or_else(|| self.session.asked_name(), Digest::to_string);
         let wanted = digest.or(self.session.asked_digest());
         let attempt = |endpoint| {

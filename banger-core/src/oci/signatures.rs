@@ -2,15 +2,13 @@
 //! the tag `sha256-HEX.sig` beside an image names a manifest, each layer of
 //! which is a signed payload, with the signature as an annotation.
 
-use std::collections::BTreeMap;
-
 use futures_util::FutureExt as _;
-use serde::Deserialize;
 
 use super::{
     SourceError,
+    artifact::{ArtifactFile, files},
     distribution::{Attempt, Endpoint},
-    document::{Blob, MAX_MANIFEST},
+    document::Blob,
     problem::Problem,
     registry::RegistrySource,
 };
@@ -25,23 +23,6 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const MAX_SIGNATURES: usize = 64;
 /// Largest payload; cosign's have a few hundred bytes.
 const MAX_PAYLOAD: u64 = 64 * Bytes::KIB;
-
-/// A manifest of signatures.
-#[derive(Deserialize)]
-struct RawManifest {
-    #[serde(default)]
-    layers: Vec<RawLayer>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawLayer {
-    media_type: String,
-    digest: String,
-    size: u64,
-    #[serde(default)]
-    annotations: BTreeMap<String, String>,
-}
 
 /// A signature whose payload is still to be read.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,17 +63,8 @@ async fn manifest(endpoint: &Endpoint, tag: String) -> Result<Vec<u8>, Attempt> 
 }
 
 pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
-    if MAX_MANIFEST < bytes.len() as u64 {
-        let problem = format!("the manifest of its signatures has more than {MAX_MANIFEST} bytes");
-        return Err(Problem::Limit(problem));
-    }
-    let manifest: RawManifest = serde_json::from_slice(bytes).map_err(|error| {
-        Problem::Malformed(format!(
-            "the manifest of its signatures is not valid: {error}"
-        ))
-    })?;
-    let ours = |layer: &RawLayer| layer.media_type == PAYLOAD_TYPE;
-    let layers: Vec<RawLayer> = manifest.layers.into_iter().filter(ours).collect();
+    let mut layers = files(bytes, "manifest of its signatures")?;
+    layers.retain(|layer| layer.media_type == PAYLOAD_TYPE);
     if MAX_SIGNATURES < layers.len() {
         let problem = format!("it has more than {MAX_SIGNATURES} signatures");
         return Err(Problem::Limit(problem));
@@ -100,17 +72,14 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Vec<Listed>, Problem> {
     layers.into_iter().map(listed).collect()
 }
 
-fn listed(mut layer: RawLayer) -> Result<Listed, Problem> {
-    if MAX_PAYLOAD < layer.size {
+fn listed(mut layer: ArtifactFile) -> Result<Listed, Problem> {
+    let blob = layer.blob()?;
+    if MAX_PAYLOAD < blob.size.get() {
         let problem = format!("a signature of it has more than {MAX_PAYLOAD} bytes");
         return Err(Problem::Limit(problem));
     }
-    let digest: Result<Digest, _> = layer.digest.parse();
     Ok(Listed {
-        blob: Blob {
-            digest: digest.map_err(|error| Problem::Malformed(error.to_string()))?,
-            size: Bytes::new(layer.size),
-        },
+        blob,
         // without one, it is a signature that does not hold
         signature: layer.annotations.remove(SIGNATURE).unwrap_or_default(),
     })

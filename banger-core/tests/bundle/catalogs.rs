@@ -83,7 +83,7 @@ async fn a_catalog_with_a_key_is_believed_only_when_signed_by_it() {
     })
     .await;
     let unsigned = host.load_named("golden").await.unwrap_err();
-    assert_eq!(unsigned.kind(), ErrorKind::NotFound, "{unsigned:?}");
+    assert_eq!(unsigned.kind(), ErrorKind::PermissionDenied, "{unsigned:?}");
     sign(&maker.root, "theirs", &path);
     let foreign = host.load_named("golden").await.unwrap_err();
     assert_eq!(foreign.kind(), ErrorKind::PermissionDenied, "{foreign:?}");

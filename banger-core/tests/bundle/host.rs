@@ -1,6 +1,6 @@
 //! A state directory of one test, with what bundles are made of.
 
-use std::{fs, os::unix::fs::MetadataExt as _, process::Command};
+use std::{fs, os::unix::fs::MetadataExt as _, process::Command, time::Duration};
 
 use banger_core::{
     bundle::Written,
@@ -10,7 +10,7 @@ use banger_core::{
     image::{BundleImageRequest, LoadRequest, LoadSource, PullError, RegisterRequest},
     kernel::{KernelPaths, KernelSelection},
     local::{Local, LocalOptions},
-    oci::SourceOptions,
+    oci::{RegistryOptions, SourceOptions},
     progress::NoProgress,
     rootfs::{RootfsLimits, format_empty},
     vm::MonitorProgram,
@@ -38,6 +38,15 @@ impl Host {
     }
 
     pub(crate) async fn limited(supply: SupplyOptions, limits: RootfsLimits) -> Self {
+        Self::reaching(RegistryOptions::default(), supply, limits).await
+    }
+
+    /// A host that reaches others as `registries` says, without long pauses.
+    pub(crate) async fn reaching(
+        registries: RegistryOptions,
+        supply: SupplyOptions,
+        limits: RootfsLimits,
+    ) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(scratch.path()).unwrap().to_owned();
         let directories = Directories {
@@ -45,8 +54,13 @@ impl Host {
             cache: root.join("cache"),
             runtime: root.join("run"),
         };
+        let mut sources = SourceOptions::new(directories.clone());
+        sources.registries = RegistryOptions {
+            retry_pause: Duration::from_millis(1),
+            ..registries
+        };
         let options = LocalOptions {
-            sources: SourceOptions::new(directories.clone()),
+            sources,
             directories,
             guest_program: root.join("guest"),
             monitor: MonitorProgram {

@@ -1,6 +1,6 @@
 //! Kernels in bundles and in catalogs.
 
-use std::fs;
+use std::{fs, sync::Mutex};
 
 use banger_core::{
     ErrorKind,
@@ -8,13 +8,23 @@ use banger_core::{
     catalog::{CatalogOptions, SupplyOptions},
     domain::{BootArtifacts, Kernel, KernelOrigin},
     kernel::{KernelPaths, KernelSelection, KernelSource, PullKernelError, ResolveKernelError},
-    progress::NoProgress,
+    progress::{BundleStep, NoProgress, ProgressEvent, ProgressSink},
     trust::Policy,
 };
 use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
+
+/// Keeps all events.
+#[derive(Debug, Default)]
+struct Recorder(Mutex<Vec<ProgressEvent>>);
+
+impl ProgressSink for Recorder {
+    fn emit(&self, event: ProgressEvent) {
+        self.0.lock().unwrap().push(event);
+    }
+}
 
 /// A bundle of the maker's kernel files, named `linux-test`.
 pub(crate) fn kernel_bundle(maker: &Host, file: &str) -> (Utf8PathBuf, Written) {
@@ -117,11 +127,22 @@ async fn a_name_that_is_not_here_is_pulled_when_it_is_resolved() {
     let host = host_with_catalog(&maker, Policy::default()).await;
     let kernels = &host.local.kernels;
     let selection = named("linux-test");
-    let both = futures_util::future::join(kernels.resolve(&selection), kernels.resolve(&selection));
+    let events = Recorder::default();
+    let resolve = || kernels.resolve(&selection, &events);
+    let both = futures_util::future::join(resolve(), resolve());
     let (one, other) = both.await;
     assert_eq!(one.unwrap(), other.unwrap());
     assert_eq!(kernels.list().await.unwrap().len(), 1);
-    let missing = kernels.resolve(&named("nobody")).await.unwrap_err();
+    let is_unpacking = |event: &ProgressEvent| {
+        let step = BundleStep::Unpacking;
+        matches!(event, ProgressEvent::Bundle { step: told, .. } if *told == step)
+    };
+    let events = events.0.into_inner().unwrap();
+    assert!(events.iter().any(is_unpacking), "{events:?}");
+    let missing = kernels
+        .resolve(&named("nobody"), &NoProgress)
+        .await
+        .unwrap_err();
     assert!(
         matches!(missing, ResolveKernelError::NotFound { .. }),
         "{missing:?}"

@@ -127,7 +127,7 @@ impl World {
             platform: Platform::host(),
             limits: RootfsLimits::default(),
             supply: Supply::new(
-                directories.clone(),
+                SourceOptions::new(directories.clone()),
                 RootfsLimits::default(),
                 SupplyOptions::default(),
             ),
@@ -161,7 +161,11 @@ struct OneKernel {
 
 #[async_trait]
 impl KernelResolver for OneKernel {
-    async fn resolve(&self, _: &KernelSelection) -> Result<ResolvedKernel, ResolveKernelError> {
+    async fn resolve(
+        &self,
+        _: &KernelSelection,
+        _: &dyn ProgressSink,
+    ) -> Result<ResolvedKernel, ResolveKernelError> {
         if self.fault == Fault::Kernel {
             return Err(ResolveKernelError::Nothing);
         }

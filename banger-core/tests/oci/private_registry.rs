@@ -1,12 +1,7 @@
 //! A real registry behind TLS and a password: its authority is the test's own,
 //! and what opens it was written by programs that others wrote.
 
-use std::{
-    fs,
-    io::Write as _,
-    os::unix::fs::PermissionsExt as _,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use banger_core::{
     ErrorKind,
@@ -24,9 +19,10 @@ use tokio::{
 };
 
 use super::{
+    certificates::{certify, run},
     content::Shape,
-    docker_registry::DockerRegistry,
     layout::Layout,
+    registry_program::DockerRegistry,
     world::{amd64, options, pull},
 };
 
@@ -34,36 +30,6 @@ use super::{
 struct Private {
     registry: DockerRegistry,
     root: Utf8PathBuf,
-}
-
-fn run(program: &str, arguments: &[&str], input: &str) {
-    #[expect(clippy::disallowed_methods, reason = "a tool of the test's own")]
-    let child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child = child.expect("package openssl or skopeo is needed: use `cargo xtask test`");
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        output.status.success(),
-        "{program} {arguments:?}: {output:?}"
-    );
-}
-
-/// A key and a certificate of it, signed by another or by itself.
-fn certify(root: &Utf8Path, name: &str, extra: &[&str]) {
-    let key = root.join(format!("{name}.key"));
-    let certificate = root.join(format!("{name}.crt"));
-    let line = "req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256";
-    let mut arguments: Vec<&str> = line.split(' ').collect();
-    arguments.extend(["-keyout", key.as_str(), "-out", certificate.as_str()]);
-    arguments.extend(extra);
-    run("openssl", &arguments, "");
 }
 
 impl Private {

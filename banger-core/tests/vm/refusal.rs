@@ -203,7 +203,7 @@ pub(crate) fn a_prune() {
         let none = prune(vec![label], false).await.unwrap();
         assert!(none.removed.is_empty() && none.failed.is_empty());
         let dry = prune(Vec::new(), true).await.unwrap();
-        assert_eq!(dry.removed, [record.clone()]);
+        assert_eq!(dry.removed, std::slice::from_ref(&record));
         assert!(Bytes::new(0) < dry.freed);
         assert_eq!(host.state(&failed).await, VmState::Failed);
         let pruned = prune(Vec::new(), false).await.unwrap();

@@ -367,6 +367,7 @@ impl KernelResolver for World {
     async fn resolve(
         &self,
         _selection: &KernelSelection,
+        _progress: &dyn ProgressSink,
     ) -> Result<ResolvedKernel, ResolveKernelError> {
         panic!("resolving is the image manager's business")
     }

@@ -42,7 +42,11 @@ pub(super) async fn build(
     let (manager, name) = (builder.images.as_ref(), &request.name);
     name_is_free(manager, name).await?;
     let file = containerfile(&request)?;
-    let kernel = manager.options.kernels.resolve(&request.kernel).await;
+    let kernel = manager
+        .options
+        .kernels
+        .resolve(&request.kernel, progress)
+        .await;
     kernel.map_err(|source| BuildImageError::Kernel {
         name: name.clone(),
         source,

@@ -6,8 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream::BoxStream};
+use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use oci_client::Reference;
 use reqwest::{Response, Url};
@@ -18,6 +17,7 @@ use super::{
         document::{ACCEPTED_MEDIA_TYPES, Blob, MAX_MANIFEST},
     },
     authenticator::Authenticator,
+    blob::{BlobAnswer, BlobPlace, range_from},
     body,
     challenge::challenge,
     failure::Attempt,
@@ -37,19 +37,6 @@ pub(in crate::oci) struct Endpoint {
     base: Url,
     host: String,
 }
-
-/// What a registry answers to the question for a blob.
-pub(in crate::oci) enum BlobAnswer {
-    /// All its bytes, whatever part was asked for.
-    Whole(Chunks),
-    /// The bytes that were asked for.
-    Rest(Chunks),
-    /// No part of it is to be had.
-    NoRest,
-}
-
-/// A body as it comes.
-pub(in crate::oci) type Chunks = BoxStream<'static, reqwest::Result<Bytes>>;
 
 impl Endpoint {
     /// `host` is `host[:port]` as references name it. Reaches for nothing yet.
@@ -111,36 +98,18 @@ impl Endpoint {
         within_deadline(self.transport.reference(), read).await
     }
 
-    /// A blob from byte `start` on.
-    pub(in crate::oci) async fn blob(
+    /// The length of a blob, if the registry tells it.
+    pub(in crate::oci) async fn blob_length(
         &self,
         digest: &Digest,
-        start: u64,
-    ) -> Result<BlobAnswer, Attempt> {
-        let mut headers = HeaderMap::new();
-        if start != 0
-            && let Ok(range) = HeaderValue::try_from(format!("bytes={start}-"))
-        {
-            headers.insert(header::RANGE, range);
-        }
-        let response = self.send(&format!("blobs/{digest}"), headers).await?;
+    ) -> Result<Option<u64>, Attempt> {
+        let response = self
+            .send(&format!("blobs/{digest}"), HeaderMap::new())
+            .await?;
         match response.status() {
-            StatusCode::OK => Ok(BlobAnswer::Whole(response.bytes_stream().boxed())),
-            StatusCode::PARTIAL_CONTENT if start != 0 => {
-                Ok(if first_byte(response.headers()) == Some(start) {
-                    BlobAnswer::Rest(response.bytes_stream().boxed())
-                } else {
-                    BlobAnswer::NoRest
-                })
-            }
-            StatusCode::RANGE_NOT_SATISFIABLE if start != 0 => Ok(BlobAnswer::NoRest),
+            StatusCode::OK => Ok(response.content_length()),
             _ => Err(self.failed(response).await),
         }
-    }
-
-    /// A body that broke off.
-    pub(in crate::oci) fn broken(&self, error: reqwest::Error) -> Attempt {
-        Attempt::of_connection(self.transport.reference(), error)
     }
 
     async fn read(
@@ -154,7 +123,7 @@ impl Endpoint {
             return Err(self.failed(response).await);
         }
         let body = body::whole(response, limit).await;
-        body.map_err(|error| self.broken(error))
+        body.map_err(|error| Attempt::of_connection(self.transport.reference(), error))
     }
 
     /// Asks, and once more with fresh credentials when those used are refused.
@@ -206,18 +175,23 @@ impl Endpoint {
     }
 }
 
+#[async_trait]
+impl BlobPlace for Endpoint {
+    async fn blob(&self, digest: &Digest, start: u64) -> Result<BlobAnswer, Attempt> {
+        let path = format!("blobs/{digest}");
+        let response = self.send(&path, range_from(start)).await?;
+        match BlobAnswer::of(self.transport.reference(), response, start) {
+            Ok(answer) => Ok(answer),
+            Err(response) => Err(self.failed(response).await),
+        }
+    }
+}
+
 /// Whether a host is spoken to without TLS.
 fn is_plain(host: &str, options: &RegistryOptions) -> bool {
     let special = options.hosts.get(host);
     let has_authority = special.is_some_and(|special| special.ca_file.is_some());
     options.plain_http.iter().any(|plain| plain == host) || (is_loopback(host) && !has_authority)
-}
-
-/// The start of `Content-Range: bytes START-END/LENGTH` (RFC 9110, 14.4).
-pub(super) fn first_byte(headers: &HeaderMap) -> Option<u64> {
-    let text = headers.get(header::CONTENT_RANGE)?.to_str().ok()?;
-    let (start, _) = text.strip_prefix("bytes ")?.split_once('-')?;
-    start.trim().parse().ok()
 }
 
 /// Waits for a small answer.

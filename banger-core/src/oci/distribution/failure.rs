@@ -1,4 +1,4 @@
-//! What a registry's failure means: which error, whether to try again, when.
+//! What a server's failure means: which error, whether to try again, when.
 
 use std::{error::Error, io, time::Duration};
 
@@ -154,16 +154,16 @@ fn of_status(reference: String, status: StatusCode, said: &Said) -> Attempt {
         .iter()
         .any(|code| missing.contains(&code.as_str()));
     let reason = match (code, said.text.as_str()) {
-        (401, "") => "the registry refuses access".to_owned(),
-        (403, "") => "the registry forbids it".to_owned(),
+        (401, "") => "the server refuses access".to_owned(),
+        (403, "") => "the server forbids it".to_owned(),
         (401 | 403, text) => text.to_owned(),
-        (429, "") => "the registry limits how often it may be asked (status 429)".to_owned(),
-        (_, "") => format!("the registry answered status {code}"),
-        (_, text) => format!("the registry answered status {code}: {text}"),
+        (429, "") => "the server limits how often it may be asked (status 429)".to_owned(),
+        (_, "") => format!("the server answered status {code}"),
+        (_, text) => format!("the server answered status {code}: {text}"),
     };
     match code {
         401 | 403 => Attempt::permanent(SourceError::Unauthorised { reference, reason }),
-        404 => Attempt::permanent(SourceError::NotFound { reference }),
+        404 | 410 => Attempt::permanent(SourceError::NotFound { reference }),
         400 if is_missing => Attempt::permanent(SourceError::NotFound { reference }),
         408 | 425 | 429 | 500..=599 => {
             Attempt::transient(SourceError::Unavailable { reference, reason })
@@ -239,6 +239,7 @@ mod tests {
             (401, ErrorKind::Unauthenticated, false),
             (403, ErrorKind::Unauthenticated, false),
             (404, ErrorKind::NotFound, false),
+            (410, ErrorKind::NotFound, false),
             (418, ErrorKind::Unavailable, false),
             (429, ErrorKind::Unavailable, true),
             (503, ErrorKind::Unavailable, true),

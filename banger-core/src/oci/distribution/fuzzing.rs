@@ -6,8 +6,9 @@ use http::{HeaderMap, HeaderValue};
 use tokio::time::Instant;
 
 use super::{
+    blob,
     challenge::{self, Challenge},
-    endpoint, failure,
+    failure,
     token::{Token, refresh_form, token_url},
 };
 
@@ -36,7 +37,7 @@ pub fn token(bytes: &[u8]) -> Option<(HeaderValue, bool)> {
 /// The first byte that an answer holds.
 #[must_use]
 pub fn first_byte(headers: &HeaderMap) -> Option<u64> {
-    endpoint::first_byte(headers)
+    blob::first_byte(headers)
 }
 
 /// How long a registry asks to be left alone.

@@ -14,39 +14,16 @@ use std::{
     time::Duration,
 };
 
-use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::future::BoxFuture;
 
 use super::{
     super::{RegistryReference, SourceError, SourceOptions},
     endpoint::Endpoint,
     failure::Attempt,
+    patience::{MIRROR, ORIGIN},
     transport::Transport,
 };
 use crate::domain::Digest;
-
-/// How a registry itself is waited for. If it asks for a longer pause, the
-/// user is told instead.
-const ORIGIN: Patience = Patience {
-    retries: 4,
-    granted: Duration::from_mins(1),
-};
-/// The same of a mirror: another place is left.
-const MIRROR: Patience = Patience {
-    retries: 1,
-    granted: Duration::ZERO,
-};
-/// Longest pause of our own choice.
-const MAX_PAUSE: Duration = Duration::from_secs(30);
-
-/// How much is waited for a place.
-#[derive(Clone, Copy)]
-struct Patience {
-    /// Attempts after the first one.
-    retries: usize,
-    /// Longest pause that it may ask for.
-    granted: Duration,
-}
 
 /// A repository, as seen with one set of options.
 pub(in crate::oci) struct Session {
@@ -119,32 +96,14 @@ impl Session {
             if mirror.is_down.load(Ordering::Relaxed) {
                 continue;
             }
-            let done = self.retrying(&mirror.endpoint, MIRROR, &attempt).await;
-            match done {
+            let done = MIRROR.retry(self.retry_pause, || attempt(&mirror.endpoint));
+            match done.await {
                 Err(error) if is_of_the_place(&error) => mirror.passed_over(&error),
                 done => return done,
             }
         }
-        self.retrying(&self.origin, ORIGIN, &attempt).await
-    }
-
-    async fn retrying<'a, T>(
-        &self,
-        endpoint: &'a Endpoint,
-        patience: Patience,
-        attempt: &(impl Fn(&'a Endpoint) -> BoxFuture<'a, Result<T, Attempt>> + Send + Sync),
-    ) -> Result<T, SourceError> {
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(self.retry_pause)
-            .with_max_delay(MAX_PAUSE)
-            .with_max_times(patience.retries)
-            .with_jitter();
-        let done = (|| attempt(endpoint))
-            .retry(pauses)
-            .when(Attempt::is_transient)
-            .adjust(|attempt, own| patience.pause(own, attempt.retry_after()))
-            .await;
-        done.map_err(told)
+        let done = ORIGIN.retry(self.retry_pause, || attempt(&self.origin));
+        done.await
     }
 }
 
@@ -161,45 +120,4 @@ impl Mirrored {
 /// Whether another place may do better.
 const fn is_of_the_place(error: &SourceError) -> bool {
     !matches!(error, SourceError::Io { .. } | SourceError::Lock { .. })
-}
-
-impl Patience {
-    /// The pause before the next attempt; none when there is no next one.
-    fn pause(self, own: Option<Duration>, asked: Option<Duration>) -> Option<Duration> {
-        let own = own?;
-        match asked {
-            Some(asked) if self.granted < asked => None,
-            Some(asked) => Some(own.max(asked)),
-            None => Some(own),
-        }
-    }
-}
-
-/// An error that says when it makes sense to come back.
-fn told(attempt: Attempt) -> SourceError {
-    match (attempt.retry_after(), attempt.error) {
-        (Some(asked), SourceError::Unavailable { reference, reason }) => {
-            let seconds = asked.as_secs();
-            let reason = format!("{reason}; it asks to be left alone for {seconds} s");
-            SourceError::Unavailable { reference, reason }
-        }
-        (_, error) => error,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_registry_is_left_alone_as_long_as_it_asks_but_not_for_ever() {
-        let seconds = |number| Some(Duration::from_secs(number));
-        assert_eq!(ORIGIN.pause(seconds(1), None), seconds(1));
-        assert_eq!(ORIGIN.pause(seconds(1), seconds(7)), seconds(7));
-        assert_eq!(ORIGIN.pause(seconds(8), seconds(7)), seconds(8));
-        assert_eq!(ORIGIN.pause(seconds(1), seconds(61)), None);
-        assert_eq!(ORIGIN.pause(None, seconds(1)), None);
-        assert_eq!(MIRROR.pause(seconds(1), None), seconds(1));
-        assert_eq!(MIRROR.pause(seconds(1), seconds(1)), None);
-    }
 }

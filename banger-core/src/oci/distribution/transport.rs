@@ -50,7 +50,7 @@ impl Question {
 /// HTTP clients, made when they are needed.
 pub(super) struct Transport {
     options: RegistryOptions,
-    /// How the image is called in messages.
+    /// How what is asked for is called in messages.
     reference: String,
     /// By the file of certificate authorities they trust besides the system's.
     clients: Mutex<HashMap<Option<Utf8PathBuf>, Client>>,
@@ -86,7 +86,7 @@ impl Transport {
             }
             question.url = next;
         }
-        let problem = format!("the registry redirects more than {MAX_REDIRECTS} times");
+        let problem = format!("the server redirects more than {MAX_REDIRECTS} times");
         Err(Attempt::malformed(&self.reference, problem))
     }
 
@@ -128,7 +128,7 @@ impl Transport {
             return Ok(None);
         }
         let refused = |why: &str| {
-            let problem = format!("the registry redirects to somewhere {why}");
+            let problem = format!("the server redirects to somewhere {why}");
             Attempt::malformed(&self.reference, problem)
         };
         if question.form.is_some() {
@@ -221,7 +221,7 @@ async fn certificates(path: Utf8PathBuf) -> Result<Vec<Certificate>, AccessError
 }
 
 /// The HTTP client panics without a TLS provider, even for plain HTTP.
-pub(crate) fn install_tls_provider() {
+fn install_tls_provider() {
     #[cfg(feature = "tls-ring")]
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // another thread may have been faster, which is as good

@@ -11,6 +11,7 @@ use banger_core::{
     domain::{Digest, Image, ImageOrigin, Kernel},
     image::{ImageManager as _, build::LocalImageBuilder},
     kernel::{KernelResolver as _, LocalKernelResolver},
+    oci::SourceOptions,
     rootfs::RootfsLimits,
     vm::{LocalVmOptions, LocalVmSupervisor, MonitorProgram},
     vmm::VmmPrograms,
@@ -79,7 +80,11 @@ impl Bench {
             }],
             ..SupplyOptions::default()
         };
-        let supply = Supply::new(directories.clone(), RootfsLimits::default(), supply);
+        let supply = Supply::new(
+            SourceOptions::new(directories.clone()),
+            RootfsLimits::default(),
+            supply,
+        );
         Self {
             root: root.to_owned(),
             kernels: LocalKernelResolver::new(store, directories, clock).with_supply(supply),

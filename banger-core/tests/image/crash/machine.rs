@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Selector, Vm, VmExit},
+    domain::{Selector, Vm, VmChange, VmExit},
     progress::ProgressSink,
     vm::{
         CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
-        ExecExit, ExecRequest, ExecSession, Lifetime, LocalVmSupervisor, LogStream, LogsError,
-        LogsRequest, StartVmError, StartedVm, StopVmError, VmQueryError, VmSupervisor,
+        ExecExit, ExecRequest, ExecSession, KillVmError, Lifetime, LocalVmSupervisor, LogStream,
+        LogsError, LogsRequest, PruneVms, PrunedVms, RestartVmError, SetVm, SetVmError,
+        StartVmError, StartedVm, StopVmError, VmChangesError, VmQueryError, VmSupervisor,
+        WaitVmError,
     },
 };
 use tokio::sync::mpsc;
@@ -57,6 +59,39 @@ impl VmSupervisor for Machines {
 
     async fn delete(&self, vm: &Selector, force: bool) -> Result<Vm, DeleteVmError> {
         self.real.delete(vm, force).await
+    }
+
+    async fn restart(
+        &self,
+        vm: &Selector,
+        grace: Duration,
+        progress: &dyn ProgressSink,
+    ) -> Result<Vm, RestartVmError> {
+        self.real.restart(vm, grace, progress).await
+    }
+
+    async fn kill(&self, vm: &Selector) -> Result<Vm, KillVmError> {
+        self.real.kill(vm).await
+    }
+
+    async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
+        self.real.wait(vm, limit).await
+    }
+
+    async fn set(&self, vm: &Selector, request: SetVm) -> Result<Vm, SetVmError> {
+        self.real.set(vm, request).await
+    }
+
+    async fn prune(&self, request: PruneVms) -> Result<PrunedVms, VmQueryError> {
+        self.real.prune(request).await
+    }
+
+    async fn changes(
+        &self,
+        vm: Option<&Selector>,
+        after: Option<u64>,
+    ) -> Result<Vec<VmChange>, VmChangesError> {
+        self.real.changes(vm, after).await
     }
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {
