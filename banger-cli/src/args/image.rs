@@ -76,7 +76,8 @@ pub struct PullArgs {
     /// Where the image is: HOST/PATH[:TAG][@DIGEST], oci:DIR[:TAG],
     /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME[:TAG]],
     /// rootfs-tar:FILE, a bundle file:FILE[@sha256:HEX] or
-    /// https://HOST/FILE@sha256:HEX, or a name that a catalog has
+    /// https://HOST/FILE@sha256:HEX, oci://HOST/REPOSITORY@sha256:HEX, or a name
+    /// that a catalog has
     ///
     /// docker-archive:FILE:@0 is the first image of the archive. rootfs-tar:-
     /// reads a tar stream from standard input. Tar files may be compressed

@@ -28,7 +28,8 @@ pub enum KernelCommand {
 #[derive(Args, Clone, Debug)]
 pub struct ImportArgs {
     /// Where the kernel is: apt:PACKAGE, deb:FILE, dir:DIR, a vmlinux or bzImage file, or a bundle
-    /// file:FILE[@sha256:HEX] or https://HOST/FILE@sha256:HEX
+    /// file:FILE[@sha256:HEX], https://HOST/FILE@sha256:HEX or
+    /// oci://HOST/REPOSITORY@sha256:HEX
     pub source: KernelSource,
     /// Keep it under this name instead of linux-RELEASE
     #[arg(long, short)]
