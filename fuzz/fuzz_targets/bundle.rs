@@ -12,6 +12,7 @@ use banger_core::{
     bundle::{BundleReference, FetchLimits, Fetcher, Location, Manifest, Opened},
     directories::Directories,
     domain::{Bytes, Digest},
+    oci::SourceOptions,
     progress::NoProgress,
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -246,7 +247,7 @@ fn open(scratch: &Utf8Path, file: &Utf8Path) -> Option<Opened> {
         location: Location::File(file.to_owned()),
         digest: None,
     };
-    let fetcher = Fetcher::new(directories, limits);
+    let fetcher = Fetcher::new(SourceOptions::new(directories), limits);
     let opened = runtime().block_on(fetcher.open(&reference, None, &NoProgress));
     opened.ok()
 }

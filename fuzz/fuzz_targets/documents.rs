@@ -10,7 +10,7 @@ use banger_core::{
     directories::Directories,
     domain::{Bytes, Digest},
     kernel::KernelSource,
-    oci::{ImageReference, Mirror, fuzzing},
+    oci::{ImageReference, Mirror, SourceOptions, fuzzing},
     trust::{CosignKey, CosignSignature, MinisignKey},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -159,7 +159,10 @@ fn catalogs(scratch: &Utf8Path, file: Utf8PathBuf) -> Catalogs {
         sha256: None,
         key: None,
     };
-    Catalogs::new(Fetcher::new(directories, limits), vec![catalog])
+    Catalogs::new(
+        Fetcher::new(SourceOptions::new(directories), limits),
+        vec![catalog],
+    )
 }
 
 /// Every entry of a catalog is for a person to see and pinned.
