@@ -27,22 +27,10 @@ fn a_killed_pull_leaves_nothing_that_the_next_command_does_not_repair() {
     let registry = Registry::start();
     let environment = Environment::with_kernel();
     let reference = registry.push(&environment.layout("debian", "bookworm"), "debian:bookworm");
-    let images = environment.state().join("images");
     // a kill at the start, one with a half-written disk, and one at any moment between
     let child = spawn(&environment, &["image", "pull", &reference]);
     kill(child);
-    for _ in 0..3 {
-        let child = spawn(&environment, &["image", "pull", &reference]);
-        eventually("a staging directory with a disk", || {
-            images.exists()
-                && tree(&images)
-                    .iter()
-                    .any(|path| path.file_name() == Some("rootfs.ext4"))
-        });
-        kill(child);
-        assert_eq!(environment.names("image"), [""; 0]);
-        assert_eq!(entries(&images), [""; 0], "the next command did not repair");
-    }
+    kill_pulls_with_half_a_disk(&environment, &reference);
     environment.must(&["image", "pull", &reference]);
     assert_eq!(environment.names("image"), ["debian-bookworm"]);
     assert_eq!(
@@ -59,16 +47,11 @@ fn a_killed_pull_leaves_nothing_that_the_next_command_does_not_repair() {
     );
 }
 
-#[test]
-fn a_killed_load_of_a_bundle_leaves_nothing_that_the_next_command_does_not_repair() {
-    let maker = Environment::with_image();
-    let bundle = maker.root.join("small.tar.zst");
-    maker.must(&["image", "bundle", "small", "-o", bundle.as_str()]);
-    let environment = Environment::empty();
-    let reference = format!("file:{bundle}");
+/// Kills pulls once their disk is begun; the next command repairs.
+fn kill_pulls_with_half_a_disk(environment: &Environment, reference: &str) {
     let images = environment.state().join("images");
     for _ in 0..3 {
-        let child = spawn(&environment, &["image", "pull", &reference]);
+        let child = spawn(environment, &["image", "pull", reference]);
         eventually("a staging directory with a disk", || {
             images.exists()
                 && tree(&images)
@@ -79,6 +62,16 @@ fn a_killed_load_of_a_bundle_leaves_nothing_that_the_next_command_does_not_repai
         assert_eq!(environment.names("image"), [""; 0]);
         assert_eq!(entries(&images), [""; 0], "the next command did not repair");
     }
+}
+
+#[test]
+fn a_killed_load_of_a_bundle_leaves_nothing_that_the_next_command_does_not_repair() {
+    let maker = Environment::with_image();
+    let bundle = maker.root.join("small.tar.zst");
+    maker.must(&["image", "bundle", "small", "-o", bundle.as_str()]);
+    let environment = Environment::empty();
+    let reference = format!("file:{bundle}");
+    kill_pulls_with_half_a_disk(&environment, &reference);
     environment.must(&["image", "pull", &reference]);
     assert_eq!(environment.names("image"), ["small"]);
 }

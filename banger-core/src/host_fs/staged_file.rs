@@ -58,6 +58,24 @@ impl StagedFile {
         Ok(None)
     }
 
+    /// Takes over the partial file of `target`, which is whole, from whoever
+    /// made it by its name; none when somebody else has it.
+    pub fn adopt(target: &Utf8Path) -> Result<Option<Self>, PathError> {
+        let path = Utf8PathBuf::from(format!("{target}.partial"));
+        let file = File::open(&path).at("open", &path)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(None),
+            Err(error) => return Err(PathError::new("lock", &path, error)),
+        }
+        Ok(is_at(&file, &path)?.then(|| Self {
+            file,
+            path,
+            target: target.to_owned(),
+            is_published: false,
+        }))
+    }
+
     /// Where to write.
     #[must_use]
     pub const fn file(&self) -> &File {

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     domain::{Image, ImageId, ImageName},
-    host_fs::{FileLock, PathError, Staging, remove_tree_if_present},
-    store::InsertError,
+    host_fs::{FileLock, LockError, PathError, Staging, remove_tree_if_present},
+    store::{InsertError, StoreError},
     task::settle,
 };
 
@@ -39,37 +39,25 @@ impl Keeper<'_> {
 
     /// A staging directory for an image of that id.
     pub(super) async fn stage(self, id: ImageId) -> Result<Staging, PullError> {
-        let directories = &self.manager.options.directories;
-        let lock = publish_lock(directories).await;
-        let _lock = lock.map_err(|source| PullError::Lock {
-            name: self.name.clone(),
-            source,
-        })?;
-        Staging::create(&directories.image(id)).map_err(|source| self.io(source))
+        let target = self.manager.options.directories.image(id);
+        let staging = stage(self.manager, &target).await;
+        staging.map_err(|error| self.failed(error))
     }
 
     /// Publishes a filled staging directory and records its image.
     pub(super) async fn publish(self, staging: Staging, record: Image) -> Result<Image, PullError> {
-        let options = self.manager.options.clone();
+        let published = publish(self.manager, staging, record).await;
+        published.map_err(|error| self.failed(error))
+    }
+
+    fn failed(self, error: KeepError) -> PullError {
         let name = self.name.clone();
-        let publication = self.manager.publications.spawn(async move {
-            let lock = publish_lock(&options.directories).await;
-            let _lock = lock.map_err(|source| PullError::Lock {
-                name: name.clone(),
-                source,
-            })?;
-            let directory = staging.target().to_owned();
-            staging.publish().map_err(|source| PullError::Io {
-                name: name.clone(),
-                source,
-            })?;
-            // the unique name is the recheck: a peer's record makes this one fail
-            match options.store.insert_image(&record).await {
-                Ok(()) => Ok(record),
-                Err(error) => Err(withdraw(&directory, name, error)),
-            }
-        });
-        settle(publication).await
+        match error {
+            KeepError::Lock(source) => PullError::Lock { name, source },
+            KeepError::Io(source) => PullError::Io { name, source },
+            KeepError::Taken => PullError::AlreadyExists { name },
+            KeepError::Store(source) => PullError::Store { name, source },
+        }
     }
 
     pub(super) fn io(self, source: PathError) -> PullError {
@@ -80,13 +68,57 @@ impl Keeper<'_> {
     }
 }
 
+/// Why an image in the making is not kept.
+pub(super) enum KeepError {
+    /// Somebody else makes or publishes images for too long.
+    Lock(LockError),
+    /// A host file failed.
+    Io(PathError),
+    /// Another image has the name.
+    Taken,
+    /// The store failed.
+    Store(StoreError),
+}
+
+/// Makes and locks the staging directory of `target`.
+pub(super) async fn stage(
+    manager: &LocalImageManager,
+    target: &Utf8Path,
+) -> Result<Staging, KeepError> {
+    let lock = publish_lock(&manager.options.directories).await;
+    let _lock = lock.map_err(KeepError::Lock)?;
+    Staging::create(target).map_err(KeepError::Io)
+}
+
+/// Publishes a directory and its record, to the end even when the caller is
+/// gone.
+pub(super) async fn publish(
+    manager: &LocalImageManager,
+    staging: Staging,
+    record: Image,
+) -> Result<Image, KeepError> {
+    let options = manager.options.clone();
+    let publication = manager.publications.spawn(async move {
+        let lock = publish_lock(&options.directories).await;
+        let _lock = lock.map_err(KeepError::Lock)?;
+        let directory = staging.target().to_owned();
+        staging.publish().map_err(KeepError::Io)?;
+        // the unique name is the recheck: a peer's record makes this one fail
+        match options.store.insert_image(&record).await {
+            Ok(()) => Ok(record),
+            Err(error) => Err(withdraw(&directory, error)),
+        }
+    });
+    settle(publication).await
+}
+
 /// Takes a published directory back whose record could not be made.
-fn withdraw(directory: &Utf8Path, name: ImageName, error: InsertError) -> PullError {
+fn withdraw(directory: &Utf8Path, error: InsertError) -> KeepError {
     if let Err(error) = remove_tree_if_present(directory) {
         tracing::warn!(%error, "an image directory without a record is left for the next reconcile");
     }
     match error {
-        InsertError::Taken => PullError::AlreadyExists { name },
-        InsertError::Store(source) => PullError::Store { name, source },
+        InsertError::Taken => KeepError::Taken,
+        InsertError::Store(source) => KeepError::Store(source),
     }
 }

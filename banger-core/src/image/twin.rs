@@ -28,7 +28,7 @@ pub(super) async fn find(
     image: &ResolvedImage,
 ) -> Result<Option<File>, StoreError> {
     let recipe = recipe(request);
-    let images = manager.options.store.images().await?;
+    let images = manager.options.store.images_of(&image.manifest).await?;
     let mut same = images.iter().filter(|it| is_same(it, image, &recipe));
     // one that was deleted, or lost its disk, is no help
     Ok(same.find_map(whole_disk))

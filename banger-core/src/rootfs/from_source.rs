@@ -21,9 +21,7 @@ use super::{
 use crate::{
     ErrorKind,
     domain::Bytes,
-    host_fs::{
-        FileLock, IoContext as _, PathError, publish_file, remove_tree_if_present, sync_directory,
-    },
+    host_fs::{FileLock, IoContext as _, PathError, StagedFile},
     oci::{
         ArrivingLayers, ImageReference, ImageSources, LayerBlob, Platform, ResolvedImage,
         SourceError,
@@ -150,7 +148,8 @@ pub async fn build_from_source(
         ArrivingError::Fetch(source) => failed(source),
         ArrivingError::Build(error) => error,
     })?;
-    off_thread(move || disk.publish()).await?;
+    let output = request.output.clone();
+    off_thread(move || publish(disk, &output)).await?;
     let fetched = *fetched.get().unwrap_or(&resolved);
     Ok(BuiltRootfs {
         report,
@@ -167,7 +166,7 @@ async fn build(
     layers: Vec<LayerBlob>,
     builder: &Arc<dyn RootfsBuilder>,
     (progress, cancel): (&dyn ProgressSink, CancellationToken),
-) -> Result<(PartialDisk, RootfsReport), BuildError> {
+) -> Result<(StagedFile, RootfsReport), BuildError> {
     let disk = RootfsRequest {
         size: request.size,
         created_unix: image.created_unix.unwrap_or(0),
@@ -179,7 +178,7 @@ async fn build(
     let (builder, output) = (Arc::clone(builder), request.output.clone());
     let work = move |progress: &dyn ProgressSink, cancel: &CancellationToken| {
         let build = |partial: &Utf8Path| builder.build(&disk, partial, progress, cancel);
-        PartialDisk::build(output, build)
+        build_beside(&output, build)
     };
     reporting(progress, &cancel, work).await
 }
@@ -207,67 +206,39 @@ fn refuse_existing(output: &Utf8Path) -> Result<(), BuildError> {
     }
 }
 
-/// A whole disk beside the place where it goes. Dropping it removes it.
-struct PartialDisk {
-    path: Utf8PathBuf,
-    output: Utf8PathBuf,
-    is_published: bool,
-    _lock: FileLock,
+/// Builds the disk as the partial file of its output.
+fn build_beside(
+    output: &Utf8Path,
+    build: impl FnOnce(&Utf8Path) -> Result<RootfsReport, RootfsError>,
+) -> Result<(StagedFile, RootfsReport), BuildError> {
+    let partial = Utf8PathBuf::from(format!("{output}.partial"));
+    let failed = |source| io_failed(output, source);
+    let busy = || BuildError::Busy {
+        output: output.to_owned(),
+    };
+    if !remove_abandoned(&partial).map_err(failed)? {
+        return Err(busy());
+    }
+    let report = build(&partial).map_err(|source| match source.kind() {
+        ErrorKind::AlreadyExists => busy(),
+        _ => BuildError::Rootfs {
+            output: output.to_owned(),
+            source,
+        },
+    })?;
+    // somebody may have taken it for abandoned, now that it is not built any more
+    let disk = StagedFile::adopt(output).map_err(failed)?;
+    Ok((disk.ok_or_else(busy)?, report))
 }
 
-impl PartialDisk {
-    fn build(
-        output: Utf8PathBuf,
-        build: impl FnOnce(&Utf8Path) -> Result<RootfsReport, RootfsError>,
-    ) -> Result<(Self, RootfsReport), BuildError> {
-        let path = Utf8PathBuf::from(format!("{output}.partial"));
-        let failed = |source| io_failed(&output, source);
-        let busy = || BuildError::Busy {
-            output: output.clone(),
-        };
-        if !remove_abandoned(&path).map_err(failed)? {
-            return Err(busy());
-        }
-        let report = build(&path).map_err(|source| match source.kind() {
-            ErrorKind::AlreadyExists => busy(),
-            _ => BuildError::Rootfs {
-                output: output.clone(),
-                source,
-            },
-        })?;
-        // somebody may have taken it for abandoned, now that it is not built any more
-        let lock = FileLock::try_acquire_existing(&path).map_err(failed)?;
-        let disk = Self {
-            _lock: lock.ok_or_else(busy)?,
-            path,
-            output,
-            is_published: false,
-        };
-        Ok((disk, report))
-    }
-
-    /// Moves the disk into its place.
-    fn publish(mut self) -> Result<(), BuildError> {
-        publish_file(&self.path, &self.output).map_err(|error| match error.kind() {
-            ErrorKind::AlreadyExists => BuildError::AlreadyExists {
-                output: self.output.clone(),
-            },
-            _ => io_failed(&self.output, error),
-        })?;
-        self.is_published = true;
-        let parent = self.output.parent().filter(|parent| *parent != "");
-        let synced = sync_directory(parent.unwrap_or_else(|| ".".into()));
-        synced.map_err(|error| io_failed(&self.output, error))
-    }
-}
-
-impl Drop for PartialDisk {
-    fn drop(&mut self) {
-        if !self.is_published {
-            // what cannot be removed is removed by the next build of this output
-            drop(remove_tree_if_present(&self.path));
-        }
-    }
+/// Moves the disk into its place.
+fn publish(disk: StagedFile, output: &Utf8Path) -> Result<(), BuildError> {
+    disk.publish().map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => BuildError::AlreadyExists {
+            output: output.to_owned(),
+        },
+        _ => io_failed(output, error),
+    })
 }
 
 fn io_failed(output: &Utf8Path, source: PathError) -> BuildError {

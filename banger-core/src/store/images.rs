@@ -145,6 +145,17 @@ impl Store {
         rows.into_iter().map(TryInto::try_into).collect()
     }
 
+    /// Images whose source has this digest, by name.
+    pub async fn images_of(&self, source: &Digest) -> Result<Vec<Image>, StoreError> {
+        let statement = "SELECT * FROM images WHERE source_digest = ? ORDER BY name";
+        let rows: Vec<ImageRow> = sqlx::query_as(statement)
+            .bind(source.to_string())
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::query("look up images of a source"))?;
+        rows.into_iter().map(TryInto::try_into).collect()
+    }
+
     /// The image a selector means.
     pub async fn find_image(&self, selector: &Selector) -> Result<Found<Image>, StoreError> {
         let rows: Vec<ImageRow> = sqlx::query_as(

@@ -12,11 +12,11 @@ use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{process::Command, sync::mpsc, time::Instant};
 
 use super::{
-    super::{PathProblem, PullRequest, pull::pull_as, validate::settle},
+    super::{PathProblem, PullRequest, keep::stage, pull::pull_as, validate::settle},
     BuildContainerfileRequest, BuildImageError, ContainerBuilder, LocalImageBuilder,
     guest::Listeners,
     log::BuildLog,
-    publish::{name_is_free, stage},
+    name_is_free,
 };
 use crate::{
     domain::{Image, ImageName, ImageOrigin},
@@ -55,7 +55,8 @@ pub(super) async fn build(
     let directories = &manager.options.directories;
     let log = BuildLog::start(directories, name).await?;
     let scratch = format!("build-{}", uuid::Uuid::now_v7());
-    let staging = stage(manager, name, &directories.images().join(scratch)).await?;
+    let staging = stage(manager, &directories.images().join(scratch)).await;
+    let staging = staging.map_err(BuildImageError::keep(name))?;
     let mut making = Making {
         request: &request,
         file: &file,

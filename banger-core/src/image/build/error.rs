@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use camino::Utf8PathBuf;
 
-use super::super::{ImageQueryError, PullError, ResizeRootfsError, ValidationError};
+use super::super::{
+    ImageQueryError, PullError, ResizeRootfsError, ValidationError, keep::KeepError,
+};
 use crate::{
     domain::ImageName,
     error::ErrorKind,
@@ -187,6 +189,18 @@ impl BuildImageError {
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
             Self::Store { source, .. } => source.kind(),
+        }
+    }
+
+    pub(super) fn keep(name: &ImageName) -> impl Fn(KeepError) -> Self {
+        |error| {
+            let name = name.clone();
+            match error {
+                KeepError::Lock(source) => Self::Lock { name, source },
+                KeepError::Io(source) => Self::Io { name, source },
+                KeepError::Taken => Self::AlreadyExists { name },
+                KeepError::Store(source) => Self::Store { name, source },
+            }
         }
     }
 

@@ -13,14 +13,17 @@ use tokio::time::timeout;
 
 use super::{
     super::{
-        artifacts::staged_boot_artifacts, check_and_trim_rootfs, keep::ROOTFS_FILE,
-        local::name_lock, stage_boot_artifacts, write_packages_metadata,
+        artifacts::staged_boot_artifacts,
+        check_and_trim_rootfs,
+        keep::{ROOTFS_FILE, publish, stage},
+        local::name_lock,
+        stage_boot_artifacts, write_packages_metadata,
     },
     BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder,
     guest::{self, Listeners, StepFailure},
     inputs::{self, GuestStep, Inputs},
     log::{BuildLog, LOG_FILE},
-    publish::{name_is_free, publish, stage},
+    name_is_free,
 };
 use crate::{
     domain::{
@@ -85,13 +88,15 @@ impl Build<'_> {
     async fn run(mut self) -> Result<Image, BuildImageError> {
         let manager = self.builder.images.as_ref();
         let target = manager.options.directories.image(self.id);
-        let staging = stage(manager, &self.request.name, &target).await?;
+        let staging = stage(manager, &target).await;
+        let staging = staging.map_err(BuildImageError::keep(&self.request.name))?;
         self.announce(&format!("reading what goes into {}", self.request.name))?;
         let (staging, inputs) = self.gather(staging).await?;
         self.in_machine(staging.path(), &inputs.steps).await?;
         self.announce("keeping the disk")?;
         let (staging, record) = self.complete(staging, inputs.digest).await?;
-        let image = publish(manager, staging, record).await?;
+        let published = publish(manager, staging, record).await;
+        let image = published.map_err(BuildImageError::keep(&self.request.name))?;
         self.log.remove();
         Ok(image)
     }

@@ -14,7 +14,6 @@ mod guest;
 mod inputs;
 mod log;
 mod parcel;
-mod publish;
 
 use std::{sync::Arc, time::Duration};
 
@@ -193,4 +192,16 @@ impl ImageBuilder for LocalImageBuilder {
     ) -> Result<Image, BuildImageError> {
         containerfile::build(self, request, progress).await
     }
+}
+
+/// Refuses a name that an image has.
+async fn name_is_free(
+    manager: &LocalImageManager,
+    name: &ImageName,
+) -> Result<(), BuildImageError> {
+    let taken = manager.options.store.is_image_name(name).await;
+    if taken.map_err(BuildImageError::store(name))? {
+        return Err(BuildImageError::AlreadyExists { name: name.clone() });
+    }
+    Ok(())
 }
