@@ -32,6 +32,8 @@ pub struct Config {
     pub guest_program: Option<Utf8PathBuf>,
     /// The QEMU system emulator.
     pub qemu: Option<Utf8PathBuf>,
+    /// Firecracker.
+    pub firecracker: Option<Utf8PathBuf>,
     /// What is let in.
     pub policy: Option<Utf8PathBuf>,
     /// Catalogs of kernels and images.
@@ -214,6 +216,7 @@ impl Config {
             runtime_dir: absolute(self.runtime_dir),
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
+            firecracker: absolute(self.firecracker),
             policy: absolute(self.policy),
             catalogs: (self.catalogs.into_iter())
                 .map(|catalog| catalog.relative_to(directory))
@@ -237,7 +240,7 @@ mod tests {
     #[test]
     fn every_key_is_read_and_paths_become_absolute() {
         let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
-            guest-program = \"../g\"\nqemu = \"/q\"\npolicy = \"p.toml\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
+            guest-program = \"../g\"\nqemu = \"/q\"\nfirecracker = \"f\"\npolicy = \"p.toml\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
             [limits]\nlayer-size = \"2G\"\nratio = 50\n\
             [[catalogs]]\nname = \"team\"\nsource = \"file:c.json\"\n";
         let config = Config::parse(Utf8Path::new("/etc/b/config.toml"), text).unwrap();
@@ -247,6 +250,7 @@ mod tests {
             runtime_dir: Some("/r".into()),
             guest_program: Some("/etc/b/../g".into()),
             qemu: Some("/q".into()),
+            firecracker: Some("/etc/b/f".into()),
             policy: Some("/etc/b/p.toml".into()),
             catalogs: vec![CatalogConfig {
                 name: "team".into(),

@@ -22,18 +22,21 @@ pub const BANGER_CONFIG: &str = "BANGER_CONFIG";
 pub const BANGER_GUEST_PROGRAM: &str = "BANGER_GUEST_PROGRAM";
 /// The QEMU system emulator (`--qemu`).
 pub const BANGER_QEMU: &str = "BANGER_QEMU";
+/// Firecracker (`--firecracker`).
+pub const BANGER_FIRECRACKER: &str = "BANGER_FIRECRACKER";
 /// When set to anything, no progress is shown.
 pub const BANGER_NO_PROGRESS: &str = "BANGER_NO_PROGRESS";
 /// What to log on standard error, as a `tracing` filter: `banger_core=debug`.
 pub const BANGER_LOG: &str = "BANGER_LOG";
 /// Every variable of banger's own, in the order of the documentation.
-pub const VARIABLES: [&str; 8] = [
+pub const VARIABLES: [&str; 9] = [
     BANGER_STATE_DIR,
     BANGER_CACHE_DIR,
     BANGER_RUNTIME_DIR,
     BANGER_CONFIG,
     BANGER_GUEST_PROGRAM,
     BANGER_QEMU,
+    BANGER_FIRECRACKER,
     BANGER_NO_PROGRESS,
     BANGER_LOG,
 ];
@@ -66,6 +69,8 @@ pub struct Environment {
     pub guest_program: Option<Utf8PathBuf>,
     /// [`BANGER_QEMU`].
     pub qemu: Option<Utf8PathBuf>,
+    /// [`BANGER_FIRECRACKER`].
+    pub firecracker: Option<Utf8PathBuf>,
     /// [`BANGER_NO_PROGRESS`].
     pub no_progress: bool,
     /// [`BANGER_LOG`].
@@ -134,6 +139,7 @@ impl Environment {
             config: path_variable(BANGER_CONFIG)?,
             guest_program: path_variable(BANGER_GUEST_PROGRAM)?,
             qemu: path_variable(BANGER_QEMU)?,
+            firecracker: path_variable(BANGER_FIRECRACKER)?,
             no_progress: variable(BANGER_NO_PROGRESS)?.is_some(),
             log: variable(BANGER_LOG)?,
             path: search_path(),

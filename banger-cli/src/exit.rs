@@ -7,7 +7,7 @@
 
 use banger_core::{
     ErrorKind,
-    vm::{ExecError, SpawnFailure},
+    vm::{BootFailure, ExecError, SpawnFailure, StartVmError},
 };
 
 use crate::{error::CliError, signals::HostSignal};
@@ -36,6 +36,8 @@ pub const EXHAUSTED: u8 = 7;
 pub const CORRUPT: u8 = 8;
 /// The host or banger lacks what is needed.
 pub const UNSUPPORTED: u8 = 9;
+/// `vm exec`: the command's time was up, as of timeout(1).
+pub const TIMED_OUT: u8 = 124;
 /// `vm run` and `vm exec`: banger itself failed.
 pub const RUN_FAILED: u8 = 125;
 /// `vm run` and `vm exec`: the command cannot be started.
@@ -133,6 +135,7 @@ pub fn of_error(error: &CliError, surface: Surface) -> u8 {
         (CliError::Interrupted(signal), _) => of_signal(*signal),
         (CliError::Usage { .. } | CliError::NotATerminal, _) => USAGE,
         (CliError::Exec(error), Surface::Guest) => of_exec(error),
+        (CliError::StartVm(error), Surface::Guest) => of_start(error),
         (_, Surface::Guest) => RUN_FAILED,
         (error, Surface::Own) => of_kind(error.kind()),
     }
@@ -145,6 +148,21 @@ const fn of_exec(error: &ExecError) -> u8 {
             ..
         } => COMMAND_NOT_FOUND,
         ExecError::Spawn { .. } => NOT_EXECUTABLE,
+        _ => RUN_FAILED,
+    }
+}
+
+/// A VM's own command that cannot be run has the statuses of others.
+const fn of_start(error: &StartVmError) -> u8 {
+    match error {
+        StartVmError::BootFailed {
+            failure: BootFailure::CommandNotFound,
+            ..
+        } => COMMAND_NOT_FOUND,
+        StartVmError::BootFailed {
+            failure: BootFailure::CommandNotExecutable | BootFailure::CommandInvalid,
+            ..
+        } => NOT_EXECUTABLE,
         _ => RUN_FAILED,
     }
 }
@@ -179,6 +197,13 @@ mod tests {
     }
 
     #[test]
+    fn a_command_whose_time_was_up_has_the_status_of_timeout() {
+        use banger_core::vm::ExecExit;
+        assert_eq!(ExecExit::TimedOut.shell_status(), TIMED_OUT);
+        assert_eq!(ExecExit::OutOfMemory.shell_status(), SIGNAL_BASE + 9);
+    }
+
+    #[test]
     fn guest_commands_have_statuses_of_their_own() {
         let spawn = |failure| {
             CliError::from(ExecError::Spawn {
@@ -187,12 +212,24 @@ mod tests {
                 message: "m".into(),
             })
         };
+        let boot = |failure| {
+            CliError::from(StartVmError::BootFailed {
+                name: "v".parse().unwrap(),
+                failure,
+                stage: "command".into(),
+                cause: "c".into(),
+                console_tail: String::new(),
+            })
+        };
         let usage = CliError::usage("wrong");
         let cases = [
             (spawn(SpawnFailure::NotFound), 127, NOT_FOUND),
             (spawn(SpawnFailure::NotExecutable), 126, NOT_PERMITTED),
             (spawn(SpawnFailure::UnknownUser), 126, USAGE),
             (CliError::from(ExecError::NoCommand), 125, USAGE),
+            (boot(BootFailure::CommandNotFound), 127, NOT_FOUND),
+            (boot(BootFailure::CommandNotExecutable), 126, NOT_PERMITTED),
+            (boot(BootFailure::OutOfMemory), 125, EXHAUSTED),
             (CliError::NoKernel, 125, NOT_FOUND),
             (CliError::Interrupted(HostSignal::Terminate), 143, 143),
             (usage, 2, 2),

@@ -131,7 +131,9 @@ async fn carry_out(
         }
         task => task,
     };
-    let services = signals.guard(Services::open_local(settings)).await?;
+    let services = signals
+        .guard(Box::pin(Services::open_local(settings)))
+        .await?;
     let context = Context {
         services,
         console,

@@ -12,6 +12,7 @@ use banger_core::{
     oci::{ImageSources, SourceOptions},
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
+    volume::VolumeManager,
 };
 
 use crate::{error::CliError, monitor, settings::Settings};
@@ -29,6 +30,8 @@ pub struct Services {
     pub vms: Arc<dyn VmSupervisor>,
     /// Builds images.
     pub builder: Arc<dyn ImageBuilder>,
+    /// Named volumes.
+    pub volumes: Arc<dyn VolumeManager>,
 }
 
 impl Services {
@@ -43,6 +46,7 @@ impl Services {
             kernels: local.kernels,
             vms: local.vms,
             builder: local.builder,
+            volumes: local.volumes,
         })
     }
 }
@@ -57,6 +61,8 @@ fn local_options(settings: Settings) -> LocalOptions {
         sources: source_options(&settings),
         vmm: VmmPrograms {
             qemu: settings.qemu,
+            firecracker: settings.firecracker,
+            slirp4netns: settings.slirp4netns,
         },
         limits: settings.limits,
         supply: settings.supply,

@@ -7,10 +7,11 @@
 //! Entry points: [`attach`].
 
 mod input;
+mod piped;
 
 use std::{convert::Infallible, future::pending};
 
-use banger_core::vm::{ExecControl, ExecError, ExecEvent, ExecExit, ExecSession};
+use banger_core::vm::{ExecControl, ExecEvent, ExecEvents, ExecExit, ExecSession};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -22,6 +23,7 @@ use crate::{
 };
 
 use input::Input;
+pub(crate) use piped::PipedInput;
 
 /// What of the user's side a command gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,14 +58,15 @@ impl Ended {
 }
 
 /// Passes everything between a command and the console until the command ends
-/// or is given up, which kills it. Cancelling kills it as well.
+/// or is given up, which kills one that is not to be kept. Cancelling does so
+/// as well.
 pub async fn attach(
     session: ExecSession,
     console: &Console,
     signals: &mut Signals,
     attachment: Attachment,
 ) -> Result<Ended, CliError> {
-    let _raw = match attachment {
+    let raw = match attachment {
         Attachment {
             interactive: true,
             terminal: true,
@@ -71,25 +74,30 @@ pub async fn attach(
         _ => None,
     };
     let ExecSession {
-        control, events, ..
+        control,
+        events,
+        settled,
+        ..
     } = session;
     let (asks, window) = (&mut signals.asks, &mut signals.window);
-    tokio::select! {
-        ended = deliver(events, console) => ended,
+    let ended = tokio::select! {
+        ended = deliver(events, console, raw.is_some()) => ended,
         signal = pass_signals(&control, asks) => Ok(Ended::GivenUp(signal)),
         never = pass_sizes(&control, window, console, attachment.terminal) => match never {},
         failed = pass_input(&control, console, attachment.interactive) => Err(failed),
-    }
+    };
+    drop((raw, control));
+    // the guest is told by a task, which ends with this process
+    settled.wait().await;
+    ended
 }
 
-async fn deliver(
-    mut events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
-    console: &Console,
-) -> Result<Ended, CliError> {
+async fn deliver(mut events: ExecEvents, console: &Console, raw: bool) -> Result<Ended, CliError> {
     while let Some(event) = events.recv().await {
         let written = match event? {
             ExecEvent::Stdout(bytes) => console.write_stdout(&bytes).await,
             ExecEvent::Stderr(bytes) => console.write_stderr(&bytes).await,
+            ExecEvent::Truncated { from, to } => tell_gap(console, to - from, raw).await,
             ExecEvent::Exit(exit) => return Ok(Ended::Exit(exit)),
         };
         match written {
@@ -98,6 +106,12 @@ async fn deliver(
         }
     }
     Err(CliError::SessionLost)
+}
+
+async fn tell_gap(console: &Console, bytes: u64, raw: bool) -> Result<(), CliError> {
+    let end = if raw { "\r\n" } else { "\n" };
+    let text = format!("banger: {bytes} bytes of output are not kept any more{end}");
+    console.write_stderr(text.as_bytes()).await
 }
 
 /// Passes the first signal on and answers the second.

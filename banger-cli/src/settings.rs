@@ -15,6 +15,11 @@ use crate::{args::GlobalArgs, config::Config, environment::Environment, registri
 /// Name of the guest program's file.
 const GUEST_PROGRAM: &str = "banger-guest";
 
+/// Name of Firecracker's program.
+const FIRECRACKER: &str = "firecracker";
+/// What carries a user network of Firecracker's.
+const SLIRP4NETNS: &str = "slirp4netns";
+
 /// Where the guest program may lie, relative to the directory of `banger`.
 /// Beside it comes last: cargo leaves a program of the same name there, which
 /// is not static and so cannot be a machine's init.
@@ -29,6 +34,10 @@ pub struct Settings {
     pub guest_program: GuestProgram,
     /// The QEMU system emulator, when there is one.
     pub qemu: Option<Utf8PathBuf>,
+    /// Firecracker, when there is one.
+    pub firecracker: Option<Utf8PathBuf>,
+    /// slirp4netns; none when it is not on `PATH`.
+    pub slirp4netns: Option<Utf8PathBuf>,
     /// How registries are reached.
     pub registries: RegistryOptions,
     /// Bounds on what images' layers may claim.
@@ -118,6 +127,12 @@ pub fn resolve(
         &config.guest_program,
     );
     let qemu = first(&flags.qemu, &environment.qemu, &config.qemu);
+    let firecracker = first(
+        &flags.firecracker,
+        &environment.firecracker,
+        &config.firecracker,
+    );
+    let find = |name: &str| find_program(name, &environment.path, is_file);
     Ok(Settings {
         directories: Directories {
             state: state.map_or_else(|| default_state(environment), Ok)?,
@@ -128,7 +143,9 @@ pub fn resolve(
             || find_guest_program(&environment.executable, is_file),
             GuestProgram::Found,
         ),
-        qemu: qemu.or_else(|| find_program(&qemu_program(), &environment.path, is_file)),
+        qemu: qemu.or_else(|| find(&qemu_program())),
+        firecracker: firecracker.or_else(|| find(FIRECRACKER)),
+        slirp4netns: find(SLIRP4NETNS),
         registries: registries::options(environment, &config.registries),
         limits: config.limits.limits(),
         supply: SupplyOptions {

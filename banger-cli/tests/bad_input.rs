@@ -87,8 +87,8 @@ fn bad_input_is_refused_in_exact_words() {
         ),
         (
             "vm run -t img -- sh",
-            "banger: --tty needs a terminal on standard input\n\
-             hint: leave out --tty, or use --interactive alone to pass input on\n",
+            "banger: standard input is no terminal, which --tty and a shell need\n\
+             hint: use `banger vm exec` without --tty; --interactive alone passes input on\n",
         ),
     ];
     for (line, expected) in cases {

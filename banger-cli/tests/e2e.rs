@@ -14,14 +14,19 @@ mod e2e {
     pub(crate) mod building;
     mod bundles;
     mod containerfiles;
+    mod copy;
     mod crash;
     pub(crate) mod environment;
     mod exec;
     mod lifecycle;
+    mod network;
+    mod plain_user;
+    mod port_forward;
     mod prune;
     pub(crate) mod registry;
     mod rootfs;
     mod save;
+    mod shell;
     mod sign_in;
     mod trust;
 }

@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::domain::{Digest, ImageId, ImageName, KernelName, VmId};
+use crate::domain::{Digest, ImageId, ImageName, KernelName, VmId, VolumeName};
 
 /// banger's roots on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,24 @@ impl Directories {
     #[must_use]
     pub fn vm_root_disk(&self, id: VmId) -> Utf8PathBuf {
         self.vm(id).join("root.ext4")
+    }
+
+    /// All named volumes.
+    #[must_use]
+    pub fn volumes(&self) -> Utf8PathBuf {
+        self.state.join("volumes")
+    }
+
+    /// The directory of one named volume.
+    #[must_use]
+    pub fn volume(&self, name: &VolumeName) -> Utf8PathBuf {
+        self.volumes().join(name.as_str())
+    }
+
+    /// The disk of one named volume.
+    #[must_use]
+    pub fn volume_disk(&self, name: &VolumeName) -> Utf8PathBuf {
+        self.volume(name).join("disk.ext4")
     }
 
     /// Logs of image builds that failed, by image.

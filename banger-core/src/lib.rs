@@ -5,7 +5,8 @@
 //! state and needs no privilege; what a crash leaves is repaired by the next
 //! call. Entry points: [`local::Local`], and the traits [`image::ImageManager`],
 //! [`kernel::KernelResolver`] and [`vm::VmSupervisor`], and
-//! [`image::build::ImageBuilder`]; [`image`] lists the pure helpers.
+//! [`image::build::ImageBuilder`] and [`volume::VolumeManager`]; [`image`] lists
+//! the pure helpers.
 
 pub mod bundle;
 pub mod catalog;
@@ -33,5 +34,6 @@ mod task;
 pub mod trust;
 pub mod vm;
 pub mod vmm;
+pub mod volume;
 
 pub use error::ErrorKind;

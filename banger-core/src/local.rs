@@ -23,6 +23,7 @@ use crate::{
     store::{Store, StoreError},
     vm::{LocalVmOptions, LocalVmSupervisor, MonitorProgram, ReconcileVmsError, VmSupervisor},
     vmm::VmmPrograms,
+    volume::{LocalVolumeManager, ReconcileVolumesError, VolumeManager},
 };
 
 /// Everything the services need to know about their host.
@@ -55,6 +56,8 @@ pub struct Local {
     pub vms: Arc<dyn VmSupervisor>,
     /// Builds images.
     pub builder: Arc<dyn ImageBuilder>,
+    /// Named volumes.
+    pub volumes: Arc<dyn VolumeManager>,
 }
 
 /// The services could not be opened.
@@ -73,6 +76,9 @@ pub enum OpenError {
     /// Interrupted VM operations could not be repaired.
     #[error(transparent)]
     Vms(#[from] ReconcileVmsError),
+    /// Interrupted volume operations could not be repaired.
+    #[error(transparent)]
+    Volumes(#[from] ReconcileVolumesError),
 }
 
 impl OpenError {
@@ -84,6 +90,7 @@ impl OpenError {
             Self::Images(error) => error.kind(),
             Self::Kernels(error) => error.kind(),
             Self::Vms(error) => error.kind(),
+            Self::Volumes(error) => error.kind(),
         }
     }
 }
@@ -108,6 +115,9 @@ impl Local {
         kernels.reconcile().await?;
         let vms = vm_supervisor(&store, &clock, &options);
         vms.reconcile().await?;
+        let directories = options.directories.clone();
+        let volumes = LocalVolumeManager::new(store.clone(), directories, Arc::clone(&clock));
+        volumes.reconcile().await?;
         let kernels = Arc::new(kernels);
         let images = image_manager(store, clock, Arc::clone(&kernels) as _, (options, supply));
         images.reconcile().await?;
@@ -118,6 +128,7 @@ impl Local {
             kernels,
             vms,
             builder: Arc::new(builder),
+            volumes: Arc::new(volumes),
         })
     }
 }

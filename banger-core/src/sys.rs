@@ -5,11 +5,13 @@
 //! between fork and exec makes system calls only; a descriptor is inherited
 //! by the one child it is meant for and by no other.
 //! Entry points: [`start_session`], [`die_with_parent`], [`inherit`],
-//! [`adopt`], [`time_stamp`].
+//! [`adopt`], [`time_stamp`], [`namespace`].
 #![expect(
     unsafe_code,
     reason = "pre_exec, descriptors by number and the counter have no safe form"
 )]
+
+pub(crate) mod namespace;
 
 use std::{
     io,

@@ -1,4 +1,4 @@
-//! Pipes, terminals and ports on the runtime.
+//! Pipes, terminals, ports and sockets on the runtime.
 //!
 //! Purpose: one asynchronous byte stream for every descriptor the agent holds.
 //! Invariants: the descriptor does not block; a cancelled read has taken
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, unix::AsyncFd};
 
 use crate::sys;
 
-/// An open pipe, terminal or port.
+/// An open pipe, terminal, port or socket.
 #[derive(Debug)]
 pub(crate) struct Descriptor(AsyncFd<OwnedFd>);
 
@@ -26,6 +26,12 @@ impl Descriptor {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         Ok(Self(sys::watch(descriptor, interest)?))
+    }
+
+    /// Waits until a connection that was begun is made.
+    pub(crate) async fn connected(&self) -> io::Result<()> {
+        drop(self.0.writable().await?);
+        Ok(rustix::net::sockopt::socket_error(self)??)
     }
 
     /// Reads what is there, waiting for the first byte; 0 is the end.

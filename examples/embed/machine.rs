@@ -1,13 +1,12 @@
 //! One machine, for one command.
 
 use std::{
-    collections::BTreeMap,
     io::{self, Write as _},
     time::Duration,
 };
 
 use banger_core::{
-    domain::{Bytes, ImageId, RootDiskMode, Selector},
+    domain::{Bytes, ImageId, Selector},
     progress::NoProgress,
     vm::{CreateVm, ExecControl, ExecEvent, ExecRequest, Lifetime, VmSupervisor},
 };
@@ -42,16 +41,11 @@ pub(crate) async fn run_command(
 
 fn request(image: ImageId) -> CreateVm {
     CreateVm {
-        image: Selector::from(image.to_string().as_str()),
-        name: None,
-        vcpus: 1,
         memory: Bytes::from_mib(256),
-        root_disk: RootDiskMode::Overlay,
         // sparse: it takes what is written
         disk_size: Bytes::from_mib(1024),
-        backend: None,
         remove_on_stop: true,
-        labels: BTreeMap::new(),
+        ..CreateVm::new(Selector::from(image.to_string().as_str()))
     }
 }
 
@@ -67,6 +61,8 @@ async fn exec(vms: &dyn VmSupervisor, vm: &Selector, argv: Vec<String>) -> Resul
         match event? {
             ExecEvent::Stdout(bytes) => io::stdout().write_all(&bytes)?,
             ExecEvent::Stderr(bytes) => io::stderr().write_all(&bytes)?,
+            // only what joins a command later can miss output
+            ExecEvent::Truncated { .. } => {}
             ExecEvent::Exit(exit) => {
                 io::stdout().flush()?;
                 return Ok(exit.shell_status());

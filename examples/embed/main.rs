@@ -98,6 +98,7 @@ fn options(arguments: &Arguments) -> Result<LocalOptions> {
         },
         vmm: VmmPrograms {
             qemu: Some(arguments.qemu.clone()),
+            ..VmmPrograms::default()
         },
         sources: SourceOptions::new(directories.clone()),
         limits: RootfsLimits::default(),

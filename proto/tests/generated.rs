@@ -7,9 +7,11 @@
 
 use std::{fs, path::Path};
 
-const PROTOS: [&str; 3] = [
+const PROTOS: [&str; 5] = [
     "banger/guest/v1/agent.proto",
     "banger/guest/v1/boot.proto",
+    "banger/guest/v1/connect.proto",
+    "banger/guest/v1/files.proto",
     "banger/monitor/v1/monitor.proto",
 ];
 

@@ -22,12 +22,13 @@ const SEEDS: &str = "fuzz/seeds";
 const NO_LEAKS: &str = "-detect_leaks=0";
 
 /// The targets of `fuzz/`.
-const TARGETS: [&str; 7] = [
+const TARGETS: [&str; 8] = [
     "archive",
     "bundle",
     "documents",
     "layer",
     "sources",
+    "transfer",
     "volume",
     "writer",
 ];

@@ -42,8 +42,13 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 20] = [
+const PACKAGES: [Package; 21] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
+    package(
+        "slirp4netns",
+        "is the user network of Firecracker's machines",
+        Set::Run,
+    ),
     package("mmdebstrap", "makes a Debian root file system", Set::Run),
     package("uidmap", "lets mmdebstrap work without root", Set::Run),
     package(
@@ -77,7 +82,11 @@ const PACKAGES: [Package; 20] = [
     package("libcap2-bin", "sets capabilities in images", Set::Bench),
     package("nodejs", "is what npm runs on", Set::Bench),
     package("npm", "fills images with modules of node", Set::Bench),
-    package("python3-pip", "fills images with wheels", Set::Bench),
+    package(
+        "python3-pip",
+        "downloads Firecracker, and fills images with wheels",
+        Set::Test,
+    ),
     package("time", "measures children", Set::Bench),
 ];
 
@@ -86,7 +95,7 @@ pub(crate) fn install(set: Set) -> Result<()> {
     let missing: Vec<&Package> = PACKAGES
         .iter()
         .filter(|package| package.set <= set)
-        .filter(|package| !is_installed(package.name) && !is_node_of_others(package.name))
+        .filter(|package| !is_installed(package.name) && !is_there_from_others(package.name))
         .collect();
     if missing.is_empty() {
         return Ok(());
@@ -168,10 +177,17 @@ fn check_installed(names: &[&str]) -> Result<()> {
     }
 }
 
-/// Whether a package is npm and another source's node brought one along: the
-/// two exclude each other.
-fn is_node_of_others(name: &str) -> bool {
-    name == "npm" && capture(command("npm", workspace()).arg("--version")).is_ok()
+/// Whether a package is npm and another source's node brought one along, since
+/// the two exclude each other; or pip, and another source's Python has one.
+fn is_there_from_others(name: &str) -> bool {
+    match name {
+        "npm" => capture(command("npm", workspace()).arg("--version")).is_ok(),
+        "python3-pip" => {
+            let version = ["-m", "pip", "--version"];
+            capture(command("python3", workspace()).args(version)).is_ok()
+        }
+        _ => false,
+    }
 }
 
 fn is_installed(name: &str) -> bool {

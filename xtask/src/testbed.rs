@@ -1,4 +1,4 @@
-//! The kernel and the images that tests and the quickstart use.
+//! The kernel, the images and the VMM that tests and the quickstart use.
 //!
 //! Invariants: a part is made once, and again only when its recipe changes; it
 //! appears whole, whatever interrupts its making, and runs of this task wait
@@ -7,6 +7,7 @@
 
 mod busybox;
 pub(crate) mod debian;
+mod firecracker;
 mod kernel;
 pub(crate) mod layout;
 mod sources;
@@ -52,15 +53,21 @@ pub(crate) fn make() -> Result<PathBuf> {
         },
     )?;
     debian()?;
-    for part in more_images()? {
+    for part in more_parts()? {
         provide(&directory, &part)?;
     }
     Ok(directory)
 }
 
-/// The images that only tests need.
-fn more_images() -> Result<[Part<'static>; 3]> {
+/// What only tests need.
+fn more_parts() -> Result<[Part<'static>; 4]> {
     Ok([
+        Part {
+            name: "firecracker",
+            what: "downloading Firecracker",
+            recipe: firecracker::recipe(),
+            make: &firecracker::make,
+        },
         Part {
             name: "systemd",
             what: "making a Debian image with systemd",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use banger_core::{
-    domain::{BackendKind, Bytes, ImageName, KernelName},
+    domain::{BackendKind, Bytes, ImageName, KernelName, NetworkMode},
     image::build::ContainerBuilder,
 };
 use camino::Utf8PathBuf;
@@ -248,6 +248,9 @@ pub struct ProvisionArgs {
     /// Build on this backend instead of the best one there is
     #[arg(long, value_name = "NAME", value_parser = values::backend)]
     pub backend: Option<BackendKind>,
+    /// Build with this network: user (what the host's user reaches) or none
+    #[arg(long, value_name = "NETWORK", default_value = NetworkMode::User.as_str(), value_parser = values::network)]
+    pub network: NetworkMode,
 }
 
 /// How a Containerfile is built.

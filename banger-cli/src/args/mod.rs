@@ -11,12 +11,17 @@
     reason = "help texts show brackets, which are no links"
 )]
 
+mod exec;
 mod image;
 mod kernel;
+mod network;
+mod ports;
 mod registry;
 mod rootfs;
+mod transfer;
 mod values;
 mod vm;
+mod volume;
 
 use std::ffi::OsString;
 
@@ -25,6 +30,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, error::ErrorKind};
 
 use crate::error::CliError;
 
+pub use exec::{AttachArgs, ExecArgs, ShellArgs};
 pub use image::{
     BuildImageArgs, BundleImageArgs, CatArgs, ContainerfileArgs, DeleteImageArgs, DiffArgs,
     ImageCommand, KernelArgs, ListContentArgs, ListImagesArgs, PromoteArgs, ProvisionArgs,
@@ -34,12 +40,17 @@ pub use kernel::{
     BundleKernelArgs, DeleteKernelArgs, ImportArgs, KernelCommand, ListKernelsArgs, PullKernelArgs,
     ShowKernelArgs,
 };
+pub use network::NetworkArgs;
+pub use ports::PortForward;
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
+pub use transfer::{CopyArgs, PortForwardArgs};
+pub use values::Since;
 pub use vm::{
-    ChangeArgs, CreateArgs, DeleteVmArgs, ExecArgs, LogsArgs, MachineArgs, ProcessArgs, RunArgs,
-    ShowVmArgs, StartArgs, StopArgs, VmCommand,
+    ChangeArgs, CreateArgs, DeleteVmArgs, LeaseArgs, LogsArgs, MachineArgs, OwnProcessArgs,
+    ProcessArgs, RunArgs, ShowVmArgs, StartArgs, StopArgs, VmCommand,
 };
+pub use volume::{CreateVolumeArgs, DeleteVolumeArgs, ShowVolumeArgs, VolumeCommand};
 
 /// Columns of the reference document.
 const REFERENCE_WIDTH: usize = 100;
@@ -59,8 +70,8 @@ const REFERENCE_WIDTH: usize = 100;
     after_long_help = "Exit status: 0 success, 1 internal error, 2 wrong usage, 3 not found, \
         4 exists already or wrong state, 5 not permitted, 6 unavailable or timed out, \
         7 out of resources, 8 damaged data, 9 not supported, 128 + N ended by signal N. \
-        `vm run` and `vm exec` answer the guest command's status, 126 or 127 when it cannot be \
-        run, and 125 when banger itself fails."
+        `vm run` and `vm exec` answer the guest command's status, 124 when its time was up, 126 or \
+        127 when it cannot be run, and 125 when banger itself fails."
 )]
 pub struct Cli {
     /// Options of every command.
@@ -98,6 +109,9 @@ pub struct GlobalArgs {
     /// Use this QEMU system emulator
     #[arg(long, global = true, value_name = "FILE", help_heading = "Places")]
     pub qemu: Option<Utf8PathBuf>,
+    /// Use this Firecracker
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Places")]
+    pub firecracker: Option<Utf8PathBuf>,
 }
 
 /// The objects banger keeps.
@@ -115,6 +129,9 @@ pub enum Command {
     /// Run commands in virtual machines, and manage them
     #[command(subcommand, visible_alias = "vms")]
     Vm(VmCommand),
+    /// Make, list and delete disks that outlive their VMs
+    #[command(subcommand, visible_alias = "volumes")]
+    Volume(VolumeCommand),
     /// Print the version
     Version,
 }

@@ -75,7 +75,7 @@ fn bad_values_are_refused_on_one_line() {
         ),
         (
             "banger vm create i --backend xen",
-            "invalid value 'xen' for '--backend <BACKEND>': the backends are: qemu",
+            "invalid value 'xen' for '--backend <BACKEND>': the backends are: qemu, firecracker",
         ),
         (
             "banger vm create i --name A",
@@ -130,9 +130,15 @@ fn options_that_exclude_or_need_others_are_refused() {
         // nothing to change, and a label without a key
         "banger vm set a",
         "banger vm prune --label =x",
-        "banger vm run -d i -- true",
         "banger vm run -d -t i",
-        "banger vm run -d --env A=B i",
+        "banger vm run -d -i i",
+        "banger vm create i -v data",
+        "banger vm create i -v data:relative",
+        "banger vm create i -v :/data",
+        "banger vm create i -v Data:/data",
+        "banger vm create i --root-disk shared",
+        "banger vm create i --boot bios",
+        "banger volume delete",
         "banger vm run i true",
         "banger image build --name n",
         "banger image build --from-image b",

@@ -1,11 +1,11 @@
 //! Forms of single values on the command line.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use banger_core::{
-    domain::{BackendKind, Bytes},
+    domain::{BackendKind, BootMode, Bytes, NetworkMode, OnExpiry, RootDiskMode, VolumeName},
     image::build::ContainerBuilder,
-    vm::LabelFilter,
+    vm::{LabelFilter, RequestedSource, VolumeRequest},
 };
 use camino::Utf8PathBuf;
 
@@ -89,6 +89,44 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     Duration::try_from(age).map_err(|_| "an age is not negative".to_owned())
 }
 
+/// A point in the past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// At this time.
+    At(SystemTime),
+}
+
+/// An age, or a time as of RFC 3339.
+pub(super) fn since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Since::At(time.into()));
+    }
+    age(text).map(Since::Ago).map_err(|_| {
+        "it is an age (10m, 2h) or a time with its zone (2026-01-31T12:00:00Z)".to_owned()
+    })
+}
+
+/// How long something may take or live.
+pub(super) fn limit(text: &str) -> Result<Duration, String> {
+    match age(text) {
+        Ok(Duration::ZERO) => Err("it must be more than nothing".to_owned()),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err("a duration is a number and a unit: 2h, 30m, 7d".to_owned()),
+    }
+}
+
+pub(super) fn on_expiry(text: &str) -> Result<OnExpiry, String> {
+    let known = OnExpiry::ALL
+        .into_iter()
+        .find(|choice| choice.as_str() == text);
+    known.ok_or_else(|| {
+        let names = OnExpiry::ALL.map(OnExpiry::as_str).join(", ");
+        format!("the choices are: {names}")
+    })
+}
+
 /// A file of the host and a path of the guest, `SOURCE:PATH`: what is behind the
 /// last colon begins with `/`.
 pub(super) fn guest_copy(text: &str) -> Result<(Utf8PathBuf, String), String> {
@@ -108,10 +146,63 @@ pub(super) fn container_builder(text: &str) -> Result<ContainerBuilder, String> 
     found.ok_or_else(|| format!("the programs are: {}", names.join(", ")))
 }
 
+/// A network's name.
+pub(super) fn network(text: &str) -> Result<NetworkMode, String> {
+    let names = NetworkMode::ALL.map(NetworkMode::as_str);
+    let found = NetworkMode::ALL
+        .into_iter()
+        .find(|mode| mode.as_str() == text);
+    found.ok_or_else(|| format!("the networks are: {}", names.join(", ")))
+}
+
+/// A way to make a root disk.
+pub(super) fn root_disk(text: &str) -> Result<RootDiskMode, String> {
+    match text {
+        "overlay" => Ok(RootDiskMode::Overlay),
+        "clone" => Ok(RootDiskMode::Clone),
+        _ => Err("the modes are: overlay, clone".to_owned()),
+    }
+}
+
+/// A volume `SOURCE:PATH[:ro]`. A source with a slash or a dot is a path of the
+/// host; others are names of volumes, which have neither.
+pub(super) fn volume(text: &str) -> Result<VolumeRequest, String> {
+    let form = "a volume is SOURCE:PATH[:ro], with an absolute path of the guest";
+    let (rest, read_only) = match text.strip_suffix(":ro") {
+        Some(rest) => (rest, true),
+        None => (text.strip_suffix(":rw").unwrap_or(text), false),
+    };
+    let (source, target) = rest.rsplit_once(':').ok_or(form)?;
+    if source.is_empty() || !target.starts_with('/') {
+        return Err(form.to_owned());
+    }
+    let source = if source.contains(['/', '.']) {
+        RequestedSource::Path(source.into())
+    } else {
+        let name: Result<VolumeName, _> = source.parse();
+        RequestedSource::Named(name.map_err(|error| error.to_string())?)
+    };
+    Ok(VolumeRequest {
+        source,
+        target: target.to_owned(),
+        read_only,
+    })
+}
+
+/// A boot mode's name.
+pub(super) fn boot_mode(text: &str) -> Result<BootMode, String> {
+    let known = BootMode::ALL.into_iter().find(|mode| mode.as_str() == text);
+    known.ok_or_else(|| {
+        let names = BootMode::ALL.map(BootMode::as_str).join(", ");
+        format!("the modes are: {names}")
+    })
+}
+
 /// A backend's name.
 pub(super) fn backend(text: &str) -> Result<BackendKind, String> {
-    if text == BackendKind::Qemu.as_str() {
-        return Ok(BackendKind::Qemu);
-    }
-    Err(format!("the backends are: {}", BackendKind::Qemu.as_str()))
+    let names = BackendKind::ALL.map(BackendKind::as_str);
+    let found = BackendKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == text);
+    found.ok_or_else(|| format!("the backends are: {}", names.join(", ")))
 }

@@ -9,6 +9,7 @@ mod image;
 mod kernel;
 mod rootfs;
 mod vm;
+mod volume;
 
 pub use rootfs::build_rootfs;
 
@@ -39,6 +40,14 @@ pub async fn carry_out(
         }
         Task::Run(request) => Box::pin(vm::run(context, signals, *request)).await,
         Task::Exec(vm, request) => vm::exec(context, signals, &vm, request).await,
+        Task::ExecDetached(vm, request) => {
+            let started = vm::exec_detached(context, &vm, request);
+            signals.guard(started).await
+        }
+        Task::Attach(vm, request) => vm::attach(context, signals, &vm, request).await,
+        Task::PortForward(vm, ports) => {
+            Box::pin(vm::port_forward(context, signals, &vm, &ports)).await
+        }
         Task::Plain(task) => signals.guard(plain(context, task)).await,
     }
 }
@@ -58,6 +67,7 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
     let done = match task {
         T::DeleteImages(images) => return image::delete(context, &images).await,
         T::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
+        T::DeleteVolumes(volumes) => return volume::delete(context, &volumes).await,
         T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
         T::ListAvailableImages => {
             let available = context.services.images.available().await;
@@ -87,18 +97,27 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::ImportKernel(source, name) => kernel::import(context, &source, name).await,
         T::ListKernels => kernel::list(context).await,
         T::ShowKernel(name) => kernel::show(context, &name).await,
-        T::CreateVm(request) => vm::create(context, request).await,
+        T::CreateVolume(request) => volume::create(context, request).await,
+        T::ListVolumes => volume::list(context).await,
+        T::ShowVolume(name) => volume::show(context, &name).await,
+        T::CreateVm(request) => vm::create(context, *request).await,
         T::StartVm(vm) => vm::start(context, &vm).await,
         T::StopVm(vm, grace) => vm::stop(context, &vm, grace).await,
         T::RestartVm(vm, grace) => vm::restart(context, &vm, grace).await,
         T::KillVm(vm) => vm::kill(context, &vm).await,
+        T::PauseVm(vm) => vm::pause(context, &vm).await,
+        T::ResumeVm(vm) => vm::resume(context, &vm).await,
+        T::Stats(vms) => return vm::stats(context, &vms).await,
         T::WaitForVm(vm, limit) => return vm::wait(context, &vm, limit).await,
         T::SetVm(vm, request) => vm::set(context, &vm, request).await,
         T::PruneVms(request) => return vm::prune(context, request).await,
         T::Events(vm, after, follow) => vm::events(context, vm.as_ref(), after, follow).await,
         T::ListVms => vm::list(context).await,
+        T::ListExecs(vm) => vm::execs(context, &vm).await,
         T::ShowVm(vm) => vm::show(context, &vm).await,
-        T::Logs(vm, request) => vm::logs(context, &vm, request).await,
+        T::Ports(vm) => vm::ports(context, &vm).await,
+        T::Copy(request) => Box::pin(vm::cp(context, request)).await,
+        T::Logs(vm, request, since) => vm::logs(context, &vm, request, since).await,
     };
     done.map(|()| exit::SUCCESS)
 }

@@ -18,13 +18,14 @@ use banger_core::{
     rootfs::{BuildError, RootfsError},
     trust::TrustError,
     vm::{
-        CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        SetVmError, StartVmError, StopVmError, VmChangesError, VmQueryError, WaitVmError,
+        ConnectError, CopyError, CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError,
+        PauseVmError, RestartVmError, SetVmError, StartVmError, StopVmError, VmChangesError,
+        VmQueryError, VmStatsError, WaitVmError,
     },
     vmm::BackendError,
 };
 
-use super::{CliError, list};
+use super::{CliError, boot_hint, list, volume_hint};
 
 const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`, or pull one: \
     `banger kernel list --available` shows the names";
@@ -38,7 +39,9 @@ const LIST_AVAILABLE: &str = "`banger kernel list --available` shows the names";
 pub(super) fn of(error: &CliError) -> Option<String> {
     let text = match error {
         CliError::Usage { hint, .. } => return hint.clone(),
-        CliError::NotATerminal => "leave out --tty, or use --interactive alone to pass input on",
+        CliError::NotATerminal => {
+            "use `banger vm exec` without --tty; --interactive alone passes input on"
+        }
         CliError::GuestProgramMissing { .. } => {
             "name it with --guest-program, BANGER_GUEST_PROGRAM or guest-program in the configuration"
         }
@@ -77,6 +80,8 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::StopVm(error) => stop(error),
         CliError::RestartVm(error) => restart(error),
         CliError::KillVm(error) => kill(error),
+        CliError::PauseVm(error) => pause(error),
+        CliError::VmStats(error) => stats(error),
         CliError::VmChanges(error) => changes(error),
         CliError::SetVm(error) => set(error),
         CliError::WaitForVm(error) => wait(error),
@@ -84,6 +89,11 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::VmQuery(error) => vm_query(error),
         CliError::Logs(error) => logs(error),
         CliError::Exec(error) => exec(error),
+        CliError::CreateVolume(error) => volume_hint::create(error),
+        CliError::DeleteVolume(error) => volume_hint::delete(error),
+        CliError::VolumeQuery(error) => volume_hint::query(error),
+        CliError::Copy(error) => copy(error),
+        CliError::Connect(error) => connect(error),
         _ => None,
     }
 }
@@ -232,7 +242,7 @@ fn build_image(error: &BuildImageError) -> Option<String> {
         BuildImageError::Base(error) => image_query(error),
         BuildImageError::Kernel { source, .. } => resolve_kernel(source),
         BuildImageError::Step { is_own: true, .. } => Some(
-            "banger's own parts want a Debian image and a network; leave them out with --bare, or \
+            "banger's own parts want a Debian image, and a network that leads to what they fetch; leave them out with --bare, or \
              some of them with --no-base-packages, --no-mise, --no-tmux-plugins, --no-opencode, \
              --no-modules"
                 .to_owned(),
@@ -346,6 +356,7 @@ fn create(error: &CreateVmError) -> Option<String> {
         CreateVmError::Image(error) => image_query(error),
         CreateVmError::Backend(error) => backend(error),
         CreateVmError::Clone { source, .. } => resize(source),
+        CreateVmError::Volume(error) => volume_hint::of_vm(error),
         _ => None,
     }
 }
@@ -356,6 +367,9 @@ fn backend(error: &BackendError) -> Option<String> {
             "install QEMU (Debian and Ubuntu: {}; Fedora: qemu-kvm) or name its program with --qemu",
             debian_qemu_package()
         )),
+        BackendError::NoFirecracker { .. } | BackendError::TooOld { .. } => {
+            Some("name a newer program with --firecracker, or take QEMU: --backend qemu".to_owned())
+        }
         _ => None,
     }
 }
@@ -373,12 +387,30 @@ fn start(error: &StartVmError) -> Option<String> {
     match error {
         StartVmError::Query(error) => vm_query(error),
         StartVmError::Backend(error) => backend(error),
-        StartVmError::BootFailed { name, .. } => Some(format!(
-            "`banger vm logs {name}` shows its console, if the VM was kept"
+        StartVmError::Port { source, .. } => Some(port(source)),
+        StartVmError::Boot { name, source } => boot_hint::of_preparation(name, source),
+        StartVmError::BootFailed { name, failure, .. } => {
+            Some(boot_hint::of_failure(name, *failure))
+        }
+        StartVmError::LeaseOver { name } => Some(format!(
+            "give it a new one: `banger vm set {name} --lifetime DURATION`, or --no-lease"
         )),
         StartVmError::WrongState { name, .. } => Some(format!("`banger vm show {name}` says why")),
         _ => None,
     }
+}
+
+fn port(error: &std::io::Error) -> String {
+    let text = match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            "publish another port of the host, or leave it out for any free one: --publish GUEST"
+        }
+        std::io::ErrorKind::PermissionDenied => {
+            "low ports are for root: publish one above 1023, or leave it out for any free one"
+        }
+        _ => "publish it on an address of this host, or on the loopback by leaving the address out",
+    };
+    text.to_owned()
 }
 
 fn restart(error: &RestartVmError) -> Option<String> {
@@ -386,6 +418,20 @@ fn restart(error: &RestartVmError) -> Option<String> {
         RestartVmError::Query(error) => vm_query(error),
         RestartVmError::Stop(error) => stop(error),
         RestartVmError::Start(error) => start(error),
+        _ => None,
+    }
+}
+
+fn pause(error: &PauseVmError) -> Option<String> {
+    match error {
+        PauseVmError::Query(error) => vm_query(error),
+        _ => None,
+    }
+}
+
+fn stats(error: &VmStatsError) -> Option<String> {
+    match error {
+        VmStatsError::Query(error) => vm_query(error),
         _ => None,
     }
 }
@@ -450,7 +496,33 @@ fn exec(error: &ExecError) -> Option<String> {
         ExecError::Query(error) => vm_query(error),
         ExecError::NotRunning { name, .. } => Some(format!("start it: `banger vm start {name}`")),
         ExecError::NoCommand => Some("give one after `--`".to_owned()),
+        ExecError::NoSuchExec { name, .. } => {
+            Some(format!("`banger vm execs {name}` shows the ids"))
+        }
+        ExecError::IdTaken { .. } => Some("choose another with --id".to_owned()),
+        ExecError::TakenOver { id } => Some(format!("attach again: `banger vm attach VM {id}`")),
+        ExecError::Outdated { name } => Some(format!("restart it: `banger vm restart {name}`")),
         ExecError::Image(error) => image_query(error),
+        _ => None,
+    }
+}
+
+fn copy(error: &CopyError) -> Option<String> {
+    match error {
+        CopyError::Query(error) => vm_query(error),
+        CopyError::NotRunning { name, .. } => Some(format!("start it: `banger vm start {name}`")),
+        CopyError::AgentTooOld { name } => Some(format!("`banger vm restart {name}`")),
+        _ => None,
+    }
+}
+
+fn connect(error: &ConnectError) -> Option<String> {
+    match error {
+        ConnectError::Query(error) => vm_query(error),
+        ConnectError::NotRunning { name, .. } => {
+            Some(format!("start it: `banger vm start {name}`"))
+        }
+        ConnectError::AgentTooOld { name } => Some(format!("`banger vm restart {name}`")),
         _ => None,
     }
 }

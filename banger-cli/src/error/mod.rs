@@ -5,10 +5,12 @@
 //! has. Invariants: errors of the library keep their own words and causes.
 //! Entry points: [`CliError`], [`Report`].
 
+mod boot_hint;
 mod hint;
 mod report;
+mod volume_hint;
 
-use std::io;
+use std::{io, net::SocketAddr};
 
 use banger_core::{
     ErrorKind,
@@ -27,9 +29,11 @@ use banger_core::{
     oci::ReferenceParseError,
     rootfs::BuildError,
     vm::{
-        CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError, RestartVmError,
-        SetVmError, StartVmError, StopVmError, VmChangesError, VmQueryError, WaitVmError,
+        ConnectError, CopyError, CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError,
+        PauseVmError, RestartVmError, SetVmError, StartVmError, StopVmError, VmChangesError,
+        VmQueryError, VmStatsError, WaitVmError,
     },
+    volume::{CreateVolumeError, DeleteVolumeError, VolumeQueryError},
 };
 use camino::Utf8PathBuf;
 
@@ -54,7 +58,7 @@ pub enum CliError {
         hint: Option<String>,
     },
     /// A terminal was asked for and there is none.
-    #[error("--tty needs a terminal on standard input")]
+    #[error("standard input is no terminal, which --tty and a shell need")]
     NotATerminal,
     /// The environment cannot be used.
     #[error(transparent)]
@@ -105,6 +109,15 @@ pub enum CliError {
         /// What differs.
         difference: String,
     },
+    /// A volume could not be made.
+    #[error(transparent)]
+    CreateVolume(Box<CreateVolumeError>),
+    /// A volume could not be deleted.
+    #[error(transparent)]
+    DeleteVolume(Box<DeleteVolumeError>),
+    /// Volumes could not be listed or shown.
+    #[error(transparent)]
+    VolumeQuery(Box<VolumeQueryError>),
     /// The services could not be opened.
     #[error(transparent)]
     Open(Box<OpenError>),
@@ -174,6 +187,12 @@ pub enum CliError {
     /// A VM could not be killed.
     #[error(transparent)]
     KillVm(Box<KillVmError>),
+    /// A VM could not be paused, or go on.
+    #[error(transparent)]
+    PauseVm(Box<PauseVmError>),
+    /// What a VM costs could not be found out.
+    #[error(transparent)]
+    VmStats(Box<VmStatsError>),
     /// A VM's end could not be waited for.
     #[error(transparent)]
     WaitForVm(Box<WaitVmError>),
@@ -195,6 +214,26 @@ pub enum CliError {
     /// A command could not be run.
     #[error(transparent)]
     Exec(Box<ExecError>),
+    /// Files could not be copied.
+    #[error(transparent)]
+    Copy(Box<CopyError>),
+    /// A guest could not be connected to.
+    #[error(transparent)]
+    Connect(Box<ConnectError>),
+    /// A port of the host cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The cause.
+        source: io::Error,
+    },
+    /// Standard input could not be read.
+    #[error("failed to read standard input")]
+    Input {
+        /// The cause.
+        source: io::Error,
+    },
     /// A session ended without saying how.
     #[error("the command's session ended without an exit status")]
     SessionLost,
@@ -257,13 +296,20 @@ boxed!(
     StopVm(StopVmError),
     RestartVm(RestartVmError),
     KillVm(KillVmError),
+    PauseVm(PauseVmError),
+    VmStats(VmStatsError),
     VmChanges(VmChangesError),
     SetVm(SetVmError),
+    Copy(CopyError),
+    Connect(ConnectError),
     WaitForVm(WaitVmError),
     DeleteVm(DeleteVmError),
     VmQuery(VmQueryError),
     Logs(LogsError),
     Exec(ExecError),
+    CreateVolume(CreateVolumeError),
+    DeleteVolume(DeleteVolumeError),
+    VolumeQuery(VolumeQueryError),
 );
 
 impl CliError {
@@ -292,9 +338,14 @@ impl CliError {
             Self::NoKernel => ErrorKind::NotFound,
             Self::ImageDiffers { .. } => ErrorKind::AlreadyExists,
             Self::SessionLost | Self::Json(_) => ErrorKind::Internal,
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                ErrorKind::Conflict
+            }
             Self::Environment(EnvironmentError::Unknown { source, .. })
+            | Self::Listen { source, .. }
             | Self::Setup { source, .. }
             | Self::Terminal { source, .. }
+            | Self::Input { source }
             | Self::Output { source, .. } => ErrorKind::of_io(source),
             Self::Interrupted(_) => ErrorKind::Cancelled,
             operation => operation.kind_of_operation(),
@@ -326,6 +377,8 @@ impl CliError {
             Self::StopVm(error) => error.kind(),
             Self::RestartVm(error) => error.kind(),
             Self::KillVm(error) => error.kind(),
+            Self::PauseVm(error) => error.kind(),
+            Self::VmStats(error) => error.kind(),
             Self::VmChanges(error) => error.kind(),
             Self::SetVm(error) => error.kind(),
             Self::WaitForVm(error) => error.kind(),
@@ -333,6 +386,11 @@ impl CliError {
             Self::VmQuery(error) => error.kind(),
             Self::Logs(error) => error.kind(),
             Self::Exec(error) => error.kind(),
+            Self::CreateVolume(error) => error.kind(),
+            Self::DeleteVolume(error) => error.kind(),
+            Self::VolumeQuery(error) => error.kind(),
+            Self::Copy(error) => error.kind(),
+            Self::Connect(error) => error.kind(),
             _ => ErrorKind::Internal,
         }
     }

@@ -14,6 +14,9 @@ pub struct Report {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    /// What sort of failure a boot had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    boot_failure: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     console_tail: Option<String>,
 }
@@ -41,6 +44,7 @@ impl Report {
             message,
             causes,
             hint: hint::of(error).map(|hint| one_line(&hint)),
+            boot_failure: boot_failure(error),
             console_tail: console_tail(error),
         }
     }
@@ -72,11 +76,22 @@ impl Report {
     }
 }
 
+fn start_error(error: &CliError) -> Option<&StartVmError> {
+    match error {
+        CliError::StartVm(error) => Some(error),
+        _ => None,
+    }
+}
+
+fn boot_failure(error: &CliError) -> Option<&'static str> {
+    match start_error(error)? {
+        StartVmError::BootFailed { failure, .. } => Some(failure.as_str()),
+        _ => None,
+    }
+}
+
 fn console_tail(error: &CliError) -> Option<String> {
-    let CliError::StartVm(error) = error else {
-        return None;
-    };
-    match &**error {
+    match start_error(error)? {
         StartVmError::BootFailed { console_tail, .. } => Some(console_tail.clone()),
         _ => None,
     }
@@ -103,7 +118,7 @@ mod tests {
         image::{DeleteImageError, ImageQueryError, PullError},
         kernel::ResolveKernelError,
         oci::SourceError,
-        vm::{CreateVmError, ExecError},
+        vm::{BootFailure, CreateVmError, ExecError},
         vmm::BackendError,
     };
 
@@ -207,6 +222,7 @@ mod tests {
     fn a_failed_boot_shows_the_console() {
         let error = CliError::from(StartVmError::BootFailed {
             name: vm("v"),
+            failure: BootFailure::NoAnswer,
             stage: "kernel".into(),
             cause: "no answer".into(),
             console_tail: "one\r\ntwo\u{7}\n".into(),
@@ -219,7 +235,7 @@ mod tests {
         assert!(
             Report::of(&error)
                 .json()
-                .contains("\"console_tail\":\"one\\r\\ntwo")
+                .contains("\"boot_failure\":\"no_answer\",\"console_tail\":\"one\\r\\ntwo")
         );
     }
 }

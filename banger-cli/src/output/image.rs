@@ -58,6 +58,7 @@ struct RunConfigOutput {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    stop_signal: String,
     labels: BTreeMap<String, String>,
 }
 
@@ -99,6 +100,7 @@ impl From<&Image> for ImageOutput {
                 env: run.env,
                 user: run.user,
                 working_directory: run.working_directory,
+                stop_signal: run.stop_signal,
                 labels: run.labels,
             },
             apparent_bytes: image.sizes.apparent.get(),

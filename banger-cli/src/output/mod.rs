@@ -7,15 +7,21 @@
 //! [`VmOutput`], [`table`].
 
 mod catalog;
+mod copied;
 mod disk;
+mod exec;
+mod forward;
 mod image;
 mod kernel;
+mod ports;
 mod prune;
 mod pruned_vms;
 mod rootfs;
 mod table;
 mod vm;
 mod vm_change;
+mod vm_stats;
+mod volume;
 
 use std::time::SystemTime;
 
@@ -24,15 +30,21 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use catalog::{BundleOutput, CatalogEntryOutput, catalog_table};
+pub use copied::CopiedOutput;
 pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
+pub use exec::{ExecOutput, StartedExecOutput, exec_table};
+pub use forward::{ForwardOutput, forward_lines};
 pub use image::{ImageOutput, SavedOutput, image_details, image_table};
 pub use kernel::{KernelOutput, kernel_details, kernel_table};
+pub use ports::{PortOutput, bound_ports, port_lines};
 pub use prune::{PrunedOutput, pruned_lines};
 pub use pruned_vms::{PrunedVmsOutput, pruned_vm_lines};
 pub use rootfs::{RootfsOutput, rootfs_details};
 pub use table::{details, table};
 pub use vm::{VmOutput, vm_details, vm_table};
 pub use vm_change::{VmChangeOutput, change_line};
+pub use vm_stats::{VmStatsOutput, vm_stats_table};
+pub use volume::{VolumeOutput, volume_details, volume_table};
 
 /// The version, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

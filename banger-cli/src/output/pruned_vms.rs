@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::VmOutput;
 
 /// A prune of VMs, as JSON.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PrunedVmsOutput {
     dry_run: bool,
     removed: Vec<VmOutput>,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use banger_core::domain::{
     BackendChoice, BackendKind, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin,
-    ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Vm, VmExit, VmSpec, VmState,
+    ImageSizes, Kernel, KernelOrigin, RunConfig, Vm, VmExit, VmSpec, VmState,
 };
 
 use super::*;
@@ -77,12 +77,9 @@ fn vm() -> Vm {
         image: IMAGE_ID.parse().unwrap(),
         spec: VmSpec {
             vcpus: 2,
-            memory: Bytes::from_mib(512),
-            root_disk: RootDiskMode::Overlay,
             disk_size: Bytes::new(Bytes::GIB),
-            backend: None,
-            remove_on_stop: false,
             labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+            ..VmSpec::default()
         },
         state: VmState::Failed,
         reason: "the VMM died".into(),
@@ -91,6 +88,7 @@ fn vm() -> Vm {
             reason: "it is there".into(),
         }),
         boot_id: None,
+        ports: Vec::new(),
         exit: Some(VmExit::VmmDied("signal 9".into())),
         created: at(0),
         started: Some(at(1)),
@@ -139,6 +137,7 @@ fn an_image_as_json() {
     ],
     "user": "",
     "working_directory": "",
+    "stop_signal": "",
     "labels": {{}}
   }},
   "apparent_bytes": 1073741824,
@@ -195,6 +194,7 @@ fn a_vm_as_json() {
   "reason": "the VMM died",
   "cpus": 2,
   "memory_bytes": 536870912,
+  "boot_mode": "agent",
   "root_disk": "overlay",
   "disk_bytes": 1073741824,
   "wanted_backend": null,
@@ -202,9 +202,20 @@ fn a_vm_as_json() {
     "name": "qemu",
     "reason": "it is there"
   }},
+  "network": "user",
+  "published_ports": [],
+  "bound_ports": [],
   "remove_on_stop": false,
+  "lease": null,
   "labels": {{
     "a": "b"
+  }},
+  "volumes": [],
+  "process": {{
+    "command": [],
+    "env": [],
+    "working_directory": null,
+    "user": null
   }},
   "boot_id": null,
   "exit": {{

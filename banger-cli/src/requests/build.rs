@@ -33,6 +33,7 @@ fn from_image(base: Selector, args: BuildImageArgs, directory: &Utf8Path) -> Bui
             vcpus: args.provision.cpus,
             memory: args.provision.memory,
             backend: args.provision.backend,
+            network: args.provision.network,
         },
         provision: provision(args.provision, directory),
         deadline: Duration::from_secs(args.timeout),

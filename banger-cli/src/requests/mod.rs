@@ -5,6 +5,8 @@
 //! out is absolute. Entry points: [`Task::prepare`].
 
 mod build;
+mod copy;
+mod exec;
 mod image;
 mod rootfs;
 mod vm;
@@ -12,7 +14,7 @@ mod vm;
 use std::time::Duration;
 
 use banger_core::{
-    domain::{KernelName, Selector},
+    domain::{KernelName, Selector, VolumeName},
     image::{
         BundleImageRequest, LoadRequest, PruneRequest, PullRequest, RegisterRequest, SaveFormat,
         build::{BuildContainerfileRequest, BuildImageRequest},
@@ -20,16 +22,22 @@ use banger_core::{
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
-    vm::{CreateVm, LogsRequest, PruneVms, SetVm},
+    vm::{CreateVm, ExecRequest, LogsRequest, PruneVms, SetVm},
+    volume::CreateVolume,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
-    args::{Command, ImageCommand, KernelCommand, RootfsCommand, VmCommand},
+    args::{
+        Command, ImageCommand, KernelCommand, PortForward, RootfsCommand, Since, VmCommand,
+        VolumeCommand,
+    },
     error::CliError,
     exit::Surface,
 };
 
+pub use copy::{CopyRequest, CopyWay};
+pub use exec::AttachRequest;
 pub use image::{PullOptions, Target};
 pub use vm::{ProcessRequest, RunRequest};
 
@@ -44,6 +52,12 @@ pub enum Task {
     Run(Box<RunRequest>),
     /// `vm exec`.
     Exec(Selector, ProcessRequest),
+    /// `vm exec --detach`.
+    ExecDetached(Selector, ExecRequest),
+    /// `vm attach`.
+    Attach(Selector, AttachRequest),
+    /// `vm port-forward`.
+    PortForward(Selector, Vec<PortForward>),
     /// A command that a signal simply ends.
     Plain(PlainTask),
 }
@@ -99,8 +113,16 @@ pub enum PlainTask {
     ShowKernel(KernelName),
     /// `kernel delete`.
     DeleteKernels(Vec<KernelName>),
+    /// `volume create`.
+    CreateVolume(CreateVolume),
+    /// `volume list`.
+    ListVolumes,
+    /// `volume show`.
+    ShowVolume(VolumeName),
+    /// `volume delete`.
+    DeleteVolumes(Vec<VolumeName>),
     /// `vm create`.
-    CreateVm(CreateVm),
+    CreateVm(Box<CreateVm>),
     /// `vm start`.
     StartVm(Selector),
     /// `vm stop`, with the grace period.
@@ -109,6 +131,12 @@ pub enum PlainTask {
     RestartVm(Selector, Duration),
     /// `vm kill`.
     KillVm(Selector),
+    /// `vm pause`.
+    PauseVm(Selector),
+    /// `vm resume`.
+    ResumeVm(Selector),
+    /// `vm stats`; of all that run when none is named.
+    Stats(Vec<Selector>),
     /// `vm wait`, and how long.
     WaitForVm(Selector, Option<Duration>),
     /// `vm set`.
@@ -121,8 +149,14 @@ pub enum PlainTask {
     ListVms,
     /// `vm show`.
     ShowVm(Selector),
-    /// `vm logs`.
-    Logs(Selector, LogsRequest),
+    /// `vm execs`.
+    ListExecs(Selector),
+    /// `vm ports`.
+    Ports(Selector),
+    /// `vm cp`.
+    Copy(CopyRequest),
+    /// `vm logs`, and since when.
+    Logs(Selector, LogsRequest, Option<Since>),
     /// `vm delete`, and whether by force.
     DeleteVms(Vec<Selector>, bool),
 }
@@ -138,6 +172,7 @@ impl Task {
                 let request = rootfs::build(args, directory)?;
                 Ok(Self::BuildRootfs(Box::new(request)))
             }
+            Command::Volume(command) => Ok(Self::Plain(prepare_volume(command))),
             Command::Vm(command) => prepare_vm(command, directory),
         }
     }
@@ -160,8 +195,12 @@ impl Task {
     #[must_use]
     pub const fn surface(&self) -> Surface {
         match self {
-            Self::Run(_) | Self::Exec(..) => Surface::Guest,
-            Self::Version | Self::BuildRootfs(_) | Self::Plain(_) => Surface::Own,
+            Self::Run(_) | Self::Exec(..) | Self::ExecDetached(..) | Self::Attach(..) => {
+                Surface::Guest
+            }
+            Self::Version | Self::BuildRootfs(_) | Self::PortForward(..) | Self::Plain(_) => {
+                Surface::Own
+            }
         }
     }
 
@@ -186,7 +225,12 @@ impl Task {
                 .as_ref()
                 .is_some_and(|process| process.attachment.terminal),
             Self::Exec(_, process) => process.attachment.terminal,
-            Self::Version | Self::BuildRootfs(_) | Self::Plain(_) => false,
+            Self::Version
+            | Self::BuildRootfs(_)
+            | Self::ExecDetached(..)
+            | Self::Attach(..)
+            | Self::PortForward(..)
+            | Self::Plain(_) => false,
         }
     }
 }
@@ -237,15 +281,31 @@ fn prepare_kernel(command: KernelCommand, directory: &Utf8Path) -> PlainTask {
     }
 }
 
+fn prepare_volume(command: VolumeCommand) -> PlainTask {
+    match command {
+        VolumeCommand::Create(args) => PlainTask::CreateVolume(CreateVolume {
+            name: args.volume,
+            size: args.size,
+        }),
+        VolumeCommand::List => PlainTask::ListVolumes,
+        VolumeCommand::Show(args) => PlainTask::ShowVolume(args.volume),
+        VolumeCommand::Delete(args) => PlainTask::DeleteVolumes(args.volumes),
+    }
+}
+
 fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError> {
     Ok(Task::Plain(match command {
         VmCommand::Run(args) => return Ok(Task::Run(Box::new(vm::run(*args, directory)?))),
-        VmCommand::Exec(args) => {
-            let process = vm::process(args.process, args.command);
-            return Ok(Task::Exec(selector(&args.vm), process));
+        VmCommand::Exec(args) => return Ok(exec::exec(args)),
+        VmCommand::Attach(args) => return Ok(exec::attach(&args)),
+        VmCommand::Shell(args) => return Ok(exec::shell(args)),
+        VmCommand::Execs(args) => PlainTask::ListExecs(selector(&args.vm)),
+        VmCommand::PortForward(args) => {
+            return Ok(Task::PortForward(selector(&args.vm), args.ports));
         }
+        VmCommand::Cp(args) => PlainTask::Copy(copy::copy(&args, directory)?),
         VmCommand::Create(args) => {
-            PlainTask::CreateVm(vm::create(selector(&args.image), args.machine))
+            PlainTask::CreateVm(Box::new(vm::create_alone(*args, directory)?))
         }
         VmCommand::Start(args) => PlainTask::StartVm(selector(&args.vm)),
         VmCommand::Stop(args) => {
@@ -255,10 +315,15 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
             PlainTask::RestartVm(selector(&args.vm), Duration::from_secs(args.grace))
         }
         VmCommand::Kill(args) => PlainTask::KillVm(selector(&args.vm)),
+        VmCommand::Pause(args) => PlainTask::PauseVm(selector(&args.vm)),
+        VmCommand::Resume(args) => PlainTask::ResumeVm(selector(&args.vm)),
+        VmCommand::Stats(args) => PlainTask::Stats(selectors(&args.vms)),
         VmCommand::Wait(args) => {
             PlainTask::WaitForVm(selector(&args.vm), args.timeout.map(Duration::from_secs))
         }
-        VmCommand::Set(args) => PlainTask::SetVm(selector(&args.vm), vm::set(args.changes)),
+        VmCommand::Set(args) => {
+            PlainTask::SetVm(selector(&args.vm), vm::set(args.changes, args.on_expiry))
+        }
         VmCommand::Prune(args) => PlainTask::PruneVms(PruneVms {
             older_than: args.older_than,
             labels: args.labels,
@@ -269,12 +334,14 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
         }
         VmCommand::List => PlainTask::ListVms,
         VmCommand::Show(args) => PlainTask::ShowVm(selector(&args.vm)),
+        VmCommand::Ports(args) => PlainTask::Ports(selector(&args.vm)),
         VmCommand::Logs(args) => {
             let request = LogsRequest {
                 tail: args.tail,
                 follow: args.follow,
+                since: None,
             };
-            PlainTask::Logs(selector(&args.vm), request)
+            PlainTask::Logs(selector(&args.vm), request, args.since)
         }
         VmCommand::Delete(args) => PlainTask::DeleteVms(selectors(&args.vms), args.force),
     }))

@@ -2,7 +2,11 @@
 
 use std::ffi::OsString;
 
-use banger_core::{domain::Bytes, kernel::KernelPaths};
+use banger_core::{
+    domain::{BootMode, Bytes, RootDiskMode},
+    kernel::KernelPaths,
+    vm::RequestedSource,
+};
 
 use super::*;
 use crate::args::{self, Parsed};
@@ -150,12 +154,91 @@ fn a_run_is_made_of_its_options() {
 }
 
 #[test]
+fn a_detached_run_has_its_command_by_itself() {
+    let attached = run("banger vm run i -- a");
+    assert_eq!(attached.create.boot_mode, BootMode::Agent);
+    assert!(attached.create.process.argv.is_empty());
+    let detached = run("banger vm run -d --env A=B --user u -w /w i -- a b");
+    assert_eq!(detached.process, None);
+    assert_eq!(detached.create.boot_mode, BootMode::Entrypoint);
+    let own = detached.create.process;
+    assert_eq!(
+        (own.argv, own.env),
+        (strings(&["a", "b"]), strings(&["A=B"]))
+    );
+    assert_eq!(own.user.as_deref(), Some("u"));
+    assert_eq!(own.working_directory.as_deref(), Some("/w"));
+    let native = run("banger vm run -d --boot native i");
+    assert_eq!(native.create.root_disk, RootDiskMode::Clone);
+    assert_eq!(
+        run("banger vm run -d --boot init i -- /i")
+            .create
+            .process
+            .argv,
+        ["/i"]
+    );
+    for (line, words) in [
+        ("vm run --boot entrypoint i", "needs --detach"),
+        ("vm run --boot native i", "needs --detach"),
+        ("vm run -d --boot agent i -- a", "a command cannot be used"),
+        ("vm run -d --boot init --user u i", "--user cannot be used"),
+        ("vm create --workdir /w i", "--user cannot be used"),
+        ("vm create i -- a", "a command cannot be used"),
+    ] {
+        let refused = prepare(&format!("banger {line}")).unwrap_err();
+        assert!(refused.to_string().contains(words), "{line}: {refused}");
+    }
+}
+
+fn strings(texts: &[&str]) -> Vec<String> {
+    texts.iter().map(|&text| text.to_owned()).collect()
+}
+
+#[test]
+fn volumes_are_names_or_paths() {
+    let created = prepare(
+        "banger vm create i --root-disk clone -v data:/srv:ro -v ./c.ext4:/c:ro \
+        -v .:/d:rw",
+    );
+    let Task::Plain(PlainTask::CreateVm(request)) = created.unwrap() else {
+        panic!("not a create");
+    };
+    assert_eq!(request.root_disk, RootDiskMode::Clone);
+    let path = |path: &str| RequestedSource::Path(path.into());
+    let expected = [
+        (
+            RequestedSource::Named("data".parse().unwrap()),
+            "/srv",
+            true,
+        ),
+        (path("/here/./c.ext4"), "/c", true),
+        (path("/here/."), "/d", false),
+    ];
+    let found: Vec<_> = request
+        .volumes
+        .iter()
+        .map(|volume| {
+            (
+                volume.source.clone(),
+                volume.target.as_str(),
+                volume.read_only,
+            )
+        })
+        .collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn tasks_say_what_they_need() {
     let cases = [
         ("banger vm run i", Surface::Guest, true, false),
         ("banger vm run -d i", Surface::Guest, true, false),
         ("banger vm run -t i", Surface::Guest, true, true),
         ("banger vm exec -t v -- c", Surface::Guest, false, true),
+        ("banger vm shell v", Surface::Guest, false, true),
+        ("banger vm exec -d v -- c", Surface::Guest, false, false),
+        ("banger vm attach v c", Surface::Guest, false, false),
+        ("banger vm execs v", Surface::Own, false, false),
         ("banger vm start v", Surface::Own, true, false),
         ("banger vm list", Surface::Own, false, false),
     ];

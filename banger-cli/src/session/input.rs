@@ -67,7 +67,7 @@ fn read_all(stdin: &OwnedFd, cancelled: &OwnedFd, control: &mpsc::Sender<ExecCon
 }
 
 /// Waits until there is input; false when there shall be no more.
-fn is_ready(stdin: &OwnedFd, cancelled: &OwnedFd) -> bool {
+pub(super) fn is_ready(stdin: &OwnedFd, cancelled: &OwnedFd) -> bool {
     let mut files = [
         PollFd::new(stdin, PollFlags::IN),
         PollFd::new(cancelled, PollFlags::IN),

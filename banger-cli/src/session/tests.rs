@@ -6,7 +6,7 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use banger_core::vm::TerminalSize;
+use banger_core::vm::{ExecError, TerminalSize};
 use bytes::Bytes;
 use rustix::termios::{Winsize, tcsetwinsize};
 use tokio::io::{AsyncReadExt as _, DuplexStream, duplex};
@@ -29,11 +29,7 @@ struct User {
 fn session() -> (ExecSession, Guest) {
     let (control, controlled) = mpsc::channel(1);
     let (sender, events) = mpsc::channel(8);
-    let session = ExecSession {
-        pid: 1,
-        control,
-        events,
-    };
+    let session = ExecSession::of_channels(1, control, events);
     (
         session,
         Guest {
@@ -216,6 +212,22 @@ async fn a_terminal_is_raw_meanwhile_and_its_size_is_passed_on() {
     let (ended, ()) = tokio::join!(attach(session, &console, &mut signals, attachment), play);
     assert_eq!(ended.unwrap().status(), 137);
     assert!(!is_raw(&observed));
+}
+
+#[tokio::test]
+async fn output_that_is_gone_is_told_beside_the_output() {
+    let (session, guest) = session();
+    let (console, mut signals, user) = console(null());
+    let (from, to) = (5, 12);
+    for event in [ExecEvent::Truncated { from, to }, exit(0)] {
+        guest.events.send(Ok(event)).await.unwrap();
+    }
+    let ended = attach(session, &console, &mut signals, Attachment::default()).await;
+    assert_eq!(ended.unwrap().status(), 0);
+    drop(console);
+    let told = String::from_utf8(all(user.stderr).await).unwrap();
+    assert_eq!(told, "banger: 7 bytes of output are not kept any more\n");
+    assert!(all(user.stdout).await.is_empty());
 }
 
 #[tokio::test]

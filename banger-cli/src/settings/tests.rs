@@ -32,7 +32,7 @@ fn defaults_follow_the_base_directories() {
         runtime: "/tmp/banger-1000".into(),
     };
     assert_eq!(settings.directories, expected);
-    assert_eq!(settings.qemu, None);
+    assert_eq!((settings.qemu, settings.firecracker), (None, None));
     let with_session = Environment {
         xdg_runtime: Some("/run/user/1000".into()),
         ..environment()
@@ -58,7 +58,8 @@ fn a_flag_beats_a_variable_beats_the_configuration() {
             cache_dir: flag.clone(),
             runtime_dir: flag.clone(),
             guest_program: flag.clone(),
-            qemu: flag,
+            qemu: flag.clone(),
+            firecracker: flag,
             ..GlobalArgs::default()
         };
         let environment = Environment {
@@ -66,7 +67,8 @@ fn a_flag_beats_a_variable_beats_the_configuration() {
             cache_dir: variable.clone(),
             runtime_dir: variable.clone(),
             guest_program: variable.clone(),
-            qemu: variable,
+            qemu: variable.clone(),
+            firecracker: variable,
             ..environment()
         };
         let config = Config {
@@ -74,7 +76,8 @@ fn a_flag_beats_a_variable_beats_the_configuration() {
             cache_dir: configured.clone(),
             runtime_dir: configured.clone(),
             guest_program: configured.clone(),
-            qemu: configured,
+            qemu: configured.clone(),
+            firecracker: configured,
             ..Config::default()
         };
         let settings = resolved(&flags, &environment, &config);
@@ -86,7 +89,8 @@ fn a_flag_beats_a_variable_beats_the_configuration() {
             settings.guest_program,
             GuestProgram::Found(expected.clone())
         );
-        assert_eq!(settings.qemu, Some(expected));
+        assert_eq!(settings.qemu.as_ref(), Some(&expected));
+        assert_eq!(settings.firecracker, Some(expected));
     }
 }
 
@@ -143,12 +147,13 @@ fn the_guest_program_is_looked_for_around_the_executable() {
 }
 
 #[test]
-fn qemu_is_the_first_on_the_path() {
+fn qemu_and_firecracker_are_the_first_on_the_path() {
     let program = qemu_program();
     let existing = [
         format!("/b/{program}"),
         format!("/c/{program}"),
         format!("./{program}"),
+        "/c/firecracker".to_owned(),
     ];
     let environment = Environment {
         path: [".", "/a", "/b", "/c"].map(Utf8PathBuf::from).to_vec(),
@@ -161,7 +166,9 @@ fn qemu_is_the_first_on_the_path() {
         &Config::default(),
         &exists,
     );
-    assert_eq!(settings.unwrap().qemu, Some(existing[0].as_str().into()));
+    let settings = settings.unwrap();
+    assert_eq!(settings.qemu, Some(existing[0].as_str().into()));
+    assert_eq!(settings.firecracker, Some("/c/firecracker".into()));
 }
 
 #[test]

@@ -156,7 +156,9 @@ fn a_killed_start_ends_in_a_running_or_a_repaired_machine() {
 #[test]
 fn a_killed_monitor_takes_its_machine_along_and_the_record_says_so() {
     let environment = Environment::with_image();
-    environment.must(&["vm", "run", "--detach", "--name", "one", "small"]);
+    environment.must(&[
+        "vm", "run", "--detach", "--boot", "agent", "--name", "one", "small",
+    ]);
     let mut exec = spawn(
         &environment,
         &[

@@ -15,7 +15,9 @@ const STREAM: usize = 50 * 1_000_000 + 7;
 #[test]
 fn output_input_and_every_kind_of_exit_come_back_exactly() {
     let environment = Environment::with_image();
-    environment.must(&["vm", "run", "--detach", "--name", "one", "small"]);
+    environment.must(&[
+        "vm", "run", "--detach", "--boot", "agent", "--name", "one", "small",
+    ]);
     exit_statuses(&environment);
     spawn_failures(&environment);
     streams(&environment);

@@ -155,6 +155,8 @@ struct RunConfigDocument {
     env: Vec<String>,
     user: String,
     working_directory: String,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    stop_signal: String,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
 }
@@ -296,6 +298,7 @@ impl From<RunConfigDocument> for RunConfig {
             env: document.env,
             user: document.user,
             working_directory: document.working_directory,
+            stop_signal: document.stop_signal,
             labels: document.labels,
         }
     }
@@ -309,6 +312,7 @@ impl From<&RunConfig> for RunConfigDocument {
             env: config.env.clone(),
             user: config.user.clone(),
             working_directory: config.working_directory.clone(),
+            stop_signal: config.stop_signal.clone(),
             labels: config.labels.clone(),
         }
     }

@@ -113,6 +113,10 @@ name!(
     /// The name of a VM, unique among VMs; also its host name.
     VmName, "VM", "[a-z0-9][a-z0-9-]{0,62}", b'-'
 );
+name!(
+    /// The name of a volume, unique among volumes.
+    VolumeName, "volume", "[a-z0-9][a-z0-9-]{0,62}", b'-'
+);
 id!(
     /// The id of an image.
     ImageId, "image"

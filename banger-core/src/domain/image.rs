@@ -113,6 +113,9 @@ pub struct RunConfig {
     pub user: String,
     /// Working directory, empty for `/`.
     pub working_directory: String,
+    /// The signal that asks it to stop, as its maker wrote it; empty for
+    /// SIGTERM.
+    pub stop_signal: String,
     /// What its maker says of it.
     pub labels: BTreeMap<String, String>,
 }

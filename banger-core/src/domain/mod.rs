@@ -9,20 +9,30 @@ mod digest;
 mod identity;
 mod image;
 mod kernel;
+mod lease;
+mod network;
 mod size;
 mod verdict;
 mod vm;
 mod vm_change;
+mod volume;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
     IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, VmId, VmName,
+    VolumeName,
 };
 pub use image::{
     BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
 };
 pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
+pub use lease::{GrantedLease, Lease, Moment, OnExpiry, SinceBoot};
+pub use network::{NetworkMode, PortParseError, PortProtocol, PublishedPort};
 pub use size::{Bytes, ParseSizeError};
 pub use verdict::{Verdict, Vouched, VouchedParseError};
-pub use vm::{BackendChoice, BackendKind, RootDiskMode, Vm, VmExit, VmSpec, VmState};
+pub use vm::{
+    BackendChoice, BackendKind, BootMode, CommandEnd, RootDiskMode, Vm, VmExit, VmProcess, VmSpec,
+    VmState,
+};
 pub use vm_change::{VmChange, VmChangeKind};
+pub use volume::{VmVolume, Volume, VolumeSource};

@@ -52,7 +52,7 @@ impl LockError {
     }
 }
 
-/// An exclusive lock, held until dropped.
+/// A lock, exclusive unless it is a share, held until dropped.
 #[derive(Debug)]
 pub struct FileLock {
     file: OwnedFd,
@@ -71,8 +71,24 @@ impl FileLock {
         Self::try_lock(File::open(path).at("open", path)?, path)
     }
 
+    /// Takes a share of the lock on an existing file, which several may have at
+    /// a time and which excludes the lock itself, or answers none at once when
+    /// somebody holds that.
+    pub fn try_share_existing(path: &Utf8Path) -> Result<Option<Self>, PathError> {
+        let file = File::open(path).at("open", path)?;
+        Self::try_operation(file, path, FlockOperation::NonBlockingLockShared)
+    }
+
     fn try_lock(file: File, path: &Utf8Path) -> Result<Option<Self>, PathError> {
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Self::try_operation(file, path, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn try_operation(
+        file: File,
+        path: &Utf8Path,
+        operation: FlockOperation,
+    ) -> Result<Option<Self>, PathError> {
+        match flock(&file, operation) {
             Ok(()) => Ok(Some(Self { file: file.into() })),
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(PathError::new("lock", path, error)),
@@ -155,5 +171,18 @@ mod tests {
         FileLock::acquire(&path, Duration::from_secs(1))
             .await
             .unwrap();
+    }
+
+    #[test]
+    fn shares_go_together_and_exclude_the_lock() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = Utf8Path::from_path(file.path()).unwrap();
+        let one = FileLock::try_share_existing(path).unwrap().unwrap();
+        let other = FileLock::try_share_existing(path).unwrap().unwrap();
+        assert!(FileLock::try_acquire_existing(path).unwrap().is_none());
+        drop((one, other));
+        let whole = FileLock::try_acquire_existing(path).unwrap();
+        assert!(whole.is_some());
+        assert!(FileLock::try_share_existing(path).unwrap().is_none());
     }
 }

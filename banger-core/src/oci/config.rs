@@ -29,6 +29,7 @@ struct RawRunConfig {
     env: Option<Vec<String>>,
     user: Option<String>,
     working_dir: Option<String>,
+    stop_signal: Option<String>,
     labels: Option<BTreeMap<String, String>>,
 }
 
@@ -115,6 +116,7 @@ fn run_config(raw: RawRunConfig) -> RunConfig {
         env: raw.env.unwrap_or_default(),
         user: raw.user.unwrap_or_default(),
         working_directory: raw.working_dir.unwrap_or_default(),
+        stop_signal: raw.stop_signal.unwrap_or_default(),
         labels: raw.labels.unwrap_or_default(),
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// How large a disk may become whose size is not given.
-const LARGEST: Bytes = Bytes::new(1 << 40);
+pub(super) const LARGEST: Bytes = Bytes::new(1 << 40);
 
 /// Builds ext4 disks.
 ///
@@ -84,7 +84,7 @@ pub fn format_empty(path: &Utf8Path, size: Bytes, uuid: [u8; 16]) -> Result<(), 
 }
 
 /// Makes a file for `work` to fill, and removes it again when that fails.
-fn with_new_disk<T>(
+pub(super) fn with_new_disk<T>(
     path: &Utf8Path,
     work: impl FnOnce(&File) -> Result<T, RootfsError>,
 ) -> Result<T, RootfsError> {
@@ -253,7 +253,7 @@ fn erase(disk: &File, run: Run) -> io::Result<()> {
     Ok(())
 }
 
-fn disk_error(
+pub(super) fn disk_error(
     error: Ext4Error,
     size: Bytes,
     path: &Utf8Path,

@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod from_source;
 mod hidden;
+mod host_tree;
 mod lookup;
 mod merge;
 mod output;
@@ -39,6 +40,7 @@ pub(crate) use arriving::{ArrivingError, build_while_arriving};
 pub use engine::{Ext4RootfsBuilder, format_empty};
 pub use error::{EntryPosition, RootfsError};
 pub use from_source::{BuildError, BuildRequest, BuiltRootfs, build_from_source};
+pub(crate) use host_tree::disk_of_directory;
 
 /// What to build.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,9 @@ struct RunConfigColumn {
     env: Vec<String>,
     user: String,
     working_directory: String,
-    /// Records of older versions have none.
+    /// Records of older versions have neither.
+    #[serde(default)]
+    stop_signal: String,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
@@ -363,6 +365,7 @@ fn run_config_column(name: &ImageName, config: &RunConfig) -> Result<String, Sto
         env: config.env.clone(),
         user: config.user.clone(),
         working_directory: config.working_directory.clone(),
+        stop_signal: config.stop_signal.clone(),
         labels: config.labels.clone(),
     };
     to_json(&format!("image {name}"), &column)
@@ -376,6 +379,7 @@ fn run_config(object: &str, column: &str) -> Result<RunConfig, StoreError> {
         env: column.env,
         user: column.user,
         working_directory: column.working_directory,
+        stop_signal: column.stop_signal,
         labels: column.labels,
     })
 }

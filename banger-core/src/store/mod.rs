@@ -11,9 +11,12 @@ mod connection;
 mod error;
 mod images;
 mod kernels;
+mod lease;
+mod process;
 mod row;
 mod vm_changes;
 mod vms;
+mod volumes;
 
 use sqlx::{Sqlite, SqlitePool, Transaction};
 

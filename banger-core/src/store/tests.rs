@@ -10,9 +10,10 @@ use super::{Found, InsertError, Store, StoreError, connection::MIGRATOR};
 use crate::{
     directories::Directories,
     domain::{
-        BackendChoice, BackendKind, BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId,
-        ImageOrigin, ImageSizes, Kernel, KernelOrigin, RootDiskMode, RunConfig, Selector, Vm,
-        VmExit, VmId, VmSpec, VmState,
+        BackendChoice, BackendKind, BootArtifacts, BootMode, Bytes, CommandEnd, Digest,
+        DiskProvenance, GrantedLease, Image, ImageId, ImageOrigin, ImageSizes, Kernel,
+        KernelOrigin, Lease, Moment, NetworkMode, OnExpiry, RunConfig, Selector, SinceBoot, Vm,
+        VmExit, VmId, VmProcess, VmSpec, VmState, VmVolume, Volume, VolumeName, VolumeSource,
     },
 };
 
@@ -65,6 +66,7 @@ fn image(name: &str) -> Image {
         run_config: RunConfig {
             cmd: vec!["sh".into()],
             user: "1:2".into(),
+            stop_signal: "SIGQUIT".into(),
             labels: [("a".into(), "b".into())].into(),
             ..RunConfig::default()
         },
@@ -90,17 +92,51 @@ fn vm(name: &str, image: ImageId) -> Vm {
         image,
         spec: VmSpec {
             vcpus: 2,
-            memory: Bytes::from_mib(512),
-            root_disk: RootDiskMode::Overlay,
+            boot_mode: BootMode::Native,
             disk_size: Bytes::from_mib(2048),
             backend: Some(BackendKind::Qemu),
+            network: NetworkMode::User,
+            ports: vec!["8080:80".parse().unwrap(), "53/udp".parse().unwrap()],
             remove_on_stop: true,
+            lease: Some(GrantedLease {
+                lease: Lease {
+                    max_lifetime: Some(Duration::from_secs(5)),
+                    idle_timeout: None,
+                    on_expiry: OnExpiry::Delete,
+                },
+                granted: Moment {
+                    wall: time(21),
+                    since_boot: Some(SinceBoot {
+                        boot_id: "host".into(),
+                        elapsed: Duration::from_millis(1),
+                    }),
+                },
+            }),
             labels: BTreeMap::from([("team".into(), "blue".into())]),
+            volumes: vec![
+                VmVolume {
+                    source: VolumeSource::Disk("/data.ext4".into()),
+                    target: "/data".into(),
+                    read_only: true,
+                },
+                VmVolume {
+                    source: VolumeSource::Directory("/dir".into()),
+                    target: "/srv".into(),
+                    read_only: false,
+                },
+            ],
+            process: VmProcess {
+                argv: vec!["/bin/sh".into()],
+                user: Some("app".into()),
+                ..VmProcess::default()
+            },
+            ..VmSpec::default()
         },
         state: VmState::Creating,
         reason: "being created".into(),
         backend: None,
         boot_id: None,
+        ports: Vec::new(),
         exit: None,
         created: time(20),
         started: None,
@@ -172,12 +208,48 @@ async fn an_update_raises_the_generation_and_keeps_every_field() {
             reason: "no KVM".into(),
         });
         vm.exit = Some(VmExit::VmmDied("signal 9".into()));
+        vm.ports = vec!["127.0.0.1:4711:53/udp".parse().unwrap()];
         vm.started = Some(time(30));
         let stored = store.update_vm(&vm).await.unwrap();
         vm.generation += 1;
         assert_eq!(stored, vm);
     }
     assert_eq!(store.vm(vm.id).await.unwrap(), Some(vm));
+}
+
+#[tokio::test]
+async fn the_end_of_a_command_and_the_use_of_a_volume_are_kept() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let image = image("debian");
+    store.insert_image(&image).await.unwrap();
+    let mut vm = vm("one", image.id);
+    let name: VolumeName = "data".parse().unwrap();
+    vm.spec.volumes[0].source = VolumeSource::Named(name.clone());
+    store.insert_vm(&vm).await.unwrap_err();
+    let volume = Volume {
+        name: name.clone(),
+        size: Bytes::from_mib(64),
+        created: time(10),
+        users: Vec::new(),
+    };
+    store.insert_volume(&volume).await.unwrap();
+    let taken = store.insert_volume(&volume).await;
+    assert!(matches!(taken, Err(InsertError::Taken)));
+    store.insert_vm(&vm).await.unwrap();
+    for end in [CommandEnd::Code(255), CommandEnd::Signal(9)] {
+        vm.exit = Some(VmExit::Command(end));
+        let stored = store.update_vm(&vm).await.unwrap();
+        vm.generation += 1;
+        assert_eq!(stored, vm);
+    }
+    let used = store.volume(&name).await.unwrap().unwrap();
+    assert_eq!(used.users, std::slice::from_ref(&vm.name));
+    store.delete_volume(&name).await.unwrap_err();
+    assert!(store.delete_vm(vm.id).await.unwrap());
+    assert_eq!(store.volumes().await.unwrap(), [volume]);
+    assert!(store.delete_volume(&name).await.unwrap());
 }
 
 #[tokio::test]

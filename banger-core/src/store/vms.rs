@@ -6,10 +6,14 @@ use sqlx::FromRow;
 
 use super::{
     Found, InsertError, Store, StoreError, commit,
+    lease::{lease, lease_column},
+    process,
     row::{from_bytes, from_json, from_time, parse, to_bytes, to_json, to_time},
+    volumes,
 };
 use crate::domain::{
-    BackendChoice, BackendKind, RootDiskMode, Selector, Vm, VmExit, VmId, VmSpec, VmState,
+    BackendChoice, BackendKind, BootMode, NetworkMode, PublishedPort, RootDiskMode, Selector, Vm,
+    VmExit, VmId, VmSpec, VmState,
 };
 
 #[derive(FromRow)]
@@ -19,16 +23,23 @@ struct VmRow {
     image_id: String,
     vcpus: u32,
     memory_bytes: i64,
+    boot_mode: String,
     root_disk: String,
     disk_bytes: i64,
     wanted_backend: Option<String>,
+    network: String,
+    ports: String,
     remove_on_stop: bool,
+    lease: Option<String>,
     labels: String,
+    volumes: String,
+    process: String,
     state: String,
     reason: String,
     backend: Option<String>,
     backend_reason: Option<String>,
     boot_id: Option<String>,
+    bound_ports: String,
     exit_kind: Option<String>,
     exit_detail: Option<String>,
     created_at: i64,
@@ -44,25 +55,35 @@ impl Store {
         let failed = InsertError::of("record a VM");
         let mut transaction = self.write().await?;
         sqlx::query(
-            "INSERT INTO vms (id, name, image_id, vcpus, memory_bytes, root_disk, disk_bytes, wanted_backend, \
-             remove_on_stop, labels, state, reason, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO vms (id, name, image_id, vcpus, memory_bytes, boot_mode, root_disk, disk_bytes, \
+             wanted_backend, network, ports, remove_on_stop, lease, labels, volumes, process, state, reason, \
+             created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         )
-        .bind(row.id)
+        .bind(&row.id)
         .bind(row.name)
         .bind(row.image_id)
         .bind(row.vcpus)
         .bind(row.memory_bytes)
+        .bind(row.boot_mode)
         .bind(row.root_disk)
         .bind(row.disk_bytes)
         .bind(row.wanted_backend)
+        .bind(row.network)
+        .bind(row.ports)
         .bind(row.remove_on_stop)
+        .bind(row.lease)
         .bind(row.labels)
+        .bind(row.volumes)
+        .bind(row.process)
         .bind(row.state)
         .bind(row.reason)
         .bind(row.created_at)
         .execute(&mut *transaction)
         .await
         .map_err(&failed)?;
+        let used = volumes::insert_uses(&mut transaction, &row.id, &vm.spec.volumes).await;
+        used.map_err(&failed)?;
         commit(transaction).await.map_err(failed)
     }
 
@@ -74,14 +95,15 @@ impl Store {
         let failed = StoreError::query("update a VM's record");
         let mut transaction = self.write().await?;
         let stored: VmRow = sqlx::query_as(
-            "UPDATE vms SET state = ?, reason = ?, backend = ?, backend_reason = ?, boot_id = ?, exit_kind = ?, \
-             exit_detail = ?, started_at = ?, stopped_at = ?, generation = generation + 1 WHERE id = ? RETURNING *",
+            "UPDATE vms SET state = ?, reason = ?, backend = ?, backend_reason = ?, boot_id = ?, bound_ports = ?, \
+             exit_kind = ?, exit_detail = ?, started_at = ?, stopped_at = ?, generation = generation + 1 WHERE id = ? RETURNING *",
         )
         .bind(row.state)
         .bind(row.reason)
         .bind(row.backend)
         .bind(row.backend_reason)
         .bind(row.boot_id)
+        .bind(row.bound_ports)
         .bind(row.exit_kind)
         .bind(row.exit_detail)
         .bind(row.started_at)
@@ -114,12 +136,13 @@ impl Store {
         change(&mut vm.spec);
         let row = VmRow::try_from(&vm)?;
         let stored: VmRow = sqlx::query_as(
-            "UPDATE vms SET vcpus = ?, memory_bytes = ?, disk_bytes = ?, labels = ?, \
+            "UPDATE vms SET vcpus = ?, memory_bytes = ?, disk_bytes = ?, lease = ?, labels = ?, \
              generation = generation + 1 WHERE id = ? RETURNING *",
         )
         .bind(row.vcpus)
         .bind(row.memory_bytes)
         .bind(row.disk_bytes)
+        .bind(row.lease)
         .bind(row.labels)
         .bind(row.id)
         .fetch_one(&mut *transaction)
@@ -183,11 +206,17 @@ impl TryFrom<&Vm> for VmRow {
             image_id: vm.image.to_string(),
             vcpus: vm.spec.vcpus,
             memory_bytes: from_bytes(vm.spec.memory),
+            boot_mode: vm.spec.boot_mode.as_str().to_owned(),
             root_disk: root_disk_column(vm.spec.root_disk).to_owned(),
             disk_bytes: from_bytes(vm.spec.disk_size),
             wanted_backend: vm.spec.backend.map(|backend| backend.as_str().to_owned()),
+            network: vm.spec.network.as_str().to_owned(),
+            ports: ports_column(&object, &vm.spec.ports)?,
             remove_on_stop: vm.spec.remove_on_stop,
+            lease: lease_column(&object, vm.spec.lease.as_ref())?,
             labels: to_json(&object, &vm.spec.labels)?,
+            volumes: volumes::to_column(&object, &vm.spec.volumes)?,
+            process: process::to_column(&object, &vm.spec.process)?,
             state: vm.state.as_str().to_owned(),
             reason: vm.reason.clone(),
             backend: vm
@@ -196,6 +225,7 @@ impl TryFrom<&Vm> for VmRow {
                 .map(|choice| choice.kind.as_str().to_owned()),
             backend_reason: vm.backend.as_ref().map(|choice| choice.reason.clone()),
             boot_id: vm.boot_id.clone(),
+            bound_ports: ports_column(&object, &vm.ports)?,
             exit_kind: exit_kind.map(str::to_owned),
             exit_detail,
             created_at: from_time(vm.created),
@@ -221,6 +251,7 @@ impl TryFrom<VmRow> for Vm {
             exit: exit(&object, row.exit_kind.as_deref(), row.exit_detail)?,
             reason: row.reason,
             boot_id: row.boot_id,
+            ports: ports(&object, &row.bound_ports)?,
             created: to_time(row.created_at),
             started: row.started_at.map(to_time),
             stopped: row.stopped_at.map(to_time),
@@ -234,6 +265,7 @@ fn spec(object: &str, row: &VmRow) -> Result<VmSpec, StoreError> {
     Ok(VmSpec {
         vcpus: row.vcpus,
         memory: to_bytes(object, row.memory_bytes)?,
+        boot_mode: boot_mode(object, &row.boot_mode)?,
         root_disk: root_disk(object, &row.root_disk)?,
         disk_size: to_bytes(object, row.disk_bytes)?,
         backend: row
@@ -241,9 +273,32 @@ fn spec(object: &str, row: &VmRow) -> Result<VmSpec, StoreError> {
             .as_deref()
             .map(|name| backend(object, name))
             .transpose()?,
+        network: network(object, &row.network)?,
+        ports: ports(object, &row.ports)?,
         remove_on_stop: row.remove_on_stop,
+        lease: lease(object, row.lease.as_deref())?,
         labels,
+        volumes: volumes::from_column(object, &row.volumes)?,
+        process: process::from_column(object, &row.process)?,
     })
+}
+
+fn network(object: &str, column: &str) -> Result<NetworkMode, StoreError> {
+    let known = NetworkMode::ALL
+        .into_iter()
+        .find(|mode| mode.as_str() == column);
+    known.ok_or_else(|| StoreError::damaged(object, &format!("network {column:?} is unknown")))
+}
+
+/// Published ports in the form that users write, as a JSON list.
+fn ports_column(object: &str, ports: &[PublishedPort]) -> Result<String, StoreError> {
+    let texts: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    to_json(object, &texts)
+}
+
+fn ports(object: &str, column: &str) -> Result<Vec<PublishedPort>, StoreError> {
+    let texts: Vec<String> = from_json(object, column)?;
+    texts.iter().map(|text| parse(object, text)).collect()
 }
 
 const fn root_disk_column(mode: RootDiskMode) -> &'static str {
@@ -262,6 +317,13 @@ fn root_disk(object: &str, column: &str) -> Result<RootDiskMode, StoreError> {
             &format!("root disk mode {column:?} is unknown"),
         )),
     }
+}
+
+fn boot_mode(object: &str, column: &str) -> Result<BootMode, StoreError> {
+    let known = BootMode::ALL
+        .into_iter()
+        .find(|mode| mode.as_str() == column);
+    known.ok_or_else(|| StoreError::damaged(object, &format!("boot mode {column:?} is unknown")))
 }
 
 pub(super) fn state(object: &str, column: &str) -> Result<VmState, StoreError> {
@@ -296,6 +358,7 @@ fn exit_columns(exit: &VmExit) -> (Option<&'static str>, Option<String>) {
         VmExit::Forced => (Some("forced"), None),
         VmExit::VmmDied(status) => (Some("vmm-died"), Some(status.clone())),
         VmExit::MonitorLost => (Some("monitor-lost"), None),
+        VmExit::Command(end) => process::exit_columns(*end),
     }
 }
 
@@ -310,6 +373,9 @@ pub(super) fn exit(
         Some("forced") => VmExit::Forced,
         Some("vmm-died") => VmExit::VmmDied(detail.unwrap_or_default()),
         Some("monitor-lost") => VmExit::MonitorLost,
+        Some(process::CODE | process::SIGNAL) => {
+            VmExit::Command(process::end(object, kind, detail.as_deref())?)
+        }
         Some(kind) => {
             return Err(StoreError::damaged(
                 object,

@@ -12,21 +12,28 @@ use tokio::sync::oneshot;
 
 use super::{
     CreateVm, CreateVmError, CreatedVm, Lifeline, Lifetime, in_words,
+    lease::grant,
     lifecycle::{VmEvent, step},
     lock::{Taken, try_take},
     reconcile::{lock_directories, remove},
     supervisor::Host,
+    volumes,
 };
 use crate::{
-    domain::{BackendKind, Bytes, ImageId, RootDiskMode, Vm, VmId, VmName, VmSpec, VmState},
-    host_fs::{FileLock, IoContext as _, PathError, copy_file, create_private_directory},
+    domain::{
+        BackendKind, BootMode, Bytes, ImageId, NetworkMode, PublishedPort, RootDiskMode, Vm, VmId,
+        VmName, VmSpec, VmState, VmVolume,
+    },
+    host_fs::{
+        CopyMethod, FileLock, IoContext as _, PathError, copy_file, create_private_directory,
+    },
     image::resize_in_place,
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
     step::reached,
     store::InsertError,
     task::off_thread,
-    vmm::{BackendError, ChosenBackend, HostFacts, choose_backend},
+    vmm::{BackendError, ChosenBackend, HostFacts, choose_backend, choose_backend_with_network},
 };
 
 /// Most virtual CPUs.
@@ -35,6 +42,8 @@ const MAX_VCPUS: u32 = 64;
 const MIN_MEMORY: Bytes = Bytes::from_mib(64);
 /// Least size of a writable disk that still has room beside its metadata.
 const MIN_DISK: Bytes = Bytes::from_mib(16);
+/// Most ports that a VM can publish.
+const MAX_PORTS: usize = 256;
 /// Tries at making up a name that nobody has.
 const NAME_TRIES: usize = 32;
 
@@ -47,7 +56,8 @@ pub(super) async fn create(
 ) -> Result<CreatedVm, CreateVmError> {
     validate(&request)?;
     let image = host.find_image(&request.image).await?;
-    let backend = backend(host, request.backend).await?;
+    let volumes = volumes::resolve(host, &request.volumes).await?;
+    let backend = backend(host, request.backend, request.network).await?;
     progress.emit(ProgressEvent::BackendChosen {
         backend: backend.choice.kind.as_str(),
         reason: backend.choice.reason,
@@ -58,6 +68,7 @@ pub(super) async fn create(
     let wanted = Wanted {
         image: image.id,
         request,
+        volumes,
         lifetime,
     };
     let making = make_for(host.clone(), wanted, answer);
@@ -69,15 +80,21 @@ pub(super) async fn create(
 pub(super) async fn backend(
     host: &Host,
     wanted: Option<BackendKind>,
+    network: NetworkMode,
 ) -> Result<ChosenBackend, BackendError> {
     let programs = host.options.vmm.clone();
-    off_thread(move || choose_backend(&programs, wanted, &HostFacts::gather(&programs))).await
+    let choose = match network {
+        NetworkMode::None => choose_backend,
+        NetworkMode::User => choose_backend_with_network,
+    };
+    off_thread(move || choose(&programs, wanted, &HostFacts::gather(&programs))).await
 }
 
 /// What was asked for, of an image that exists.
 struct Wanted {
     image: ImageId,
     request: CreateVm,
+    volumes: Vec<VmVolume>,
     lifetime: Lifetime,
 }
 
@@ -96,7 +113,7 @@ async fn make_for(
 }
 
 async fn make(host: &Host, wanted: Wanted) -> Result<CreatedVm, CreateVmError> {
-    let (vm, _lock) = reserve(host, wanted.image, wanted.request).await?;
+    let (vm, _lock) = reserve(host, &wanted).await?;
     match fill(host, &vm, wanted.lifetime).await {
         Ok(created) => Ok(created),
         Err(error) => {
@@ -114,12 +131,8 @@ async fn undo(host: &Host, vm: Vm) {
 }
 
 /// Makes the directory, locks it, and adds the record.
-async fn reserve(
-    host: &Host,
-    image: ImageId,
-    request: CreateVm,
-) -> Result<(Vm, FileLock), CreateVmError> {
-    let name = first_name(&request)?;
+async fn reserve(host: &Host, wanted: &Wanted) -> Result<(Vm, FileLock), CreateVmError> {
+    let name = first_name(&wanted.request)?;
     let locking = lock_directories(host).await;
     let _making = locking.map_err(|source| CreateVmError::Lock {
         name: name.clone(),
@@ -130,7 +143,7 @@ async fn reserve(
         name: name.clone(),
         source,
     })?;
-    match insert(host, record(host, id, image, &request, name), &request).await {
+    match insert(host, record(host, id, wanted, name), &wanted.request).await {
         Ok(vm) => Ok((vm, lock)),
         Err(error) => {
             // it is the error that matters; a leftover is swept later
@@ -180,24 +193,34 @@ fn made_up_name() -> Option<VmName> {
     petname::petname(2, "-")?.parse().ok()
 }
 
-fn record(host: &Host, id: VmId, image: ImageId, request: &CreateVm, name: VmName) -> Vm {
+fn record(host: &Host, id: VmId, wanted: &Wanted, name: VmName) -> Vm {
+    let request = &wanted.request;
     Vm {
         id,
         name,
-        image,
+        image: wanted.image,
         spec: VmSpec {
             vcpus: request.vcpus,
             memory: request.memory,
+            boot_mode: request.boot_mode,
             root_disk: request.root_disk,
             disk_size: request.disk_size,
             backend: request.backend,
+            network: request.network,
+            ports: request.ports.clone(),
             remove_on_stop: request.remove_on_stop,
+            lease: request
+                .lease
+                .map(|lease| grant(lease, host.options.clock.as_ref())),
             labels: request.labels.clone(),
+            volumes: wanted.volumes.clone(),
+            process: request.process.clone(),
         },
         state: VmState::Creating,
         reason: "its disks are being made".to_owned(),
         backend: None,
         boot_id: None,
+        ports: Vec::new(),
         exit: None,
         created: host.options.clock.now(),
         started: None,
@@ -209,7 +232,7 @@ fn record(host: &Host, id: VmId, image: ImageId, request: &CreateVm, name: VmNam
 /// Makes the disks and marks the VM as created. It is its creator's before
 /// the record says so.
 async fn fill(host: &Host, vm: &Vm, lifetime: Lifetime) -> Result<CreatedVm, CreateVmError> {
-    make_disks(host, vm).await?;
+    let how = make_disks(host, vm).await?;
     let lifeline = match lifetime {
         Lifetime::Detached => None,
         Lifetime::BoundToCaller => Some(creator_lifeline(host, vm)?),
@@ -217,7 +240,7 @@ async fn fill(host: &Host, vm: &Vm, lifetime: Lifetime) -> Result<CreatedVm, Cre
     let mut created = vm.clone();
     created.state = step(vm.state, &VmEvent::DisksMade)
         .map_err(|error| invalid("state", vm.state.as_str(), &error.to_string()))?;
-    "it was never started".clone_into(&mut created.reason);
+    created.reason = format!("it was never started; {how}");
     let stored = host.store().update_vm(&created).await;
     Ok(CreatedVm {
         vm: stored.map_err(CreateVmError::Store)?,
@@ -240,10 +263,18 @@ fn creator_lifeline(host: &Host, vm: &Vm) -> Result<Lifeline, CreateVmError> {
     })
 }
 
-async fn make_disks(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
+/// Makes them, and says how the root's was made.
+async fn make_disks(host: &Host, vm: &Vm) -> Result<&'static str, CreateVmError> {
+    volumes::make_disks(host, vm).await?;
     match vm.spec.root_disk {
-        RootDiskMode::Overlay => make_writable_disk(host, vm).await,
-        RootDiskMode::Clone => clone_disk(host, vm).await,
+        RootDiskMode::Overlay => {
+            make_writable_disk(host, vm).await?;
+            Ok("its disk takes what differs from the image's")
+        }
+        RootDiskMode::Clone => Ok(match clone_disk(host, vm).await? {
+            CopyMethod::Reflink => "its disk shares blocks with the image's (reflink)",
+            CopyMethod::Sparse => "its disk is a sparse copy of the image's",
+        }),
     }
 }
 
@@ -258,7 +289,7 @@ async fn make_writable_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
 }
 
 /// Copies the image's disk and grows the copy.
-async fn clone_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
+async fn clone_disk(host: &Host, vm: &Vm) -> Result<CopyMethod, CreateVmError> {
     let (image, size) = (host.image(vm.image).await?, vm.spec.disk_size);
     let failed = |source| CreateVmError::Io {
         name: vm.name.clone(),
@@ -273,17 +304,45 @@ async fn clone_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
     let disk = host.files(vm.id).root_disk;
     let (from, to) = (image.rootfs, disk.clone());
     let copied = off_thread(move || copy_file(&from, &to)).await;
-    copied.map_err(failed)?;
+    let method = copied.map_err(failed)?;
     let resized = resize_in_place(&disk, size).await;
     resized.map_err(|source| CreateVmError::Clone {
         name: vm.name.clone(),
         source: Box::new(source),
-    })
+    })?;
+    Ok(method)
 }
 
 fn validate(request: &CreateVm) -> Result<(), CreateVmError> {
     check_machine(request.vcpus, request.memory, request.disk_size)
-        .map_err(|refused| invalid(refused.field, refused.value, &refused.problem))
+        .and_then(|()| check_ports(request.network, &request.ports))
+        .map_err(|refused| invalid(refused.field, refused.value, &refused.problem))?;
+    if request.boot_mode == BootMode::Native && request.root_disk != RootDiskMode::Clone {
+        let problem = "nobody joins its disks: it needs a copy of the image's disk";
+        return Err(invalid("boot mode", request.boot_mode.as_str(), problem));
+    }
+    Ok(())
+}
+
+/// Checks which ports are to be published.
+fn check_ports(network: NetworkMode, ports: &[PublishedPort]) -> Result<(), Refused> {
+    let refused = |port: &PublishedPort, problem: String| Refused {
+        field: "published port",
+        value: port.to_string(),
+        problem,
+    };
+    if let (NetworkMode::None, [port, ..]) = (network, ports) {
+        return Err(refused(port, "a VM without a network has none".to_owned()));
+    }
+    if let Some(port) = ports.get(MAX_PORTS) {
+        return Err(refused(port, format!("at most {MAX_PORTS} are")));
+    }
+    for (index, port) in ports.iter().enumerate() {
+        if let Some(earlier) = ports[..index].iter().find(|one| one.clashes_with(port)) {
+            return Err(refused(port, format!("{earlier} is asked for as well")));
+        }
+    }
+    Ok(())
 }
 
 /// A value that no VM can have.
@@ -334,22 +393,15 @@ fn broken_off(host: &Host) -> CreateVmError {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
     use crate::domain::Selector;
 
     fn request(vcpus: u32, memory: u64, disk: u64) -> CreateVm {
         CreateVm {
-            image: Selector::from("image"),
-            name: None,
             vcpus,
             memory: Bytes::from_mib(memory),
-            root_disk: RootDiskMode::Overlay,
             disk_size: Bytes::from_mib(disk),
-            backend: None,
-            remove_on_stop: false,
-            labels: BTreeMap::new(),
+            ..CreateVm::new(Selector::from("image"))
         }
     }
 
@@ -370,6 +422,52 @@ mod tests {
             };
             assert_eq!(refused, expected);
         }
+    }
+
+    #[test]
+    fn ports_need_a_network_and_a_place_each() {
+        let cases: [(NetworkMode, &[&str], Option<&str>); 5] = [
+            (
+                NetworkMode::User,
+                &["80", "81", "8080:80", "8080:80/udp"],
+                None,
+            ),
+            (NetworkMode::None, &[], None),
+            (NetworkMode::None, &["80"], Some("without a network")),
+            (
+                NetworkMode::User,
+                &["8080:80", "0.0.0.0:8080:81"],
+                Some("127.0.0.1:8080:80/tcp is asked for as well"),
+            ),
+            (NetworkMode::User, &["80"; 2], Some("asked for as well")),
+        ];
+        for (network, ports, expected) in cases {
+            let ports: Vec<_> = ports.iter().map(|port| port.parse().unwrap()).collect();
+            let refused = check_ports(network, &ports).err();
+            let problem = refused.map(|refused| refused.problem);
+            assert_eq!(problem.is_some(), expected.is_some(), "{ports:?}");
+            assert!(
+                problem
+                    .unwrap_or_default()
+                    .contains(expected.unwrap_or_default())
+            );
+        }
+        let many: Vec<_> = (1..=257)
+            .map(|guest: u16| guest.to_string().parse().unwrap())
+            .collect();
+        assert!(check_ports(NetworkMode::User, &many[1..]).is_ok());
+        let refused = check_ports(NetworkMode::User, &many).unwrap_err();
+        assert_eq!(refused.value, "127.0.0.1:0:257/tcp");
+    }
+
+    #[test]
+    fn a_guest_without_an_agent_needs_a_disk_of_its_own() {
+        let mut native = request(1, 64, 16);
+        native.boot_mode = BootMode::Native;
+        let refused = validate(&native).unwrap_err().to_string();
+        assert!(refused.contains("boot mode native"), "{refused}");
+        native.root_disk = RootDiskMode::Clone;
+        validate(&native).unwrap();
     }
 
     #[test]

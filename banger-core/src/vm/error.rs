@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use crate::{
-    domain::{Selector, VmName, VmState},
+    domain::{PublishedPort, Selector, VmName, VmState},
     error::ErrorKind,
     host_fs::{LockError, PathError},
     image::{ImageQueryError, ResizeRootfsError},
     rootfs::RootfsError,
     store::StoreError,
-    vm::SpawnFailure,
+    vm::{BootFailure, ExecId, PrepareBootError, SpawnFailure, VmVolumeError},
     vmm::BackendError,
 };
 
@@ -115,6 +115,9 @@ pub enum CreateVmError {
         /// The cause.
         source: Box<ResizeRootfsError>,
     },
+    /// It cannot have one of its volumes.
+    #[error(transparent)]
+    Volume(#[from] VmVolumeError),
     /// A host file failed.
     #[error("failed to create VM {name}")]
     Io {
@@ -151,6 +154,7 @@ impl CreateVmError {
             Self::Backend(error) => error.kind(),
             Self::Disk { source, .. } => source.kind(),
             Self::Clone { source, .. } => source.kind(),
+            Self::Volume(error) => error.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Lock { source, .. } => source.kind(),
             Self::Unfinished(error) => error.kind(),
@@ -183,25 +187,43 @@ pub enum StartVmError {
     /// No backend can run it.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The boot initrd could not be made.
-    #[error("failed to prepare the boot of VM {name}: {problem}")]
+    /// What the boot needs is not there or could not be made.
+    #[error("failed to prepare the boot of VM {name}")]
     Boot {
         /// The VM.
         name: VmName,
         /// What is wrong.
-        problem: String,
+        source: Box<PrepareBootError>,
+    },
+    /// A port of the host that is to lead to it cannot be bound.
+    #[error("VM {name} cannot have port {} of this host", port.host_side())]
+    Port {
+        /// The VM.
+        name: VmName,
+        /// The port.
+        port: PublishedPort,
+        /// The cause.
+        source: std::io::Error,
     },
     /// The machine did not come up.
     #[error("VM {name} failed to boot at stage {stage}: {cause}")]
     BootFailed {
         /// The VM.
         name: VmName,
+        /// What sort of failure it is.
+        failure: BootFailure,
         /// How far it came.
         stage: String,
         /// What happened.
         cause: String,
         /// The last lines of its console.
         console_tail: String,
+    },
+    /// It may not run any longer.
+    #[error("the lease of VM {name} is over")]
+    LeaseOver {
+        /// The VM.
+        name: VmName,
     },
     /// The monitor process failed.
     #[error("the monitor of VM {name} failed: {problem}")]
@@ -230,10 +252,18 @@ impl StartVmError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Query(error) => error.kind(),
-            Self::WrongState { .. } | Self::Busy { .. } => ErrorKind::Conflict,
+            Self::WrongState { .. } | Self::Busy { .. } | Self::LeaseOver { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Backend(error) => error.kind(),
-            Self::Boot { .. } => ErrorKind::InvalidInput,
-            Self::BootFailed { .. } | Self::Monitor { .. } => ErrorKind::Internal,
+            Self::Boot { source, .. } => source.kind(),
+            Self::Port { source, .. } => match source.kind() {
+                std::io::ErrorKind::AddrInUse => ErrorKind::Conflict,
+                std::io::ErrorKind::AddrNotAvailable => ErrorKind::InvalidInput,
+                _ => ErrorKind::of_io(source),
+            },
+            Self::BootFailed { failure, .. } => failure.kind(),
+            Self::Monitor { .. } => ErrorKind::Internal,
             Self::Io { source, .. } => source.kind(),
             Self::Store(error) => error.kind(),
         }
@@ -379,6 +409,12 @@ pub enum ExecError {
         /// The state.
         state: VmState,
     },
+    /// Nobody in the guest runs commands.
+    #[error("VM {name} has no agent of banger's: it boots natively")]
+    NoAgent {
+        /// The VM.
+        name: VmName,
+    },
     /// There is nothing to run.
     #[error("no command was given and the image names none")]
     NoCommand,
@@ -400,6 +436,42 @@ pub enum ExecError {
         /// What was seen.
         problem: String,
     },
+    /// The VM has no such session: it never had, or has forgotten it.
+    #[error("VM {name} knows no command {id}")]
+    NoSuchExec {
+        /// The VM.
+        name: VmName,
+        /// What was asked for.
+        id: ExecId,
+    },
+    /// Another command has the id.
+    #[error("VM {name} runs another command as {id}")]
+    IdTaken {
+        /// The VM.
+        name: VmName,
+        /// The id.
+        id: ExecId,
+    },
+    /// The wanted output does not exist yet.
+    #[error("the output of command {id} does not reach offset {offset}")]
+    BeyondOutput {
+        /// The session.
+        id: ExecId,
+        /// What was asked for.
+        offset: u64,
+    },
+    /// Another client attached to the session.
+    #[error("another client attached to command {id}")]
+    TakenOver {
+        /// The session.
+        id: ExecId,
+    },
+    /// The VM was started by an older banger.
+    #[error("VM {name} was started by an older banger, which knows no such calls")]
+    Outdated {
+        /// The VM.
+        name: VmName,
+    },
     /// The agent broke the protocol or refused the call.
     #[error("the agent of VM {name} failed: {problem}")]
     Agent {
@@ -419,8 +491,9 @@ impl ExecError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Query(error) => error.kind(),
-            Self::NotRunning { .. } => ErrorKind::Conflict,
-            Self::NoCommand => ErrorKind::InvalidInput,
+            Self::NotRunning { .. } | Self::TakenOver { .. } => ErrorKind::Conflict,
+            Self::NoAgent { .. } | Self::Outdated { .. } => ErrorKind::Unsupported,
+            Self::NoCommand | Self::BeyondOutput { .. } => ErrorKind::InvalidInput,
             Self::Spawn { failure, .. } => match failure {
                 SpawnFailure::NotFound => ErrorKind::NotFound,
                 SpawnFailure::NotExecutable => ErrorKind::PermissionDenied,
@@ -430,6 +503,8 @@ impl ExecError {
                 | SpawnFailure::InvalidRequest => ErrorKind::InvalidInput,
             },
             Self::VmLost { .. } => ErrorKind::Unavailable,
+            Self::NoSuchExec { .. } => ErrorKind::NotFound,
+            Self::IdTaken { .. } => ErrorKind::AlreadyExists,
             Self::Agent { .. } => ErrorKind::Internal,
             Self::Image(error) => error.kind(),
         }

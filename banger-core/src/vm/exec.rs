@@ -1,7 +1,23 @@
 //! What running a command in a VM looks like from outside.
+//!
+//! A command runs as a session of the guest: its output is kept there in a
+//! bounded ring, with offsets that count both streams together, and a client may
+//! leave and attach again where it was.
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+
+use super::{ExecError, ExecId};
+
+/// How long the guest may take to hear that nobody wants a session any more.
+const SETTLING_DEADLINE: Duration = Duration::from_secs(5);
+/// How long a command lives on whose client vanished, unless the request says.
+const DETACH_GRACE: Duration = Duration::from_secs(10);
 
 /// A command to run in a guest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +32,52 @@ pub struct ExecRequest {
     pub user: Option<String>,
     /// Run it on a terminal of this size.
     pub terminal: Option<TerminalSize>,
+    /// Run the user's login shell instead of `argv`: what `/etc/passwd` says,
+    /// else `/bin/sh`; in the user's home unless a directory is given.
+    pub login_shell: bool,
+    /// The session's name; made up when none is given. A command that is asked
+    /// for again under its id is not started again.
+    pub id: Option<ExecId>,
+    /// How long it may run. Then it gets SIGTERM, 5 seconds later SIGKILL.
+    pub timeout: Option<Duration>,
+    /// What it meets when it writes more than is kept, and nobody is attached.
+    pub on_full: OnFull,
+    /// What becomes of it when nobody is attached.
+    pub when_detached: WhenDetached,
+    /// Its standard input has ended from the start.
+    pub without_stdin: bool,
+}
+
+/// What a command meets that writes more than is kept while nobody is attached.
+/// While somebody is, it waits for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It waits until somebody attaches: nothing is lost.
+    #[default]
+    Wait,
+    /// The oldest output is dropped.
+    DropOldest,
+}
+
+/// What becomes of a command without a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenDetached {
+    /// It is killed: at once when its session is dropped, after a grace when
+    /// the client just vanished.
+    Kill {
+        /// How long a client may stay away.
+        grace: Duration,
+    },
+    /// It goes on.
+    Keep,
+}
+
+impl Default for WhenDetached {
+    fn default() -> Self {
+        Self::Kill {
+            grace: DETACH_GRACE,
+        }
+    }
 }
 
 /// A terminal's size in characters.
@@ -27,17 +89,111 @@ pub struct TerminalSize {
     pub columns: u16,
 }
 
-/// A command that runs in a guest. Dropping the whole session kills it.
+/// A command that runs in a guest, with this process attached to it. A
+/// connection that breaks while the VM runs on is made again. Dropping the whole
+/// session detaches, which kills the command unless it is to be kept.
 #[derive(Debug)]
 pub struct ExecSession {
+    /// The session's name.
+    pub id: ExecId,
     /// Process id in the guest.
     pub pid: u32,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// How many bytes of standard input the session had taken before this
+    /// client attached: what this client sends comes after them.
+    pub stdin_offset: u64,
     /// Standard input, signals, terminal size. Bounded: sending waits while
     /// the guest does not read.
     pub control: mpsc::Sender<ExecControl>,
-    /// Output and, as the last item, exactly one exit or error. Bounded: not
-    /// reading holds the process up.
-    pub events: mpsc::Receiver<Result<ExecEvent, super::ExecError>>,
+    /// Output and, as the last item, exactly one exit or error.
+    pub events: ExecEvents,
+    /// Tells when the guest has heard of the session's end.
+    pub settled: Settled,
+}
+
+impl ExecSession {
+    /// A session whose other ends are in somebody's hands.
+    #[must_use]
+    pub fn of_channels(
+        pid: u32,
+        control: mpsc::Sender<ExecControl>,
+        events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
+    ) -> Self {
+        Self {
+            id: ExecId::generate(),
+            pid,
+            terminal: false,
+            stdin_offset: 0,
+            control,
+            events: ExecEvents::new(events, 0, watch::Sender::new(0)),
+            settled: Settled(oneshot::channel().1),
+        }
+    }
+}
+
+/// Output and end of a command. Bounded: not reading holds the command up.
+///
+/// Asking for the next event says that those before it are done with. What was
+/// not done with is kept by the guest for whoever attaches next.
+#[derive(Debug)]
+pub struct ExecEvents {
+    events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
+    offset: u64,
+    acknowledged: watch::Sender<u64>,
+    over: bool,
+}
+
+impl ExecEvents {
+    pub(super) const fn new(
+        events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
+        offset: u64,
+        acknowledged: watch::Sender<u64>,
+    ) -> Self {
+        Self {
+            events,
+            offset,
+            acknowledged,
+            over: false,
+        }
+    }
+
+    /// The next event; none after the exit or an error. Cancelling loses nothing.
+    pub async fn recv(&mut self) -> Option<Result<ExecEvent, ExecError>> {
+        if self.over {
+            // done with the exit, too: the guest may forget the session
+            self.events.close();
+            return None;
+        }
+        self.acknowledged.send_replace(self.offset);
+        let event = self.events.recv().await?;
+        match &event {
+            Ok(ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes)) => {
+                self.offset += bytes.len() as u64;
+            }
+            Ok(ExecEvent::Truncated { to, .. }) => self.offset = *to,
+            Ok(ExecEvent::Exit(_)) | Err(_) => self.over = true,
+        }
+        Some(event)
+    }
+
+    /// The offset after the last event that was received: where to attach again.
+    #[must_use]
+    pub const fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+/// Tells when the guest has heard that a session was dropped or is over.
+#[derive(Debug)]
+pub struct Settled(pub(super) oneshot::Receiver<()>);
+
+impl Settled {
+    /// Waits for it, some seconds at most. A program that ends earlier leaves a
+    /// command that is to be killed to the grace of its request.
+    pub async fn wait(self) {
+        drop(timeout(SETTLING_DEADLINE, self.0).await);
+    }
 }
 
 /// From the caller to the process.
@@ -60,11 +216,19 @@ pub enum ExecEvent {
     Stdout(Bytes),
     /// Bytes it wrote to standard error.
     Stderr(Bytes),
+    /// Output that is not kept any more, by its offsets.
+    Truncated {
+        /// Of the first byte.
+        from: u64,
+        /// After the last byte.
+        to: u64,
+    },
     /// It ended, and all its output was delivered.
     Exit(ExecExit),
 }
 
-/// How a process ended.
+/// How a process ended. A VM that went away meanwhile is an
+/// [`ExecError::VmLost`] in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExecExit {
@@ -72,17 +236,47 @@ pub enum ExecExit {
     Code(u8),
     /// This Linux signal ended it.
     Signal(u8),
+    /// Its time was up.
+    TimedOut,
+    /// The guest's kernel killed it for want of memory.
+    OutOfMemory,
 }
 
 impl ExecExit {
-    /// The status a shell would report: 128 + signal for a signal.
+    /// The status a shell would report: 128 + signal for a signal, that of
+    /// timeout(1) when its time was up, that of SIGKILL for want of memory.
     #[must_use]
     pub const fn shell_status(self) -> u8 {
         match self {
             Self::Code(code) => code,
             Self::Signal(signal) => signal.saturating_add(128),
+            Self::TimedOut => 124,
+            Self::OutOfMemory => 128 + 9,
         }
     }
+}
+
+/// A session of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecInfo {
+    /// Its name.
+    pub id: ExecId,
+    /// Its command line, perhaps cut.
+    pub argv: Vec<String>,
+    /// Process id in the guest.
+    pub pid: u32,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// Whether a client is attached.
+    pub attached: bool,
+    /// How it ended; none while it runs.
+    pub exit: Option<ExecExit>,
+    /// Offset of the first byte of output that is kept.
+    pub first_offset: u64,
+    /// Offset after the last byte of output.
+    pub end_offset: u64,
+    /// How long ago it was started.
+    pub age: Duration,
 }
 
 /// Why a process could not be started.

@@ -2,7 +2,7 @@
 
 use banger_proto::guest::v1::ExecStart;
 
-use super::{ExecError, ExecRequest, exec_call::wire_size};
+use super::{ExecError, ExecRequest, exec_wire::wire_size};
 use crate::domain::RunConfig;
 
 /// Where programs are looked up when neither image nor request says.
@@ -11,25 +11,31 @@ const DEFAULT_PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 const DEFAULT_TERMINAL: &str = "TERM=xterm";
 
 /// The process to start.
-pub(super) fn exec_start(image: &RunConfig, request: ExecRequest) -> Result<ExecStart, ExecError> {
-    let env = environment(image, &request);
-    let argv = if request.argv.is_empty() {
+pub(super) fn exec_start(image: &RunConfig, request: &ExecRequest) -> Result<ExecStart, ExecError> {
+    let env = environment(image, request);
+    let argv = if request.login_shell {
+        Vec::new()
+    } else if request.argv.is_empty() {
         [image.entrypoint.as_slice(), image.cmd.as_slice()].concat()
     } else {
-        request.argv
+        request.argv.clone()
     };
-    if argv.is_empty() {
+    if argv.is_empty() && !request.login_shell {
         return Err(ExecError::NoCommand);
     }
-    let working_directory = request
-        .working_directory
-        .unwrap_or_else(|| image.working_directory.clone());
+    let working_directory = match &request.working_directory {
+        Some(directory) => directory.clone(),
+        // its home, which the guest knows
+        None if request.login_shell => String::new(),
+        None => image.working_directory.clone(),
+    };
     Ok(ExecStart {
         argv: argv.into_iter().map(Into::into).collect(),
         env: env.into_iter().map(Into::into).collect(),
         working_directory: working_directory.into(),
-        user: request.user.unwrap_or_else(|| image.user.clone()),
+        user: request.user.clone().unwrap_or_else(|| image.user.clone()),
         terminal: request.terminal.map(wire_size),
+        login_shell: request.login_shell,
     })
 }
 
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_image_answers_what_the_request_leaves_open() {
-        let start = exec_start(&image(), ExecRequest::default()).unwrap();
+        let start = exec_start(&image(), &ExecRequest::default()).unwrap();
         assert_eq!(start.argv, ["/entry", "one", "two"]);
         assert_eq!(
             (start.user.as_str(), start.working_directory),
@@ -95,8 +101,9 @@ mod tests {
                 rows: 24,
                 columns: 80,
             }),
+            ..ExecRequest::default()
         };
-        let start = exec_start(&image(), request).unwrap();
+        let start = exec_start(&image(), &request).unwrap();
         let env: Vec<String> = start
             .env
             .iter()
@@ -118,8 +125,20 @@ mod tests {
     }
 
     #[test]
+    fn a_login_shell_needs_no_command_and_starts_at_home() {
+        let shell = ExecRequest {
+            login_shell: true,
+            ..ExecRequest::default()
+        };
+        let start = exec_start(&image(), &shell).unwrap();
+        assert!(start.login_shell && start.argv.is_empty());
+        assert!(start.working_directory.is_empty());
+        assert_eq!(start.user, "app");
+    }
+
+    #[test]
     fn nothing_to_run_is_an_error() {
-        let none = exec_start(&RunConfig::default(), ExecRequest::default());
+        let none = exec_start(&RunConfig::default(), &ExecRequest::default());
         assert!(matches!(none, Err(ExecError::NoCommand)));
     }
 }

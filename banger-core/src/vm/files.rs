@@ -8,6 +8,7 @@ use crate::{
     directories::Directories,
     domain::{Bytes, VmId},
     host_fs::{PathError, remove_tree_if_present},
+    vmm,
 };
 
 /// Longest path of a Unix socket, without its final NUL (unix(7)).
@@ -41,6 +42,11 @@ impl VmFiles {
         self.directory.join("writable.ext4")
     }
 
+    /// The copy of a directory that is the VM's volume with this number.
+    pub(super) fn volume_disk(&self, index: usize) -> Utf8PathBuf {
+        self.directory.join(format!("volume-{index}.ext4"))
+    }
+
     /// The initrd of the present or last boot.
     pub(super) fn initrd(&self) -> Utf8PathBuf {
         self.directory.join("initrd.img")
@@ -54,6 +60,16 @@ impl VmFiles {
     /// The older part of the console log.
     pub(super) fn older_console_log(&self) -> Utf8PathBuf {
         self.directory.join("console.log.1")
+    }
+
+    /// When the newer part of the console log was written.
+    pub(super) fn console_times(&self) -> Utf8PathBuf {
+        self.directory.join("console.times")
+    }
+
+    /// When the older part of the console log was written.
+    pub(super) fn older_console_times(&self) -> Utf8PathBuf {
+        self.directory.join("console.times.1")
     }
 
     /// The lock of a creator who keeps the VM until it is started.
@@ -76,12 +92,15 @@ impl VmFiles {
         self.runtime.join("monitor.sock")
     }
 
-    /// Refuses a socket path that the kernel would refuse with less clear words.
+    /// Refuses the path of a socket, ours or a VMM's, that the kernel would
+    /// refuse with less clear words.
     pub(super) fn check_socket_path(&self) -> Result<(), PathError> {
-        let socket = self.socket();
-        if socket.as_str().len() <= SOCKET_PATH_LIMIT {
+        let mut sockets = vmm::sockets(&self.runtime);
+        sockets.insert(0, self.socket());
+        let is_too_long = |socket: &Utf8PathBuf| SOCKET_PATH_LIMIT < socket.as_str().len();
+        let Some(socket) = sockets.into_iter().find(is_too_long) else {
             return Ok(());
-        }
+        };
         let problem = format!(
             "its {} bytes are more than the {SOCKET_PATH_LIMIT} a socket's path may have: choose a shorter runtime directory",
             socket.as_str().len()

@@ -8,15 +8,16 @@ use std::time::Duration;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 
+use super::{purpose::Purpose, volumes::VolumeLock};
 use crate::{
     directories::Directories,
     domain::{BackendChoice, BackendKind, Bytes, VmId},
     host_fs::{IoContext as _, PathError, write_atomically},
-    vmm::{Acceleration, ChosenBackend, Disk, Machine},
+    vmm::{Acceleration, ChosenBackend, Disk, Machine, MachineNetwork},
 };
 
 /// The format this build writes and reads.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// What a monitor is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +26,13 @@ pub(super) struct Launch {
     pub(super) directories: Directories,
     pub(super) machine: Machine,
     pub(super) backend: ChosenBackend,
-    /// How long the agent may take to answer.
+    /// Whether an agent will answer.
+    pub(super) has_agent: bool,
+    /// What is to be locked while the machine runs.
+    pub(super) volumes: Vec<VolumeLock>,
+    /// What the machine is for.
+    pub(super) purpose: Purpose,
+    /// How long it may take.
     pub(super) boot_deadline: Duration,
     /// Whether standard input is a lifeline, whose end ends the VM.
     pub(super) bound_to_caller: bool,
@@ -83,6 +90,9 @@ struct LaunchFile {
     runtime_directory: String,
     machine: MachineFile,
     backend: BackendFile,
+    has_agent: bool,
+    volumes: Vec<VolumeLock>,
+    purpose: Purpose,
     boot_deadline_millis: u64,
     bound_to_caller: bool,
 }
@@ -93,8 +103,10 @@ struct MachineFile {
     vcpus: u32,
     memory_bytes: u64,
     kernel: String,
-    initrd: String,
+    initrd: Option<String>,
+    kernel_arguments: Option<String>,
     disks: Vec<DiskFile>,
+    network: Option<NetworkFile>,
     time_stamp_khz: Option<u64>,
     channel_port: String,
 }
@@ -109,11 +121,19 @@ struct DiskFile {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct NetworkFile {
+    hardware_address: String,
+    ports: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct BackendFile {
     kind: String,
     reason: String,
     program: String,
     acceleration: AccelerationName,
+    network_helper: Option<String>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -133,6 +153,9 @@ impl From<&Launch> for LaunchFile {
             runtime_directory: launch.directories.runtime.to_string(),
             machine: (&launch.machine).into(),
             backend: (&launch.backend).into(),
+            has_agent: launch.has_agent,
+            volumes: launch.volumes.clone(),
+            purpose: launch.purpose.clone(),
             boot_deadline_millis: u64::try_from(launch.boot_deadline.as_millis())
                 .unwrap_or(u64::MAX),
             bound_to_caller: launch.bound_to_caller,
@@ -151,8 +174,11 @@ impl TryFrom<LaunchFile> for Launch {
                 cache: file.cache_directory.into(),
                 runtime: file.runtime_directory.into(),
             },
-            machine: file.machine.into(),
+            machine: file.machine.try_into()?,
             backend: file.backend.try_into()?,
+            has_agent: file.has_agent,
+            volumes: file.volumes,
+            purpose: file.purpose,
             boot_deadline: Duration::from_millis(file.boot_deadline_millis),
             bound_to_caller: file.bound_to_caller,
         })
@@ -170,30 +196,57 @@ impl From<&Machine> for MachineFile {
             vcpus: machine.vcpus,
             memory_bytes: machine.memory.get(),
             kernel: machine.kernel.to_string(),
-            initrd: machine.initrd.to_string(),
+            initrd: machine.initrd.as_ref().map(ToString::to_string),
+            kernel_arguments: machine.kernel_arguments.clone(),
             disks: machine.disks.iter().map(disk).collect(),
+            network: machine.network.as_ref().map(NetworkFile::from),
             time_stamp_khz: machine.time_stamp_khz,
             channel_port: machine.channel_port.clone(),
         }
     }
 }
 
-impl From<MachineFile> for Machine {
-    fn from(file: MachineFile) -> Self {
+impl TryFrom<MachineFile> for Machine {
+    type Error = String;
+
+    fn try_from(file: MachineFile) -> Result<Self, String> {
         let disk = |disk: DiskFile| Disk {
             path: disk.path.into(),
             serial: disk.serial,
             read_only: disk.read_only,
         };
-        Self {
+        Ok(Self {
             vcpus: file.vcpus,
             memory: Bytes::new(file.memory_bytes),
             kernel: file.kernel.into(),
-            initrd: file.initrd.into(),
+            initrd: file.initrd.map(Into::into),
+            kernel_arguments: file.kernel_arguments,
             disks: file.disks.into_iter().map(disk).collect(),
+            network: file.network.map(MachineNetwork::try_from).transpose()?,
             time_stamp_khz: file.time_stamp_khz,
             channel_port: file.channel_port,
+        })
+    }
+}
+
+impl From<&MachineNetwork> for NetworkFile {
+    fn from(network: &MachineNetwork) -> Self {
+        Self {
+            hardware_address: network.hardware_address.to_string(),
+            ports: network.ports.iter().map(ToString::to_string).collect(),
         }
+    }
+}
+
+impl TryFrom<NetworkFile> for MachineNetwork {
+    type Error = String;
+
+    fn try_from(file: NetworkFile) -> Result<Self, String> {
+        let port = |text: &String| text.parse().map_err(|error| format!("{error}"));
+        Ok(Self {
+            hardware_address: file.hardware_address.parse()?,
+            ports: file.ports.iter().map(port).collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -207,6 +260,7 @@ impl From<&ChosenBackend> for BackendFile {
                 Acceleration::Kvm => AccelerationName::Kvm,
                 Acceleration::Software => AccelerationName::Software,
             },
+            network_helper: backend.network_helper.as_ref().map(ToString::to_string),
         }
     }
 }
@@ -228,6 +282,7 @@ impl TryFrom<BackendFile> for ChosenBackend {
                 AccelerationName::Kvm => Acceleration::Kvm,
                 AccelerationName::Software => Acceleration::Software,
             },
+            network_helper: file.network_helper.map(Into::into),
         })
     }
 }
@@ -235,6 +290,7 @@ impl TryFrom<BackendFile> for ChosenBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::purpose::MachineCommand;
 
     fn launch() -> Launch {
         Launch {
@@ -248,12 +304,17 @@ mod tests {
                 vcpus: 2,
                 memory: Bytes::from_mib(256),
                 kernel: "/k".into(),
-                initrd: "/i".into(),
+                initrd: Some("/i".into()),
+                kernel_arguments: Some("root=/dev/vda".to_owned()),
                 disks: vec![Disk {
                     path: "/d,1".into(),
                     serial: "base".to_owned(),
                     read_only: true,
                 }],
+                network: Some(MachineNetwork {
+                    hardware_address: "02:00:00:00:00:01".parse().unwrap(),
+                    ports: vec!["8080:80/udp".parse().unwrap()],
+                }),
                 time_stamp_khz: Some(1_000_000),
                 channel_port: "port".to_owned(),
             },
@@ -264,6 +325,23 @@ mod tests {
                 },
                 program: "/usr/bin/qemu".into(),
                 acceleration: Acceleration::Kvm,
+                network_helper: Some("/usr/bin/slirp".into()),
+            },
+            has_agent: true,
+            volumes: vec![VolumeLock {
+                name: "data".to_owned(),
+                disk: "/v/data".to_owned(),
+                exclusive: true,
+            }],
+            purpose: Purpose {
+                command: Some(MachineCommand {
+                    argv: vec!["/bin/sh".to_owned()],
+                    env: Vec::new(),
+                    working_directory: "/".to_owned(),
+                    user: "app".to_owned(),
+                    stop_signal: 15,
+                }),
+                reason: "its command runs".to_owned(),
             },
             boot_deadline: Duration::from_millis(1500),
             bound_to_caller: true,
@@ -285,13 +363,13 @@ mod tests {
     fn other_formats_and_unknown_fields_are_refused() {
         let valid = serde_json::to_value(LaunchFile::from(&launch())).unwrap();
         let mut newer = valid.clone();
-        newer["format"] = 2.into();
+        newer["format"] = 3.into();
         let mut unknown = valid.clone();
         unknown["surprise"] = true.into();
         let mut foreign = valid;
         foreign["backend"]["kind"] = "hypervisor".into();
         for (value, word) in [
-            (newer, "format 2"),
+            (newer, "format 3"),
             (unknown, "surprise"),
             (foreign, "hypervisor"),
         ] {

@@ -2,16 +2,19 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _, SeekFrom},
     os::unix::fs::MetadataExt as _,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::mpsc;
 
-use super::{LogStream, LogsError, LogsRequest, files::VmFiles, lock::is_held, supervisor::Host};
+use super::{
+    LogStream, LogsError, LogsRequest, console_times::Times, files::VmFiles, lock::is_held,
+    supervisor::Host,
+};
 use crate::{
     domain::Selector,
     host_fs::{IoContext as _, PathError},
@@ -33,7 +36,8 @@ pub(super) async fn logs(
 ) -> Result<LogStream, LogsError> {
     let vm = host.find(selector).await?;
     let files = host.files(vm.id);
-    let log = off_thread(move || Log::open(files)).await?;
+    let since = request.since;
+    let log = off_thread(move || Log::open(files)?.from(since)).await?;
     let (sender, chunks) = mpsc::channel(QUEUE);
     drop(host.tasks.spawn(async move {
         if let Err(error) = send(log, request, &sender).await {
@@ -102,6 +106,27 @@ impl Log {
             older,
             newer,
         })
+    }
+
+    /// Leaves out what was written before a time.
+    fn from(mut self, since: Option<SystemTime>) -> Result<Self, PathError> {
+        let Some(since) = since else { return Ok(self) };
+        let paths = [self.files.older_console_times(), self.files.console_times()];
+        let times: Vec<Times> = paths.iter().filter_map(|path| Times::read(path)).collect();
+        for (part, path) in [
+            (&mut self.older, self.files.older_console_log()),
+            (&mut self.newer, self.files.console_log()),
+        ] {
+            let Some(file) = part else { continue };
+            let metadata = file.metadata().at("inspect", &path)?;
+            // without its times all of a part is read
+            let offset = match times.iter().find(|times| times.are_of(&metadata)) {
+                Some(times) => times.offset_of(since).unwrap_or(metadata.len()),
+                None => 0,
+            };
+            file.seek(SeekFrom::Start(offset)).at("read", &path)?;
+        }
+        Ok(self)
     }
 
     /// What was written since the last call, or its last lines; at most the
@@ -243,6 +268,7 @@ mod tests {
         let request = LogsRequest {
             tail: Some(1),
             follow: true,
+            since: None,
         };
         let path = files.console_log();
         let sending = async move { send(Log::open(files).unwrap(), request, &sender).await };

@@ -7,56 +7,92 @@
 //! [`lifecycle`] function; a resource is in a known place before it is made.
 //! Entry points: [`VmSupervisor`], [`LocalVmSupervisor`], [`monitor`].
 
+mod boot_failure;
 mod changes;
+mod connect;
+mod connect_call;
+mod console_times;
+pub mod copy;
 mod create;
 mod delete;
 mod error;
 mod exec;
+mod exec_agent;
 mod exec_call;
 mod exec_command;
+mod exec_id;
+mod exec_outgoing;
+mod exec_relay;
+mod exec_wire;
 mod files;
+mod guest_files;
 mod http2;
 mod kill;
 mod launch;
+mod lease;
 pub mod lifecycle;
 mod lock;
 mod logs;
 pub mod monitor;
 mod monitor_call;
+mod pause;
+mod preparation;
 mod prune;
+mod purpose;
 mod readiness;
 mod reconcile;
 mod restart;
 mod set;
 mod start;
+mod stats;
 mod stop;
+mod stop_signal;
 mod supervisor;
+mod volumes;
 mod wait;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
 
 use async_trait::async_trait;
 use bytes::Bytes as Buffer;
 
 use crate::{
-    domain::{BackendKind, Bytes, RootDiskMode, Selector, Vm, VmChange, VmName},
+    domain::{
+        BackendKind, BootMode, Bytes, Lease, NetworkMode, PublishedPort, RootDiskMode, Selector,
+        Vm, VmChange, VmName, VmProcess, VmSpec,
+    },
     progress::ProgressSink,
 };
 
+pub use boot_failure::BootFailure;
 pub use changes::VmChangesError;
+pub use connect::{ConnectError, ConnectFailure, GuestAddress, GuestConnection};
+pub use copy::{CopyError, FileFailure};
 pub use error::{
     CreateVmError, DeleteVmError, ExecError, LogsError, ReconcileVmsError, StartVmError,
     StopVmError, VmQueryError,
 };
 pub use exec::{
-    ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, SpawnFailure, TerminalSize,
+    ExecControl, ExecEvent, ExecEvents, ExecExit, ExecInfo, ExecRequest, ExecSession, OnFull,
+    Settled, SpawnFailure, TerminalSize, WhenDetached,
 };
-
+pub use exec_id::{ExecId, ExecIdParseError};
+pub use guest_files::{
+    Copied, GuestFile, GuestFileKind, GuestPath, ReadTree, StreamPiece, TreeEvent, TreeRead,
+    TreeStream, WriteTree,
+};
 pub use kill::KillVmError;
+pub use pause::PauseVmError;
+pub use preparation::PrepareBootError;
 pub use prune::{LabelFilter, PruneVms, PrunedVms};
 pub use restart::RestartVmError;
 pub use set::{SetVm, SetVmError};
+pub use stats::{RunningStats, VmStats, VmStatsError};
 pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
+pub use volumes::{RequestedSource, VmVolumeError, VolumeRequest};
 pub use wait::WaitVmError;
 
 /// What to make a VM of.
@@ -70,6 +106,8 @@ pub struct CreateVm {
     pub vcpus: u32,
     /// Guest memory, at least 64 MiB.
     pub memory: Bytes,
+    /// What it runs first. Without an agent it needs a copy of the image's disk.
+    pub boot_mode: BootMode,
     /// How its root disk is made.
     pub root_disk: RootDiskMode,
     /// Size of the disk that takes the writes, at least 16 MiB; for a copy of
@@ -77,10 +115,46 @@ pub struct CreateVm {
     pub disk_size: Bytes,
     /// The wanted backend; none means the best one there is.
     pub backend: Option<BackendKind>,
+    /// What network it has.
+    pub network: NetworkMode,
+    /// Ports of the host that lead to it while it runs, at most 256; none
+    /// without a network.
+    pub ports: Vec<PublishedPort>,
     /// Delete the VM as soon as it stops.
     pub remove_on_stop: bool,
+    /// How long it may live, from now on.
+    pub lease: Option<Lease>,
     /// The user's own labels.
     pub labels: BTreeMap<String, String>,
+    /// Disks beside the root, in the order of their mounting.
+    pub volumes: Vec<VolumeRequest>,
+    /// What it runs by itself, as its boot mode has it.
+    pub process: VmProcess,
+}
+
+impl CreateVm {
+    /// A VM of `image` as [`VmSpec::default`] has it, with a name that is made up.
+    #[must_use]
+    pub fn new(image: Selector) -> Self {
+        let spec = VmSpec::default();
+        Self {
+            image,
+            name: None,
+            vcpus: spec.vcpus,
+            memory: spec.memory,
+            boot_mode: spec.boot_mode,
+            root_disk: spec.root_disk,
+            disk_size: spec.disk_size,
+            backend: spec.backend,
+            network: spec.network,
+            ports: spec.ports,
+            remove_on_stop: spec.remove_on_stop,
+            lease: None,
+            labels: spec.labels,
+            volumes: Vec::new(),
+            process: spec.process,
+        }
+    }
 }
 
 /// How long a VM shall live that was made or started.
@@ -126,6 +200,8 @@ pub struct Lifeline {
 pub struct LogsRequest {
     /// Only the last lines; all that are kept when none is given.
     pub tail: Option<usize>,
+    /// Only what was written at this time or later, to a twentieth of a second.
+    pub since: Option<SystemTime>,
     /// Go on until the VM stops.
     pub follow: bool,
 }
@@ -152,7 +228,8 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
         progress: &dyn ProgressSink,
     ) -> Result<CreatedVm, CreateVmError>;
 
-    /// Boots a VM and answers when its agent does. Starting a running VM is an
+    /// Boots a VM and answers when its agent does, or when its VMM runs if it
+    /// has no agent. Starting a running VM is an
     /// error. Cancelling leaves the boot to the VM's monitor.
     async fn start(
         &self,
@@ -177,6 +254,16 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
 
     /// Ends a running VM at once; what its guest had not written is lost.
     async fn kill(&self, vm: &Selector) -> Result<Vm, KillVmError>;
+
+    /// Stops the CPUs of a running VM, which keeps its memory; one that is
+    /// paused already is fine. Cancelling may leave it paused.
+    async fn pause(&self, vm: &Selector) -> Result<Vm, PauseVmError>;
+
+    /// Lets the CPUs of a paused VM go on; one that runs is fine.
+    async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError>;
+
+    /// What a VM costs the host.
+    async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError>;
 
     /// Waits until a VM is stopped or failed, at most `limit`, and answers its
     /// record then; at once when it is so already. One that never ran is waited
@@ -218,13 +305,61 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     async fn logs(&self, vm: &Selector, request: LogsRequest) -> Result<LogStream, LogsError>;
 
     /// Runs a command in a running VM. Answers once the process runs; a
-    /// process that cannot be started is an [`ExecError::Spawn`]. Dropping the
-    /// session kills the process.
+    /// process that cannot be started is an [`ExecError::Spawn`]. Asking twice
+    /// under one id runs it once. Dropping the session kills the process unless
+    /// the request says otherwise.
     async fn exec(&self, vm: &Selector, request: ExecRequest) -> Result<ExecSession, ExecError>;
+
+    /// Attaches to a command that was started before, by whomever, and gets its
+    /// output from an offset on: what is not kept any more is told as
+    /// [`ExecEvent::Truncated`]. Who was attached before is sent away.
+    async fn attach_exec(
+        &self,
+        vm: &Selector,
+        exec: &ExecId,
+        from_offset: u64,
+    ) -> Result<ExecSession, ExecError>;
+
+    /// The commands that run in a VM, and those that ended and are still known,
+    /// oldest first.
+    async fn list_execs(&self, vm: &Selector) -> Result<Vec<ExecInfo>, ExecError>;
+
+    /// Ends a command and forgets it.
+    async fn delete_exec(&self, vm: &Selector, exec: &ExecId) -> Result<(), ExecError>;
+
+    /// What a path of a running VM's guest is; of a link itself, unless
+    /// `follow_link`. Cancelling changes nothing.
+    async fn stat_path(
+        &self,
+        vm: &Selector,
+        path: &[u8],
+        follow_link: bool,
+    ) -> Result<GuestFile, CopyError>;
+
+    /// Reads a file or a tree of a running VM's guest as a tar stream.
+    async fn read_tree(&self, vm: &Selector, request: ReadTree) -> Result<TreeStream, CopyError>;
+
+    /// Writes a tar stream as files of a running VM's guest. Each is replaced
+    /// whole. A stream without an end is an error; it, or cancelling, leaves
+    /// the files that were written before.
+    async fn write_tree(
+        &self,
+        vm: &Selector,
+        request: WriteTree,
+        tar: tokio::sync::mpsc::Receiver<StreamPiece>,
+    ) -> Result<Copied, CopyError>;
+
+    /// Opens a TCP connection inside a running VM's guest, without any network
+    /// between host and guest. Dropping it closes the connection.
+    async fn connect(
+        &self,
+        vm: &Selector,
+        address: GuestAddress,
+    ) -> Result<GuestConnection, ConnectError>;
 }
 
 /// An error and its causes on one line.
-fn in_words(error: &dyn std::error::Error) -> String {
+pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

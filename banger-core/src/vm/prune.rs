@@ -94,7 +94,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::domain::{ImageId, RootDiskMode, VmId, VmSpec};
+    use crate::domain::{ImageId, VmId, VmSpec};
 
     fn vm(state: VmState) -> Vm {
         Vm {
@@ -102,18 +102,14 @@ mod tests {
             name: "v".parse().unwrap(),
             image: ImageId::generate(),
             spec: VmSpec {
-                vcpus: 1,
-                memory: Bytes::from_mib(64),
-                root_disk: RootDiskMode::Overlay,
-                disk_size: Bytes::from_mib(64),
-                backend: None,
-                remove_on_stop: false,
                 labels: BTreeMap::from([("team".to_owned(), "blue".to_owned())]),
+                ..VmSpec::default()
             },
             state,
             reason: String::new(),
             backend: None,
             boot_id: None,
+            ports: Vec::new(),
             exit: None,
             created: SystemTime::UNIX_EPOCH,
             started: None,

@@ -16,12 +16,21 @@ pub(super) enum Readiness {
     Ready,
     /// The machine did not come up.
     BootFailed {
+        /// What sort of failure it is, by its name.
+        failure: String,
         /// How far it came.
         stage: String,
         /// What happened.
         cause: String,
         /// The end of its console.
         console_tail: String,
+    },
+    /// A port cannot be published.
+    PortRefused {
+        /// The port, as users write it.
+        port: String,
+        /// The host's error number.
+        errno: i32,
     },
     /// The monitor could not do its work.
     Refused {
@@ -53,9 +62,14 @@ mod tests {
         let outcomes = [
             Readiness::Ready,
             Readiness::BootFailed {
+                failure: "kernel_panic".to_owned(),
                 stage: "kernel".to_owned(),
                 cause: "panic\nwith \"lines\"".to_owned(),
                 console_tail: "\u{1b}[0m".to_owned(),
+            },
+            Readiness::PortRefused {
+                port: "127.0.0.1:80:80/tcp".to_owned(),
+                errno: 98,
             },
             Readiness::Refused {
                 problem: "no".to_owned(),

@@ -13,6 +13,7 @@ use super::{
     ReconcileVmsError, VmQueryError,
     files::VmFiles,
     in_words,
+    lease::is_to_be_removed,
     lifecycle::{VmEvent, step},
     lock::{Taken, is_held, try_take},
     supervisor::Host,
@@ -66,8 +67,8 @@ fn leftover(vm: &Vm, host: &Host) -> Result<bool, PathError> {
 /// What a VM needs whose lock is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Remedy {
-    /// Its making, its removal or its only run is over, or its creator went
-    /// without starting it: remove what is there.
+    /// Its making, its removal, its only run or its lease is over, or its
+    /// creator went without starting it: remove what is there.
     Remove,
     /// Its monitor vanished.
     MarkLost,
@@ -75,11 +76,13 @@ enum Remedy {
 
 fn remedy(vm: &Vm, host: &Host) -> Result<Option<Remedy>, PathError> {
     let deserted = vm.state == VmState::Created && is_deserted(&host.files(vm.id))?;
-    Ok(if deserted {
-        Some(Remedy::Remove)
-    } else {
-        remedy_of_state(vm)
-    })
+    Ok(
+        if deserted || is_to_be_removed(vm, host.options.clock.as_ref()) {
+            Some(Remedy::Remove)
+        } else {
+            remedy_of_state(vm)
+        },
+    )
 }
 
 /// Whether a creator kept the VM for itself and is gone.
@@ -91,7 +94,9 @@ fn is_deserted(files: &VmFiles) -> Result<bool, PathError> {
 const fn remedy_of_state(vm: &Vm) -> Option<Remedy> {
     match vm.state {
         VmState::Creating | VmState::Deleting => Some(Remedy::Remove),
-        VmState::Starting | VmState::Running | VmState::Stopping => Some(Remedy::MarkLost),
+        VmState::Starting | VmState::Running | VmState::Paused | VmState::Stopping => {
+            Some(Remedy::MarkLost)
+        }
         VmState::Stopped | VmState::Failed if vm.spec.remove_on_stop => Some(Remedy::Remove),
         VmState::Stopped | VmState::Failed | VmState::Created => None,
     }

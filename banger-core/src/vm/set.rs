@@ -13,12 +13,14 @@ use camino::Utf8PathBuf;
 use super::{
     VmQueryError,
     create::{Refused, check_machine},
+    lease::grant,
     lock::{Taken, take},
     stop::is_up,
     supervisor::Host,
 };
 use crate::{
-    domain::{Bytes, RootDiskMode, Selector, Vm, VmName, VmSpec, VmState},
+    clock::Clock,
+    domain::{Bytes, Lease, RootDiskMode, Selector, Vm, VmName, VmSpec, VmState},
     error::ErrorKind,
     host_fs::PathError,
     image::{ResizeRootfsError, resize_rootfs},
@@ -35,6 +37,9 @@ pub struct SetVm {
     /// Size of the disk that takes the writes, no less than it is. Only for a
     /// VM that does not run; needs e2fsprogs on the host.
     pub disk_size: Option<Bytes>,
+    /// The lease it gets in place of the one it has, counted from now; none in
+    /// there takes the lease away.
+    pub lease: Option<Option<Lease>>,
     /// Labels that it gets, in place of those with the same keys.
     pub labels: BTreeMap<String, String>,
     /// Keys of labels that it loses; others are no error.
@@ -189,9 +194,10 @@ fn disk(host: &Host, vm: &Vm) -> Utf8PathBuf {
 }
 
 async fn record(host: &Host, vm: &Vm, request: SetVm) -> Result<Vm, SetVmError> {
+    let clock = host.options.clock.as_ref();
     let changed = host
         .store()
-        .change_vm_spec(vm.id, |spec| apply(spec, request));
+        .change_vm_spec(vm.id, |spec| apply(spec, request, clock));
     let changed = changed.await.map_err(SetVmError::Store)?;
     changed.ok_or_else(|| {
         let selector = Selector::from(vm.name.as_str());
@@ -199,7 +205,10 @@ async fn record(host: &Host, vm: &Vm, request: SetVm) -> Result<Vm, SetVmError> 
     })
 }
 
-fn apply(spec: &mut VmSpec, request: SetVm) {
+fn apply(spec: &mut VmSpec, request: SetVm, clock: &dyn Clock) {
+    if let Some(lease) = request.lease {
+        spec.lease = lease.map(|lease| grant(lease, clock));
+    }
     spec.vcpus = request.vcpus.unwrap_or(spec.vcpus);
     spec.memory = request.memory.unwrap_or(spec.memory);
     spec.disk_size = request.disk_size.unwrap_or(spec.disk_size);

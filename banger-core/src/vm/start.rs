@@ -15,7 +15,10 @@ use std::{
 
 use banger_proto::{
     GUEST_GENERATION,
-    guest::v1::{BootConfig, OverlayRoot, PlainRoot, RootDisk, root_disk::Layout},
+    guest::v1::{
+        BootConfig, ImageInit, NetworkInterface, OverlayRoot, PlainRoot, RootDisk,
+        root_disk::Layout,
+    },
 };
 use prost::Message as _;
 use tokio::{
@@ -25,27 +28,36 @@ use tokio::{
 };
 
 use super::{
-    Lifeline, Lifetime, StartVmError, StartedVm,
+    BootFailure, Lifeline, Lifetime, PrepareBootError, StartVmError, StartedVm, VmQueryError,
     create::backend,
     files::{VmFiles, tail_of},
     in_words,
     launch::Launch,
+    lease,
     lifecycle::{VmEvent, step},
     lock::{Taken, take},
     monitor::MonitorArguments,
+    preparation::{check_artifacts, check_guest_program, check_memory},
+    purpose::Purpose,
     readiness::{LINE_LIMIT, Readiness},
     reconcile::repair,
     supervisor::Host,
+    volumes::attach,
+    wait::last_record,
 };
 use crate::{
-    domain::{BootArtifacts, Image, RootDiskMode, Selector, Vm},
+    domain::{BootMode, Image, NetworkMode, RootDiskMode, Selector, Vm},
     host_fs::{FileLock, IoContext as _, PathError},
     initrd::{InitrdRequest, boot_config_archive, build},
     process::command,
     progress::{ProgressEvent, ProgressSink},
     sys,
     task::off_thread,
-    vmm::{Acceleration, ChosenBackend, Disk, Machine, time_stamp_khz},
+    vmm::{
+        Acceleration, ChosenBackend, Disk, GuestView, HardwareAddress, Machine, MachineNetwork,
+        network::plan::{GATEWAY, GUEST, PREFIX, RESOLVER},
+        time_stamp_khz,
+    },
 };
 
 /// What a monitor may need beside the boot itself: opening the store before,
@@ -64,17 +76,13 @@ const BASE_SERIAL: &str = "banger-base";
 const WRITABLE_SERIAL: &str = "banger-writable";
 /// Serial number of a disk that is both.
 const ROOT_SERIAL: &str = "banger-root";
-/// What a guest needs to reach its disks, the channel and entropy.
-const WANTED_MODULES: [&str; 6] = [
-    "virtio_mmio",
-    "virtio_blk",
-    "virtio_console",
-    "virtio_rng",
-    "ext4",
-    "overlay",
-];
-/// What lets a guest hear its power button.
-const WISHED_MODULES: [&str; 2] = ["evdev", "button"];
+/// Where a kernel without banger's init finds its root: on the first disk
+/// (Linux Documentation/admin-guide/kernel-parameters.txt).
+const NATIVE_ROOT: &str = "root=/dev/vda rw";
+/// What a guest needs to reach its disks and entropy.
+const WANTED_MODULES: [&str; 5] = ["virtio_mmio", "virtio_blk", "virtio_rng", "ext4", "overlay"];
+/// What a guest needs besides to reach a network.
+const NETWORK_MODULE: &str = "virtio_net";
 
 /// Boots a VM.
 pub(super) async fn start(
@@ -88,26 +96,45 @@ pub(super) async fn start(
     let lock = lock(host, &vm).await?;
     let vm = host.refreshed(&vm).await?;
     check_startable(&vm)?;
+    if lease::is_over(&vm, host.options.clock.as_ref()) {
+        return Err(StartVmError::LeaseOver { name: vm.name });
+    }
     let image = image(host, &vm).await?;
-    let backend = backend(host, vm.spec.backend).await?;
+    let backend = backend(host, vm.spec.backend, vm.spec.network).await?;
     progress.emit(ProgressEvent::BackendChosen {
         backend: backend.choice.kind.as_str(),
         reason: backend.choice.reason.clone(),
     });
     let files = host.files(vm.id);
     files.check_socket_path().map_err(io_error(&vm))?;
-    let launch = launch(host, &vm, &image, backend, lifetime);
-    let lock = prepare(host, &vm, image.boot, launch, lock).await?;
+    let purpose = Purpose::of(&vm.spec, &image.run_config).map_err(boot_error(&vm))?;
+    let mut launch = launch(host, &vm, &image, backend, lifetime);
+    launch.purpose = purpose;
+    let lock = prepare(host, &vm, image, launch, lock).await?;
     progress.emit(ProgressEvent::Booting);
     let (monitor, lifeline) = spawn_monitor(host, &vm, lifetime, lock)?;
     wait_until_ready(host, &vm, monitor).await?;
-    progress.emit(ProgressEvent::AgentReady);
+    if vm.spec.boot_mode.has_agent() {
+        progress.emit(ProgressEvent::AgentReady);
+    }
     Ok(StartedVm {
-        vm: host.refreshed(&vm).await?,
+        vm: now(host, vm).await?,
         lifeline: lifeline.map(|pipe| Lifeline {
             _descriptor: pipe.into(),
         }),
     })
+}
+
+/// The record of a VM that was up. One that lives for a short command may have
+/// ended meanwhile, and be gone with it.
+async fn now(host: &Host, vm: Vm) -> Result<Vm, StartVmError> {
+    match host.refreshed(&vm).await {
+        Err(gone @ VmQueryError::NotFound { .. }) if vm.spec.remove_on_stop => {
+            let last = last_record(host, vm).await.map_err(StartVmError::Store)?;
+            last.ok_or_else(|| gone.into())
+        }
+        refreshed => Ok(refreshed?),
+    }
 }
 
 fn check_startable(vm: &Vm) -> Result<(), StartVmError> {
@@ -144,7 +171,7 @@ async fn lock(host: &Host, vm: &Vm) -> Result<FileLock, StartVmError> {
 
 async fn image(host: &Host, vm: &Vm) -> Result<Image, StartVmError> {
     let image = host.image(vm.image).await;
-    image.map_err(|error| boot_error(vm)(in_words(&error)))
+    image.map_err(|error| boot_error(vm)(error.into()))
 }
 
 fn launch(
@@ -155,6 +182,7 @@ fn launch(
     lifetime: Lifetime,
 ) -> Launch {
     let files = host.files(vm.id);
+    let has_agent = vm.spec.boot_mode.has_agent();
     let disk = |path, serial: &str, read_only| Disk {
         path,
         serial: serial.to_owned(),
@@ -167,7 +195,12 @@ fn launch(
             vcpus: vm.spec.vcpus,
             memory: vm.spec.memory,
             kernel: image.boot.kernel.clone(),
-            initrd: files.initrd(),
+            initrd: if has_agent {
+                Some(files.initrd())
+            } else {
+                image.boot.initrd.clone()
+            },
+            kernel_arguments: (!has_agent).then(|| NATIVE_ROOT.to_owned()),
             disks: match vm.spec.root_disk {
                 RootDiskMode::Overlay => vec![
                     disk(image.rootfs.clone(), BASE_SERIAL, true),
@@ -175,12 +208,26 @@ fn launch(
                 ],
                 RootDiskMode::Clone => vec![disk(files.root_disk, ROOT_SERIAL, false)],
             },
+            network: network(vm),
             time_stamp_khz: None,
             channel_port: CHANNEL_PORT.to_owned(),
         },
         backend,
+        has_agent,
+        volumes: Vec::new(),
+        purpose: Purpose::default(),
         boot_deadline: host.boot_deadline,
         bound_to_caller: lifetime == Lifetime::BoundToCaller,
+    }
+}
+
+fn network(vm: &Vm) -> Option<MachineNetwork> {
+    match vm.spec.network {
+        NetworkMode::None => None,
+        NetworkMode::User => Some(MachineNetwork {
+            hardware_address: HardwareAddress::of(vm.id),
+            ports: vm.spec.ports.clone(),
+        }),
     }
 }
 
@@ -189,61 +236,102 @@ fn launch(
 async fn prepare(
     host: &Host,
     vm: &Vm,
-    boot: BootArtifacts,
+    image: Image,
     mut launch: Launch,
     lock: FileLock,
 ) -> Result<FileLock, StartVmError> {
     let files = host.files(vm.id);
     let program = host.options.guest_program.clone();
-    let (hostname, layout) = (vm.name.to_string(), layout(vm.spec.root_disk));
+    let volumes = vm.spec.volumes.clone();
+    let root_disk = vm.spec.root_disk;
+    let shared = root_disk == RootDiskMode::Overlay;
+    let mut guest = guest_config(vm);
     let work = move || {
-        let request = InitrdRequest {
-            guest_program: &program,
-            modules: boot.modules.as_deref(),
-            wanted: &WANTED_MODULES,
-            wished: &WISHED_MODULES,
-        };
-        let archive = initrd(&request, hostname, layout)?;
+        check_artifacts(&image.boot.kernel, shared.then_some(&image.rootfs))?;
+        let attached = attach(&launch.directories, &files, &volumes)?;
+        launch.machine.disks.extend(attached.disks);
+        launch.volumes = attached.locks;
+        if launch.has_agent {
+            check_guest_program(&program)?;
+            let network = launch.machine.network.as_ref();
+            let view = GuestView(launch.backend.choice.kind);
+            let mut serials = view.serials(&launch.machine.disks)?.into_iter();
+            guest.root = Some(RootDisk {
+                layout: Some(layout(root_disk, &mut serials)),
+            });
+            guest.volumes = attached.guest;
+            for (volume, serial) in guest.volumes.iter_mut().zip(serials) {
+                volume.serial = serial;
+            }
+            guest.network = network.map(interface);
+            guest.channel_vsock_port = view.channel_vsock_port().unwrap_or_default();
+            guest.ends_by_reset = view.ends_by_reset();
+            let mut wanted = [&WANTED_MODULES, view.channel_modules()].concat();
+            wanted.extend(network.map(|_| NETWORK_MODULE));
+            let request = InitrdRequest {
+                guest_program: &program,
+                modules: image.boot.modules.as_deref(),
+                wanted: &wanted,
+                wished: view.button_modules(),
+            };
+            let archive = initrd(&request, guest)?;
+            let machine = &launch.machine;
+            check_memory(machine.memory, &machine.kernel, archive.len() as u64)?;
+            let path = files.initrd();
+            std::fs::write(&path, archive).at("write", &path)?;
+        }
         if launch.backend.acceleration == Acceleration::Software {
             launch.machine.time_stamp_khz = time_stamp_khz();
         }
-        let path = files.initrd();
-        let written = std::fs::write(&path, archive).at("write", &path);
-        let saved = written.and_then(|()| launch.save(&files.launch()));
-        saved.map_err(|error| in_words(&error))?;
+        launch.save(&files.launch())?;
         Ok(lock)
     };
     off_thread(work).await.map_err(boot_error(vm))
 }
 
-/// How the guest is to join its disks.
-fn layout(root_disk: RootDiskMode) -> Layout {
+/// How the guest is to join its disks, by what it knows them by.
+fn layout(root_disk: RootDiskMode, serials: &mut impl Iterator<Item = String>) -> Layout {
+    let mut next = || serials.next().unwrap_or_default();
     match root_disk {
         RootDiskMode::Overlay => Layout::Overlay(OverlayRoot {
-            base_serial: BASE_SERIAL.to_owned(),
-            writable_serial: WRITABLE_SERIAL.to_owned(),
+            base_serial: next(),
+            writable_serial: next(),
         }),
-        RootDiskMode::Clone => Layout::Plain(PlainRoot {
-            serial: ROOT_SERIAL.to_owned(),
-        }),
+        RootDiskMode::Clone => Layout::Plain(PlainRoot { serial: next() }),
+    }
+}
+
+/// What the guest is to make of its interface.
+fn interface(network: &MachineNetwork) -> NetworkInterface {
+    NetworkInterface {
+        hardware_address: network.hardware_address.to_string(),
+        address: GUEST.to_string(),
+        prefix_length: PREFIX.into(),
+        gateway: GATEWAY.to_string(),
+        resolvers: vec![RESOLVER.to_string()],
+    }
+}
+
+/// What the guest's init is told, but for what the initrd holds.
+fn guest_config(vm: &Vm) -> BootConfig {
+    let image_init = (vm.spec.boot_mode == BootMode::Init).then(|| ImageInit {
+        argv: vm.spec.process.argv.clone(),
+    });
+    BootConfig {
+        generation: GUEST_GENERATION,
+        hostname: vm.name.to_string(),
+        channel_port: CHANNEL_PORT.to_owned(),
+        image_init,
+        ..BootConfig::default()
     }
 }
 
 fn initrd(
     request: &InitrdRequest<'_>,
-    hostname: String,
-    layout: Layout,
-) -> Result<Vec<u8>, String> {
-    let initrd = build(request).map_err(|error| in_words(&error))?;
-    let configuration = BootConfig {
-        generation: GUEST_GENERATION,
-        hostname,
-        modules: initrd.module_paths,
-        root: Some(RootDisk {
-            layout: Some(layout),
-        }),
-        channel_port: CHANNEL_PORT.to_owned(),
-    };
+    mut configuration: BootConfig,
+) -> Result<Vec<u8>, PrepareBootError> {
+    let initrd = build(request).map_err(PrepareBootError::Initrd)?;
+    configuration.modules = initrd.module_paths;
     let mut archive = initrd.archive;
     archive.extend(boot_config_archive(&configuration.encode_to_vec()));
     Ok(archive)
@@ -316,15 +404,18 @@ async fn wait_until_ready(
     let status = timeout(MONITOR_EXIT_DEADLINE, monitor.wait()).await;
     Err(match readiness {
         Some(Readiness::BootFailed {
+            failure,
             stage,
             cause,
             console_tail,
         }) => StartVmError::BootFailed {
             name: vm.name.clone(),
+            failure: BootFailure::named(&failure).unwrap_or(BootFailure::Other),
             stage,
             cause,
             console_tail,
         },
+        Some(Readiness::PortRefused { port, errno }) => port_error(vm, &port, errno),
         Some(Readiness::Refused { problem }) => monitor_error(vm)(problem),
         Some(Readiness::Ready) | None => {
             let status = match status {
@@ -364,11 +455,23 @@ fn monitor_error(vm: &Vm) -> impl Fn(String) -> StartVmError {
     }
 }
 
-fn boot_error(vm: &Vm) -> impl Fn(String) -> StartVmError {
+fn port_error(vm: &Vm, port: &str, errno: i32) -> StartVmError {
+    let source = io::Error::from_raw_os_error(errno);
+    match port.parse() {
+        Ok(port) => StartVmError::Port {
+            name: vm.name.clone(),
+            port,
+            source,
+        },
+        Err(error) => monitor_error(vm)(format!("{error}: {source}")),
+    }
+}
+
+fn boot_error(vm: &Vm) -> impl Fn(PrepareBootError) -> StartVmError {
     let name = vm.name.clone();
-    move |problem| StartVmError::Boot {
+    move |source| StartVmError::Boot {
         name: name.clone(),
-        problem,
+        source: Box::new(source),
     }
 }
 

@@ -49,7 +49,7 @@ pub(super) async fn stop(
 pub(super) const fn is_up(state: VmState) -> bool {
     matches!(
         state,
-        VmState::Starting | VmState::Running | VmState::Stopping
+        VmState::Starting | VmState::Running | VmState::Paused | VmState::Stopping
     )
 }
 

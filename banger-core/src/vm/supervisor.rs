@@ -4,14 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
+use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
-    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PruneVms, PrunedVms,
-    ReconcileVmsError, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError,
-    VmChangesError, VmQueryError, VmSupervisor, WaitVmError, changes, create, delete, exec_call,
-    files::VmFiles, kill, logs, prune, reconcile, restart, set, start, stop, wait,
+    ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError,
+    ExecId, ExecInfo, ExecRequest, ExecSession, GuestAddress, GuestConnection, GuestFile,
+    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms,
+    ReadTree, ReconcileVmsError, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm,
+    StopVmError, StreamPiece, TreeStream, VmChangesError, VmQueryError, VmStats, VmStatsError,
+    VmSupervisor, WaitVmError, WriteTree, changes, connect_call, copy, create, delete, exec_call,
+    files::VmFiles, kill, logs, pause, prune, reconcile, restart, set, start, stats, stop, wait,
 };
 use crate::{
     clock::Clock,
@@ -189,6 +192,18 @@ impl VmSupervisor for LocalVmSupervisor {
         kill::kill(&self.host, vm).await
     }
 
+    async fn pause(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
+        pause::pause(&self.host, vm, pause::Wanted::Paused).await
+    }
+
+    async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
+        pause::pause(&self.host, vm, pause::Wanted::Running).await
+    }
+
+    async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError> {
+        stats::stats(&self.host, vm).await
+    }
+
     async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
         wait::wait(&self.host, vm, limit).await
     }
@@ -232,5 +247,52 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn exec(&self, vm: &Selector, request: ExecRequest) -> Result<ExecSession, ExecError> {
         exec_call::exec(&self.host, vm, request).await
+    }
+
+    async fn attach_exec(
+        &self,
+        vm: &Selector,
+        exec: &ExecId,
+        from_offset: u64,
+    ) -> Result<ExecSession, ExecError> {
+        exec_call::attach(&self.host, vm, exec, from_offset).await
+    }
+
+    async fn list_execs(&self, vm: &Selector) -> Result<Vec<ExecInfo>, ExecError> {
+        exec_call::list(&self.host, vm).await
+    }
+
+    async fn delete_exec(&self, vm: &Selector, exec: &ExecId) -> Result<(), ExecError> {
+        exec_call::delete(&self.host, vm, exec).await
+    }
+
+    async fn stat_path(
+        &self,
+        vm: &Selector,
+        path: &[u8],
+        follow_link: bool,
+    ) -> Result<GuestFile, CopyError> {
+        copy::stat_path(&self.host, vm, path, follow_link).await
+    }
+
+    async fn read_tree(&self, vm: &Selector, request: ReadTree) -> Result<TreeStream, CopyError> {
+        copy::read_tree(&self.host, vm, request).await
+    }
+
+    async fn write_tree(
+        &self,
+        vm: &Selector,
+        request: WriteTree,
+        tar: mpsc::Receiver<StreamPiece>,
+    ) -> Result<Copied, CopyError> {
+        copy::write_tree(&self.host, vm, request, tar).await
+    }
+
+    async fn connect(
+        &self,
+        vm: &Selector,
+        address: GuestAddress,
+    ) -> Result<GuestConnection, ConnectError> {
+        connect_call::connect(&self.host, vm, address).await
     }
 }

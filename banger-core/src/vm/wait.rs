@@ -86,17 +86,21 @@ const fn has_ended(state: VmState) -> bool {
     matches!(state, VmState::Stopped | VmState::Failed)
 }
 
-/// The last record of a VM that is gone.
-async fn removed(host: &Host, mut vm: Vm, gone: VmQueryError) -> Result<Vm, WaitVmError> {
-    let last = host.store().last_vm_change(vm.id).await;
-    let last = last.map_err(WaitVmError::Store)?;
+async fn removed(host: &Host, vm: Vm, gone: VmQueryError) -> Result<Vm, WaitVmError> {
+    let last = last_record(host, vm).await.map_err(WaitVmError::Store)?;
+    last.ok_or_else(|| gone.into())
+}
+
+/// The last record of a VM that is gone; none when it did not end by itself.
+pub(super) async fn last_record(host: &Host, mut vm: Vm) -> Result<Option<Vm>, StoreError> {
+    let last = host.store().last_vm_change(vm.id).await?;
     let Some((exit, last)) = last.and_then(|last| Some((last.exit.clone()?, last))) else {
-        return Err(gone.into());
+        return Ok(None);
     };
     vm.state = after_exit(&exit);
     vm.reason = last.reason;
     vm.exit = Some(exit);
     vm.stopped = Some(last.at);
     vm.generation = last.generation;
-    Ok(vm)
+    Ok(Some(vm))
 }

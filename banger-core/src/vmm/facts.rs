@@ -11,6 +11,8 @@ use super::VmmPrograms;
 pub struct HostFacts {
     /// Whether the named QEMU is a file that can be executed.
     pub qemu_is_executable: bool,
+    /// Whether the named Firecracker is a file that can be executed.
+    pub firecracker_is_executable: bool,
     /// What is known of KVM.
     pub kvm: KvmFacts,
 }
@@ -32,6 +34,7 @@ impl HostFacts {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         Self {
             qemu_is_executable: programs.qemu.as_deref().is_some_and(is_executable),
+            firecracker_is_executable: programs.firecracker.as_deref().is_some_and(is_executable),
             kvm: KvmFacts {
                 device_problem: device_problem(Utf8Path::new("/dev/kvm")),
                 cpu_virtualizes: virtualizes(&cpuinfo),

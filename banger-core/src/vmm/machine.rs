@@ -2,10 +2,11 @@
 
 use camino::Utf8PathBuf;
 
+use super::MachineNetwork;
 use crate::domain::Bytes;
 
-/// A machine to run. It has a serial console, a source of entropy, and one
-/// byte stream to the host (a virtio-serial port).
+/// A machine to run. It has a serial console, a source of entropy, and a way
+/// for byte streams to the host (a virtio-serial port, or vsock).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Machine {
     /// Number of virtual CPUs.
@@ -15,13 +16,17 @@ pub struct Machine {
     /// The kernel, an ELF `vmlinux`.
     pub kernel: Utf8PathBuf,
     /// The initrd.
-    pub initrd: Utf8PathBuf,
+    pub initrd: Option<Utf8PathBuf>,
+    /// What the kernel is told beside what the backend tells it.
+    pub kernel_arguments: Option<String>,
     /// The disks, in order.
     pub disks: Vec<Disk>,
+    /// The network interface; none leaves it alone with itself.
+    pub network: Option<MachineNetwork>,
     /// Speed of the time stamp counter that an emulated guest reads, in kHz;
     /// none lets the guest find out.
     pub time_stamp_khz: Option<u64>,
-    /// Name of the virtio-serial port.
+    /// Name of the virtio-serial port, on machines that have one.
     pub channel_port: String,
 }
 
@@ -32,6 +37,7 @@ pub struct Disk {
     pub path: Utf8PathBuf,
     /// The serial number by which the guest finds it: at most 20 bytes
     /// (virtio specification, "Block Device", `VIRTIO_BLK_T_GET_ID`).
+    /// Firecracker gives its own instead.
     pub serial: String,
     /// Whether it is only read, and so may be shared by many machines.
     pub read_only: bool,

@@ -1,23 +1,37 @@
 //! The programs that run virtual machines, behind one seam.
 //!
 //! Purpose: turn a machine description into a running VMM process with a
-//! console and a channel. Invariants: a backend is chosen by looking, and the
-//! choice says why; a VMM dies with the thread that started it and inherits
-//! nothing but its end of the channel.
+//! console and a channel, stop its time and let it go on, and keep it in files
+//! to go on from. Invariants: a backend is chosen by looking, and the choice
+//! says why; a VMM dies with the thread that started it and inherits nothing
+//! but what it needs; every question to a VMM has a deadline, and what it
+//! answers is bounded.
 //! Entry points: [`HostFacts::gather`], [`choose_backend`], [`Machine`],
-//! `VmmProcess`.
+//! `VmmProcess`; a new backend is one more module and one more variant of
+//! `process::Control`.
 
+mod channel;
 mod choice;
+#[cfg(test)]
+mod contract;
 mod error;
 mod facts;
+mod firecracker;
 mod frequency;
+mod guest;
 mod machine;
+pub(crate) mod network;
 mod process;
 mod qemu;
 
-pub use choice::{Acceleration, ChosenBackend, VmmPrograms, choose_backend};
+pub(crate) use channel::Channel;
+pub use choice::{
+    Acceleration, ChosenBackend, VmmPrograms, choose_backend, choose_backend_with_network,
+};
 pub use error::BackendError;
 pub use facts::{HostFacts, KvmFacts};
 pub(crate) use frequency::time_stamp_khz;
+pub(crate) use guest::GuestView;
 pub use machine::{Disk, Machine};
-pub(crate) use process::{VmmOutput, VmmProcess};
+pub use network::{HardwareAddress, MachineNetwork, NetworkError};
+pub(crate) use process::{Spawned, VmmOutput, VmmProcess, VmmRequest, sockets};

@@ -1,26 +1,97 @@
-//! A running VMM.
+//! A running VMM: the seam between banger and its backends.
+//!
+//! ```text
+//! spawn -> launch -> (pause -> [snapshot] -> resume)* -> wait
+//! ```
+//!
+//! Purpose: what the monitor asks of a machine, whatever runs it. Invariants:
+//! the guest runs no instruction before [`VmmProcess::launch`] when the machine
+//! comes from a snapshot or its VMM is told what to run by questions; every
+//! method has a deadline of its own, but [`VmmProcess::wait`]; a method that
+//! was given up on may be called again.
+//! Entry points: [`VmmProcess::spawn`], [`VmmRequest`].
 
 use std::{
     io,
-    os::{fd::OwnedFd, unix::net::UnixStream as StdUnixStream},
     process::{ExitStatus, Stdio},
+    time::Duration,
 };
 
+use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
-    net::UnixStream,
-    process::{Child, ChildStderr, ChildStdout},
+    process::{Child, ChildStderr, ChildStdout, Command},
+    time::timeout,
 };
 
-use super::{BackendError, ChosenBackend, Machine, qemu};
-use crate::{domain::BackendKind, process::command, sys};
+use super::{
+    BackendError, Channel, ChosenBackend, Machine, firecracker,
+    network::{
+        self, HelperRequest, NetworkHelper,
+        namespace::{Enclosure, enclose},
+    },
+    qemu,
+};
+use crate::{
+    domain::{BackendKind, PublishedPort},
+    process::command,
+    sys,
+};
+
+/// How long a VMM that no longer answers may take to be gone.
+const EXIT_DEADLINE: Duration = Duration::from_secs(1);
+
+/// What is to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VmmRequest<'a> {
+    /// The machine.
+    pub(crate) machine: &'a Machine,
+    /// What runs it.
+    pub(crate) backend: &'a ChosenBackend,
+    /// A private directory, empty but for files of others, for the VMM's
+    /// sockets; see [`sockets`].
+    pub(crate) directory: &'a Utf8Path,
+    /// A directory that [`VmmProcess::snapshot`] filled, for a machine that
+    /// goes on from there; none for one that boots. The machine must be
+    /// described as the one that was kept; its disks' files may be others with
+    /// the same content. Nothing in the directory is changed, and it must stay
+    /// as it is for as long as the machine runs.
+    pub(crate) snapshot: Option<&'a Utf8Path>,
+}
 
 /// A VMM, the leader of its own process group. It is killed when this is
 /// dropped, and by the kernel when the thread that spawned it ends.
 #[derive(Debug)]
 pub(crate) struct VmmProcess {
     child: Child,
-    control: qemu::Control,
+    control: Control,
+    network: Network,
+}
+
+/// A user network beside the VMM.
+#[derive(Debug)]
+enum Network {
+    /// The VMM has it in itself, or the machine has none.
+    None,
+    /// To be carried by a helper once the machine is launched.
+    Wanted {
+        program: Option<Utf8PathBuf>,
+        directory: Utf8PathBuf,
+        ports: Vec<PublishedPort>,
+    },
+    /// Carried by a helper, which ends with this.
+    Carried { _helper: NetworkHelper },
+}
+
+/// A VMM that was just started.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// Its process.
+    pub(crate) process: VmmProcess,
+    /// What it says; to be read to its end.
+    pub(crate) output: VmmOutput,
+    /// The way to its guest.
+    pub(crate) channel: Channel,
 }
 
 /// What a VMM says.
@@ -32,52 +103,219 @@ pub(crate) struct VmmOutput {
     pub(crate) errors: ChildStderr,
 }
 
+/// How a VMM is told what to do.
+#[derive(Debug)]
+enum Control {
+    Qemu(qemu::Machine),
+    Firecracker(firecracker::Machine),
+}
+
+/// A VMM's command, and what the host keeps of it.
+struct Prepared {
+    command: Command,
+    control: Control,
+    channel: Channel,
+}
+
+/// The sockets that a VMM of any kind may have in `directory`.
+pub(crate) fn sockets(directory: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let names = qemu::SOCKETS.iter().chain(&firecracker::SOCKETS);
+    let own = names.map(|name| directory.join(name));
+    own.chain([network::socket_path(directory)]).collect()
+}
+
+impl Network {
+    /// Has a VMM that cannot carry a user network live in namespaces of its own.
+    fn enclose(
+        command: &mut Command,
+        request: &VmmRequest<'_>,
+    ) -> io::Result<(Self, Option<Enclosure>)> {
+        let backend = request.backend;
+        let Some(network) = &request.machine.network else {
+            return Ok((Self::None, None));
+        };
+        if backend.choice.kind == BackendKind::Qemu {
+            return Ok((Self::None, None));
+        }
+        let wanted = Self::Wanted {
+            program: backend.network_helper.clone(),
+            directory: request.directory.to_owned(),
+            ports: network.ports.clone(),
+        };
+        Ok((wanted, Some(enclose(command)?)))
+    }
+
+    /// Starts the helper, if one is wanted and not at work.
+    async fn carry(&mut self, vmm: Option<u32>) -> Result<(), BackendError> {
+        let Self::Wanted {
+            program,
+            directory,
+            ports,
+        } = self
+        else {
+            return Ok(());
+        };
+        let request = HelperRequest {
+            program: program.as_deref(),
+            vmm: vmm.unwrap_or_default(),
+            directory,
+            ports,
+        };
+        let helper = NetworkHelper::join(&request).await?;
+        *self = Self::Carried { _helper: helper };
+        Ok(())
+    }
+}
+
 impl VmmProcess {
-    /// Starts a machine whose channel ends in `channel`. To be called on a
-    /// thread that lives as long as the machine shall.
-    pub(crate) fn spawn(
-        machine: &Machine,
-        backend: &ChosenBackend,
-        channel: OwnedFd,
-    ) -> Result<(Self, VmmOutput), BackendError> {
+    /// Starts the process. To be called on a thread that lives as long as the
+    /// machine shall.
+    pub(crate) fn spawn(request: &VmmRequest<'_>) -> Result<Spawned, BackendError> {
         let failed = |source| BackendError::Spawn {
-            program: backend.program.to_string(),
+            program: request.backend.program.to_string(),
             source,
         };
-        let mut command = command(&backend.program);
-        let (control, vmms) = control_channel().map_err(failed)?;
-        let descriptors = qemu::Descriptors {
-            channel: sys::inherit(&mut command, channel),
-            control: sys::inherit(&mut command, vmms),
-        };
-        match backend.choice.kind {
+        let command = command(&request.backend.program);
+        let Prepared {
+            mut command,
+            control,
+            channel,
+        } = match request.backend.choice.kind {
             BackendKind::Qemu => {
-                command.args(qemu::arguments(machine, backend.acceleration, descriptors));
+                let (command, machine, channel) = qemu::prepare(command, request)?;
+                let control = Control::Qemu(machine);
+                Prepared {
+                    command,
+                    control,
+                    channel,
+                }
             }
-        }
+            BackendKind::Firecracker => {
+                let (command, machine, channel) = firecracker::prepare(command, request)?;
+                let control = Control::Firecracker(machine);
+                Prepared {
+                    command,
+                    control,
+                    channel,
+                }
+            }
+        };
         command
-            .current_dir("/")
             .env_clear()
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        let (network, enclosure) = Network::enclose(&mut command, request).map_err(failed)?;
         sys::die_with_parent(&mut command);
-        let mut child = command.spawn().map_err(failed)?;
+        let spawned = command.spawn();
+        let mut child = spawned.map_err(|source| {
+            let refused = enclosure.and_then(|mut enclosure| enclosure.failure());
+            refused.map_or_else(|| failed(source), BackendError::Network)
+        })?;
         let (Some(console), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
-            return Err(failed(std::io::ErrorKind::BrokenPipe.into()));
+            return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
-        Ok((Self { child, control }, VmmOutput { console, errors }))
+        Ok(Spawned {
+            process: Self {
+                child,
+                control,
+                network,
+            },
+            output: VmmOutput { console, errors },
+            channel,
+        })
+    }
+
+    /// Has the guest boot, or go on from its snapshot, and returns when it
+    /// runs. To be called once, first; a machine that cannot be launched is of
+    /// no further use.
+    pub(crate) async fn launch(&mut self) -> Result<(), BackendError> {
+        let Self {
+            child,
+            control,
+            network,
+        } = self;
+        let vmm = child.id();
+        let launching = async {
+            network.carry(vmm).await?;
+            match control {
+                Control::Qemu(machine) => machine.launch().await,
+                Control::Firecracker(machine) => machine.launch().await,
+            }
+        };
+        let launched = tokio::select! {
+            biased;
+            launched = launching => launched,
+            status = child.wait() => return Err(ended(status)),
+        };
+        match launched {
+            Err(error) if error.may_be_the_end() => {
+                let status = timeout(EXIT_DEADLINE, child.wait()).await;
+                Err(status.map_or(error, ended))
+            }
+            launched => launched,
+        }
     }
 
     /// Waits for the end. May be cancelled and called again.
-    pub(crate) async fn wait(&mut self) -> std::io::Result<ExitStatus> {
+    pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Presses the machine's power button. Not to be used again when waiting
-    /// for it was given up.
-    pub(crate) async fn press_power_button(&mut self) -> io::Result<()> {
-        self.control.press_power_button().await
+    /// Waits until the machine that was launched runs, as far as its VMM knows.
+    pub(crate) async fn came_up(&mut self) -> Result<(), BackendError> {
+        match &mut self.control {
+            Control::Qemu(machine) => machine.came_up().await,
+            // the launch waited for it
+            Control::Firecracker(_) => Ok(()),
+        }
+    }
+
+    /// Presses the machine's power button: an event for its guest, which need
+    /// not heed it. (Firecracker has no such button, and Ctrl-Alt-Del is typed
+    /// instead.)
+    pub(crate) async fn press_power_button(&mut self) -> Result<(), BackendError> {
+        match &mut self.control {
+            Control::Qemu(machine) => machine.press_power_button().await,
+            Control::Firecracker(machine) => machine.press_power_button().await,
+        }
+    }
+
+    /// Stops the guest's time. Does nothing to a guest whose time stands.
+    pub(crate) async fn pause(&mut self) -> Result<(), BackendError> {
+        match &mut self.control {
+            Control::Qemu(machine) => machine.pause().await,
+            Control::Firecracker(machine) => machine.pause().await,
+        }
+    }
+
+    /// Lets the guest's time go on. Does nothing to a guest that runs.
+    pub(crate) async fn resume(&mut self) -> Result<(), BackendError> {
+        match &mut self.control {
+            Control::Qemu(machine) => machine.resume().await,
+            Control::Firecracker(machine) => machine.resume().await,
+        }
+    }
+
+    /// Keeps the state of a paused guest, memory included, in files in
+    /// `directory`, private to their owner and written back when this returns.
+    /// The disks' content is not among them. The guest stays paused; once it
+    /// is resumed the channel may have to be opened anew. What failed or was
+    /// given up on leaves incomplete files there.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the monitor gets orders for it next")
+    )]
+    pub(crate) async fn snapshot(&mut self, directory: &Utf8Path) -> Result<(), BackendError> {
+        match &mut self.control {
+            Control::Qemu(machine) => machine.snapshot(directory).await,
+            Control::Firecracker(machine) => machine.snapshot(directory).await,
+        }
+    }
+
+    /// Its process id; none once it was waited for.
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// Sends a signal to the VMM's whole group, unless it has ended.
@@ -93,10 +331,11 @@ impl VmmProcess {
     }
 }
 
-/// A control channel: our end and the VMM's.
-fn control_channel() -> io::Result<(qemu::Control, OwnedFd)> {
-    let (ours, vmms) = StdUnixStream::pair()?;
-    ours.set_nonblocking(true)?;
-    let control = qemu::Control::new(UnixStream::from_std(ours)?);
-    Ok((control, vmms.into()))
+fn ended(status: io::Result<ExitStatus>) -> BackendError {
+    BackendError::Ended {
+        status: match status {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        },
+    }
 }

@@ -67,7 +67,7 @@ impl Host {
                 program: root.join("monitor"),
                 arguments: Vec::new(),
             },
-            vmm: VmmPrograms { qemu: None },
+            vmm: VmmPrograms::default(),
             limits,
             supply,
         };

@@ -1,7 +1,6 @@
 //! Strict doubles of what the image manager works with.
 
 use std::{
-    collections::BTreeMap,
     fs,
     sync::{
         Arc,
@@ -17,7 +16,7 @@ use banger_core::{
     directories::Directories,
     domain::{
         BootArtifacts, Bytes, Digest, ImageId, ImageSizes, Kernel, KernelName, ResolvedKernel,
-        RootDiskMode, RunConfig, Vm, VmId, VmSpec, VmState,
+        RunConfig, Vm, VmId, VmSpec, VmState,
     },
     host_fs::{IoContext as _, PathError},
     image::{LocalImageManager, LocalImageOptions},
@@ -346,19 +345,12 @@ pub(crate) fn vm(image: ImageId) -> Vm {
         id: VmId::generate(),
         name: "user-of-the-image".parse().unwrap(),
         image,
-        spec: VmSpec {
-            vcpus: 1,
-            memory: Bytes::from_mib(64),
-            root_disk: RootDiskMode::Overlay,
-            disk_size: Bytes::from_mib(64),
-            backend: None,
-            remove_on_stop: false,
-            labels: BTreeMap::new(),
-        },
+        spec: VmSpec::default(),
         state: VmState::Created,
         reason: String::new(),
         backend: None,
         boot_id: None,
+        ports: Vec::new(),
         exit: None,
         created: SystemClock.now(),
         started: None,

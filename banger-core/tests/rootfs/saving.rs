@@ -47,7 +47,7 @@ pub(crate) async fn local(bench: &Bench) -> Local {
             program: "/nowhere".into(),
             arguments: Vec::new(),
         },
-        vmm: VmmPrograms { qemu: None },
+        vmm: VmmPrograms::default(),
         sources: SourceOptions::new(directories(bench)),
         limits: RootfsLimits::default(),
         supply: SupplyOptions::default(),

@@ -102,7 +102,7 @@ async fn settings(host: &Host, vm: &banger_core::domain::Selector) {
         env: vec!["MINE=request".to_owned()],
         working_directory: Some("/tmp".to_owned()),
         user: Some("app".to_owned()),
-        terminal: None,
+        ..ExecRequest::default()
     };
     let session = host.vms.exec(vm, request).await.unwrap();
     assert_eq!(outcome(session).await.1, "image request\n/tmp\n1000\n");

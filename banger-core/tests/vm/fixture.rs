@@ -1,7 +1,6 @@
 //! A state directory with an image, and what tests ask of it.
 
 use std::{
-    collections::BTreeMap,
     fs,
     process::ExitCode,
     sync::Arc,
@@ -13,7 +12,7 @@ use banger_core::{
     directories::Directories,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
-        RootDiskMode, RunConfig, Selector, Vm, VmState,
+        NetworkMode, RunConfig, Selector, Vm, VmState,
     },
     kernel::{KernelResolver as _, KernelSource, LocalKernelResolver},
     oci::{Compression, LayerBlob, LayerBytes, LayerDescriptor},
@@ -37,8 +36,26 @@ pub(crate) const GRACE: Duration = Duration::from_secs(30);
 
 const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 const BUSYBOX: &str = "/bin/busybox";
-const APPLETS: [&str; 8] = [
-    "sh", "cat", "echo", "id", "pwd", "kill", "sleep", "poweroff",
+const APPLETS: [&str; 19] = [
+    "sh",
+    "cat",
+    "chmod",
+    "chown",
+    "echo",
+    "grep",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "nc",
+    "pwd",
+    "kill",
+    "rm",
+    "sha256sum",
+    "sleep",
+    "stat",
+    "poweroff",
 ];
 
 /// Runs a test's future.
@@ -241,6 +258,36 @@ impl Host {
         assert!(waited.is_ok(), "still not so: {what}");
     }
 
+    /// Gives the one image another kernel.
+    pub(crate) async fn replace_kernel(&self, kernel: Utf8PathBuf) {
+        let [image] = self.store.images().await.unwrap().try_into().unwrap();
+        self.store.delete_image(image.id).await.unwrap();
+        let boot = BootArtifacts {
+            kernel,
+            ..BootArtifacts::default()
+        };
+        self.insert_image(image.rootfs, boot).await;
+    }
+
+    /// No VM is left, nor anything of one.
+    pub(crate) async fn assert_empty(&self) {
+        assert_eq!(self.store.vms().await.unwrap(), []);
+        let content = |path: Utf8PathBuf| match path.read_dir_utf8() {
+            Ok(entries) => entries.count(),
+            Err(_) => 0,
+        };
+        assert_eq!(content(self.directories.vms()), 0);
+        assert_eq!(content(self.directories.runtime.clone()), 0);
+        let workers_alone = async |host: &Self| {
+            let is_worker = |id: &i32| {
+                let line = fs::read_to_string(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                line.contains("__crowd") || line.is_empty()
+            };
+            host.processes().iter().all(is_worker)
+        };
+        self.wait_until("no process is left", workers_alone).await;
+    }
+
     /// Nothing of a VM that was removed is left.
     pub(crate) async fn assert_nothing_left(&self, vm: &Vm) {
         assert_eq!(self.store.vm(vm.id).await.unwrap(), None);
@@ -255,15 +302,11 @@ impl Host {
 
 pub(crate) fn request(name: &str) -> CreateVm {
     CreateVm {
-        image: Selector::from("box"),
         name: Some(name.parse().unwrap()),
-        vcpus: 1,
         memory: Bytes::from_mib(256),
-        root_disk: RootDiskMode::Overlay,
         disk_size: Bytes::from_mib(64),
-        backend: None,
-        remove_on_stop: false,
-        labels: BTreeMap::new(),
+        network: NetworkMode::None,
+        ..CreateVm::new(Selector::from("box"))
     }
 }
 
@@ -280,6 +323,7 @@ fn options(store: &Store, directories: &Directories, vmm: &str) -> LocalVmOption
         },
         vmm: VmmPrograms {
             qemu: Some(vmm.into()),
+            ..VmmPrograms::default()
         },
     }
 }
@@ -299,15 +343,30 @@ pub(crate) fn start_in_directory(arguments: &[String]) -> ExitCode {
         let [root, vm] = arguments else {
             panic!("a directory and a VM are needed");
         };
-        let directories = directories(Utf8Path::new(root));
-        let store = Store::open(&directories).await.unwrap();
-        let vms = LocalVmSupervisor::new(options(&store, &directories, QEMU));
+        let vms = open(root).await;
         let vm = Selector::from(vm.as_str());
         vms.start(&vm, Lifetime::Detached, &NoProgress)
             .await
             .unwrap();
     });
     ExitCode::SUCCESS
+}
+
+/// A supervisor over an existing state directory.
+pub(crate) async fn open(root: &str) -> LocalVmSupervisor {
+    open_with(root, |_| ()).await
+}
+
+/// The same, with other settings.
+pub(crate) async fn open_with(
+    root: &str,
+    change: impl FnOnce(&mut LocalVmOptions),
+) -> LocalVmSupervisor {
+    let directories = directories(Utf8Path::new(root));
+    let store = Store::open(&directories).await.unwrap();
+    let mut options = options(&store, &directories, QEMU);
+    change(&mut options);
+    LocalVmSupervisor::new(options)
 }
 
 /// Everything a session says, and its exit.
@@ -317,6 +376,7 @@ pub(crate) async fn outcome(mut session: ExecSession) -> (ExecExit, String, Stri
         match next(&mut session).await.unwrap() {
             ExecEvent::Stdout(bytes) => stdout.extend(bytes),
             ExecEvent::Stderr(bytes) => stderr.extend(bytes),
+            gone @ ExecEvent::Truncated { .. } => panic!("{gone:?}"),
             ExecEvent::Exit(exit) => break exit,
         }
     };
@@ -419,7 +479,7 @@ fn busybox_tar() -> Vec<u8> {
 }
 
 /// A path that `cargo xtask test` sets in the environment.
-fn given(variable: &str) -> Utf8PathBuf {
+pub(crate) fn given(variable: &str) -> Utf8PathBuf {
     #[expect(
         clippy::disallowed_methods,
         reason = "how the test runner says where its parts are"

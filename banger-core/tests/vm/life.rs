@@ -8,14 +8,14 @@ use banger_core::{
     domain::{Bytes, RootDiskMode, Selector, Vm, VmExit, VmState},
     progress::NoProgress,
     vm::{
-        CreateVmError, DeleteVmError, ExecExit, Lifetime, RestartVmError, SetVm, SetVmError,
-        StartVmError, VmSupervisor as _,
+        CreateVmError, DeleteVmError, ExecControl, ExecExit, Lifetime, RestartVmError, SetVm,
+        SetVmError, StartVmError, VmSupervisor as _,
     },
 };
 
 use camino::Utf8Path;
 
-use super::fixture::{GRACE, Host, PATIENCE, block_on, request};
+use super::fixture::{GRACE, Host, PATIENCE, block_on, request, send};
 
 pub(crate) fn writes_survive_a_restart() {
     block_on(async {
@@ -288,8 +288,13 @@ pub(crate) fn the_ladder() {
         let vm = host.create("ladder").await;
         let started = host.start(&vm).await.vm;
         // the agent, which is the shell's parent, stands still
-        let frozen = ["sh", "-c", "echo written > /kept; kill -STOP $PPID"];
-        let _session = host.exec(&vm, &frozen).await.unwrap();
+        let frozen = "read go; echo written > /kept; kill -STOP $PPID; echo frozen > /dev/console";
+        let session = host.exec(&vm, &["sh", "-c", frozen]).await.unwrap();
+        send(&session, ExecControl::Stdin("\n".into())).await;
+        host.wait_until("the agent stands still", async |host| {
+            host.console(&vm).await.contains("frozen")
+        })
+        .await;
         let stopped = host.vms.stop(&vm, GRACE).await.unwrap();
         assert_eq!(
             stopped.exit,

@@ -12,6 +12,11 @@ pub(super) fn since_boot() -> Duration {
     now(ClockId::Boottime)
 }
 
+/// The clock of the kernel's log: it stands still while the machine does.
+pub(super) fn monotonic() -> Duration {
+    now(ClockId::Monotonic)
+}
+
 /// Sets the clock to the host's if they differ by more than 500 ms.
 pub(super) fn adopt(host: Duration) -> io::Result<()> {
     if !is_off(host, now(ClockId::Realtime)) {

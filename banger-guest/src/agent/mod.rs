@@ -1,31 +1,39 @@
-//! The agent: serves `AgentService` on one byte stream.
+//! The agent: serves its services to the machine's host.
 //!
 //! Purpose: the host's hand inside the machine. Invariants: one HTTP/2
-//! connection (prior knowledge, this side is the server) for the life of the
-//! machine; no stream that nobody reads can hold up another, since the
+//! connection (prior knowledge, this side is the server) at a time; processes
+//! outlive it; no stream that nobody reads can hold up another, since the
 //! connection's window covers every stream's; every task belongs to the serving
 //! call.
-//! Entry points: [`serve`], [`run`] (in the machine).
+//! Entry points: [`serve`], [`serve_in_turn`], [`run`] (in the machine).
 
+mod channel;
 mod clock;
+mod connect;
 pub(crate) mod exec;
 mod port;
+mod preface;
+mod router;
 mod service;
+mod tree;
 
 use std::{convert::Infallible, io, time::Duration};
 
-use banger_proto::guest::v1::agent_service_server::AgentServiceServer;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
-use tonic::codegen::Service as _;
 
 use crate::console;
+use channel::Patience;
+use preface::Begun;
+use router::Router;
 use service::Agent;
+
+pub use channel::Channel;
 
 /// Most calls at a time.
 const CALLS: u32 = 256;
@@ -39,7 +47,11 @@ const SEND_BUFFER: usize = 256 << 10;
 const FRAME: u32 = 128 << 10;
 /// How long the answer to a power-off may take to leave.
 const FAREWELL: Duration = Duration::from_millis(300);
-/// How long the calls of a lost host may take to end their processes.
+/// How long the host may take to be there when the machine boots.
+const BOOT_PATIENCE: Duration = Duration::from_secs(15);
+/// Between a connection and the next, so that a broken one costs little.
+const RECONNECT_PAUSE: Duration = Duration::from_millis(20);
+/// How long the processes of a lost host may take to end.
 const RUNDOWN: Duration = Duration::from_secs(2);
 
 /// Whether the host's clock is taken over.
@@ -69,34 +81,83 @@ pub async fn serve<S>(stream: S, host_time: HostTime) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let tasks = TaskTracker::new();
-    let agent = Agent::new(tasks.clone(), host_time);
+    let agent = Agent::new(TaskTracker::new(), host_time);
+    let ended = serve_one(stream, &agent).await;
+    if ended == Ended::HostGone {
+        end_processes(&agent).await;
+    }
+    ended
+}
+
+/// Serves the hosts that the streams lead to, one after the other, until one
+/// asks for power-off: a host's connection may end without its machine, when
+/// the machine is restored from a snapshot. Processes outlive a connection; all
+/// are ended when there is no other stream.
+pub async fn serve_in_turn<S>(
+    mut next: impl AsyncFnMut() -> io::Result<S>,
+    host_time: HostTime,
+) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let agent = Agent::new(TaskTracker::new(), host_time);
+    loop {
+        let stream = match next().await {
+            Ok(stream) => stream,
+            Err(error) => {
+                end_processes(&agent).await;
+                return Err(error);
+            }
+        };
+        match serve_one(stream, &agent).await {
+            Ended::PowerOff => return Ok(()),
+            Ended::HostGone => sleep(RECONNECT_PAUSE).await,
+        }
+    }
+}
+
+async fn end_processes(agent: &Agent) {
+    drop(timeout(RUNDOWN, agent.sessions().end_all()).await);
+}
+
+async fn serve_one<S>(stream: S, agent: &Agent) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let Ok(Some(stream)) = Begun::find(stream).await else {
+        return Ended::HostGone;
+    };
+    let calls = TaskTracker::new();
+    let agent = agent.on(calls.clone());
     let power_off = agent.power_off();
-    let mut connection = Box::pin(connect(stream, agent, tasks.clone()));
+    let mut connection = Box::pin(connect(stream, agent, calls));
     tokio::select! {
-        _ = connection.as_mut() => {}
+        _ = connection.as_mut() => Ended::HostGone,
         () = power_off.notified() => {
             connection.as_mut().graceful_shutdown();
             drop(timeout(FAREWELL, connection).await);
-            return Ended::PowerOff;
+            Ended::PowerOff
         }
     }
-    drop(connection);
-    tasks.close();
-    drop(timeout(RUNDOWN, tasks.wait()).await);
-    Ended::HostGone
 }
 
-/// Opens the channel's port and serves it. The process must have one thread and
-/// be the machine's own.
-pub fn run(channel_port: &str) -> io::Result<Ended> {
+/// Serves the channel until the host asks for power-off. The process must have
+/// one thread and be the machine's own.
+pub fn run(channel: &Channel) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let ended = runtime.block_on(async {
-        let port = port::open(channel_port).await?;
-        console::line("ready");
-        Ok(serve(port, HostTime::Adopt).await)
+        let mut patience = Patience::Until(Instant::now() + BOOT_PATIENCE);
+        let next = async || {
+            let stream = channel.open(patience).await?;
+            if let Patience::Until(_) = patience {
+                console::line("ready");
+            }
+            patience = Patience::Endless;
+            Ok(stream)
+        };
+        serve_in_turn(next, HostTime::Adopt).await
     });
     // calls that still run must not hold up the end of the machine
     runtime.shutdown_background();
@@ -134,8 +195,8 @@ fn connect<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let server = AgentServiceServer::new(agent);
-    let calls = service_fn(move |request| server.clone().call(request));
+    let router = Router::new(agent, &tasks);
+    let calls = service_fn(move |request| router.call(request));
     http2::Builder::new(Tracked(tasks))
         .max_concurrent_streams(CALLS)
         .initial_stream_window_size(CALL_WINDOW)

@@ -8,47 +8,37 @@ use std::{
     fs, io,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
     fs::{Mode, OFlags},
 };
-use tokio::time::{Instant, sleep};
 
+use super::channel::Patience;
 use crate::{descriptor::Descriptor, files};
 
 const PORTS: &str = "/sys/class/virtio-ports";
-/// How long the port and the host's side of it may take to appear.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// How often is looked: the kernel tells of neither.
-const PERIOD: Duration = Duration::from_millis(10);
 
 /// Opens the port with this name once the host has its side open.
-pub(super) async fn open(name: &str) -> io::Result<Descriptor> {
-    let end = Instant::now() + PATIENCE;
+pub(super) async fn open(name: &str, patience: Patience) -> io::Result<Descriptor> {
     let port = loop {
         match find(Path::new(PORTS), name) {
             Some(device) if device.exists() => break device,
-            _ => pause(end, || format!("no virtio-serial port {name} appeared")).await?,
+            _ => {
+                let complaint = || format!("no virtio-serial port {name} appeared");
+                patience.pause(complaint).await?;
+            }
         }
     };
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let port = rustix::fs::open(&port, flags, Mode::empty())?;
     // until the host's side is known to be open, a read would claim its end
     while is_hung_up(&port)? {
-        pause(end, || format!("the host did not open port {name}")).await?;
+        let complaint = || format!("the host did not open port {name}");
+        patience.pause(complaint).await?;
     }
     Descriptor::new(port)
-}
-
-async fn pause(end: Instant, complaint: impl FnOnce() -> String) -> io::Result<()> {
-    if end <= Instant::now() {
-        return Err(io::Error::new(io::ErrorKind::TimedOut, complaint()));
-    }
-    sleep(PERIOD).await;
-    Ok(())
 }
 
 fn is_hung_up(port: &OwnedFd) -> io::Result<bool> {

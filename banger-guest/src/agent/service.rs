@@ -5,24 +5,30 @@ use std::{path::Path, sync::Arc, time::Duration};
 use banger_proto::{
     GUEST_GENERATION,
     guest::v1::{
-        ExecRequest, HelloRequest, HelloResponse, PowerOffRequest, PowerOffResponse,
-        agent_service_server::AgentService,
+        AttachExecRequest, CreateExecRequest, CreateExecResponse, DeleteExecRequest,
+        DeleteExecResponse, HelloRequest, HelloResponse, ListExecsRequest, ListExecsResponse,
+        PowerOffRequest, PowerOffResponse, agent_service_server::AgentService,
     },
 };
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{HostTime, clock, exec};
+use super::{
+    HostTime, clock,
+    exec::{self, Sessions},
+};
 use crate::{console, files};
 
 /// Where the kernel tells this boot's id.
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The service's state.
-#[derive(Debug)]
+/// The service on one connection. What clones share outlives it.
+#[derive(Clone, Debug)]
 pub(super) struct Agent {
-    tasks: TaskTracker,
+    sessions: Sessions,
+    /// Owns the calls of this connection.
+    calls: TaskTracker,
     host_time: HostTime,
     ready_after: Duration,
     power_off: Arc<Notify>,
@@ -32,11 +38,25 @@ impl Agent {
     /// An agent that is ready now. Processes become tasks of `tasks`.
     pub(super) fn new(tasks: TaskTracker, host_time: HostTime) -> Self {
         Self {
-            tasks,
+            sessions: Sessions::new(tasks),
+            calls: TaskTracker::new(),
             host_time,
             ready_after: clock::since_boot(),
             power_off: Arc::default(),
         }
+    }
+
+    /// The same agent on another connection, whose calls are tasks of `calls`.
+    pub(super) fn on(&self, calls: TaskTracker) -> Self {
+        Self {
+            calls,
+            ..self.clone()
+        }
+    }
+
+    /// The processes that run for the host.
+    pub(super) const fn sessions(&self) -> &Sessions {
+        &self.sessions
     }
 
     /// Is notified when the host asks for power-off.
@@ -56,7 +76,7 @@ impl Agent {
 
 #[tonic::async_trait]
 impl AgentService for Agent {
-    type ExecStream = exec::Responses;
+    type AttachExecStream = exec::Responses;
 
     async fn hello(
         &self,
@@ -78,12 +98,36 @@ impl AgentService for Agent {
         }))
     }
 
-    async fn exec(
+    async fn create_exec(
         &self,
-        request: Request<Streaming<ExecRequest>>,
-    ) -> Result<Response<Self::ExecStream>, Status> {
-        let responses = exec::begin(request.into_inner(), &self.tasks).await?;
+        request: Request<CreateExecRequest>,
+    ) -> Result<Response<CreateExecResponse>, Status> {
+        let pid = self.sessions.create(request.into_inner()).await?;
+        Ok(Response::new(CreateExecResponse { pid }))
+    }
+
+    async fn attach_exec(
+        &self,
+        request: Request<Streaming<AttachExecRequest>>,
+    ) -> Result<Response<Self::AttachExecStream>, Status> {
+        let responses = exec::attach(&self.sessions, request.into_inner(), &self.calls).await?;
         Ok(Response::new(responses))
+    }
+
+    async fn list_execs(
+        &self,
+        _: Request<ListExecsRequest>,
+    ) -> Result<Response<ListExecsResponse>, Status> {
+        let execs = self.sessions.list();
+        Ok(Response::new(ListExecsResponse { execs }))
+    }
+
+    async fn delete_exec(
+        &self,
+        request: Request<DeleteExecRequest>,
+    ) -> Result<Response<DeleteExecResponse>, Status> {
+        let existed = self.sessions.delete(&request.get_ref().exec_id).await;
+        Ok(Response::new(DeleteExecResponse { existed }))
     }
 
     async fn power_off(

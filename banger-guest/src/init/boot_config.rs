@@ -1,6 +1,9 @@
 //! What the host wrote for this boot, checked. Pure.
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::Ipv4Addr,
+    path::{Component, Path, PathBuf},
+};
 
 use banger_proto::{
     GUEST_GENERATION,
@@ -8,10 +11,16 @@ use banger_proto::{
 };
 use prost::Message as _;
 
+use crate::agent::Channel;
+
 /// Longest serial number of a virtio disk (`VIRTIO_BLK_ID_BYTES`, virtio 1.2, 5.2.6).
 const SERIAL_LIMIT: usize = 20;
 /// Longest host name of Linux.
 const HOSTNAME_LIMIT: usize = 64;
+/// Longest path of Linux, without its end.
+const PATH_LIMIT: usize = 4095;
+/// Most resolvers that resolv.conf(5) takes.
+const RESOLVER_LIMIT: usize = 3;
 
 /// A boot configuration that makes no sense.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,8 +52,45 @@ pub(super) struct Config {
     pub(super) modules: Vec<PathBuf>,
     /// The root's disks.
     pub(super) root: RootDisks<String>,
-    /// Name of the channel's port.
-    pub(super) channel_port: String,
+    /// Where the channel is.
+    pub(super) channel: Channel,
+    /// Whether the machine ends by a reset instead of power-off.
+    pub(super) ends_by_reset: bool,
+    /// The network interface, where there is one.
+    pub(super) network: Option<Network>,
+    /// Volumes in the order to mount them.
+    pub(super) volumes: Vec<Volume>,
+    /// What the image's own init is to be run as, its program first; none when
+    /// this program stays the first process. Empty when it is to be looked for.
+    pub(super) image_init: Option<Vec<String>>,
+}
+
+/// A disk beside those of the root.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Volume {
+    /// Its serial number.
+    pub(super) serial: String,
+    /// Where it is to be found.
+    pub(super) path: PathBuf,
+    /// Whether nothing may be written to it.
+    pub(super) read_only: bool,
+    /// Whether it has no file system: the path leads to the device.
+    pub(super) raw: bool,
+}
+
+/// What becomes of the network interface.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Network {
+    /// By which it is found, as sysfs has it.
+    pub(super) hardware_address: String,
+    /// Its address.
+    pub(super) address: Ipv4Addr,
+    /// Bits of the address that are the network's.
+    pub(super) prefix: u8,
+    /// The way out.
+    pub(super) gateway: Ipv4Addr,
+    /// Who answers for names.
+    pub(super) resolvers: Vec<Ipv4Addr>,
 }
 
 /// How the root is made, each disk being known by a `D`.
@@ -69,8 +115,7 @@ impl Config {
         if config.generation.min(GUEST_GENERATION) == 0 {
             return Err(ConfigError::Generation(config.generation));
         }
-        let channel_port = config.channel_port;
-        let channel_port = checked("channel port", channel_port, |name| !name.is_empty())?;
+        let channel = channel(config.channel_port, config.channel_vsock_port)?;
         Ok(Self {
             hostname: checked("host name", config.hostname, is_hostname)?,
             modules: config
@@ -79,7 +124,15 @@ impl Config {
                 .map(module)
                 .collect::<Result<_, _>>()?,
             root: root(config.root)?,
-            channel_port,
+            channel,
+            ends_by_reset: config.ends_by_reset,
+            network: config.network.map(network).transpose()?,
+            volumes: config
+                .volumes
+                .into_iter()
+                .map(volume)
+                .collect::<Result<_, _>>()?,
+            image_init: config.image_init.map(image_init).transpose()?,
         })
     }
 
@@ -87,6 +140,48 @@ impl Config {
     pub(super) fn has_overlay(&self) -> bool {
         matches!(self.root, RootDisks::Overlay { .. })
     }
+}
+
+fn network(network: wire::NetworkInterface) -> Result<Network, ConfigError> {
+    let resolvers = network.resolvers;
+    let prefix = u8::try_from(network.prefix_length).ok();
+    let prefix = prefix.filter(|prefix| (1..=30).contains(prefix));
+    if RESOLVER_LIMIT < resolvers.len() {
+        return Err(ConfigError::Field {
+            field: "resolvers",
+            value: resolvers.join(" "),
+        });
+    }
+    Ok(Network {
+        hardware_address: checked(
+            "hardware address",
+            network.hardware_address,
+            is_hardware_address,
+        )?,
+        address: address("address", network.address)?,
+        prefix: prefix.ok_or_else(|| ConfigError::Field {
+            field: "prefix length",
+            value: network.prefix_length.to_string(),
+        })?,
+        gateway: address("gateway", network.gateway)?,
+        resolvers: resolvers
+            .into_iter()
+            .map(|resolver| address("resolver", resolver))
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+fn address(field: &'static str, value: String) -> Result<Ipv4Addr, ConfigError> {
+    value
+        .parse()
+        .map_err(|_| ConfigError::Field { field, value })
+}
+
+/// Six lower-case bytes with colons between.
+fn is_hardware_address(text: &str) -> bool {
+    let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let is_byte = |part: &str| part.len() == 2 && part.bytes().all(digit);
+    text.split(':').count() == 6 && text.split(':').all(is_byte)
 }
 
 fn root(root: Option<wire::RootDisk>) -> Result<RootDisks<String>, ConfigError> {
@@ -103,10 +198,46 @@ fn root(root: Option<wire::RootDisk>) -> Result<RootDisks<String>, ConfigError> 
     }
 }
 
+fn channel(serial_port: String, vsock_port: u32) -> Result<Channel, ConfigError> {
+    if vsock_port != 0 {
+        return Ok(Channel::Vsock(vsock_port));
+    }
+    let name = checked("channel port", serial_port, |name| !name.is_empty())?;
+    Ok(Channel::Serial(name))
+}
+
 fn serial(serial: String) -> Result<String, ConfigError> {
     checked("disk serial", serial, |serial| {
         (1..=SERIAL_LIMIT).contains(&serial.len())
     })
+}
+
+fn volume(volume: wire::Volume) -> Result<Volume, ConfigError> {
+    let path = checked("volume's path", volume.path, is_plain_path)?;
+    Ok(Volume {
+        serial: serial(volume.serial)?,
+        path: PathBuf::from(path),
+        read_only: volume.read_only,
+        raw: volume.raw,
+    })
+}
+
+fn image_init(init: wire::ImageInit) -> Result<Vec<String>, ConfigError> {
+    if let Some(program) = init.argv.first() {
+        checked("init", program.clone(), |path| {
+            Path::new(path).is_absolute()
+        })?;
+    }
+    Ok(init.argv)
+}
+
+/// Absolute, not the root itself, and without `..`.
+fn is_plain_path(path: &str) -> bool {
+    let mut parts = Path::new(path).components();
+    parts.next() == Some(Component::RootDir)
+        && path.len() <= PATH_LIMIT
+        && parts.clone().next().is_some()
+        && parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 fn module(path: String) -> Result<PathBuf, ConfigError> {
@@ -147,6 +278,14 @@ mod tests {
                 layout: Some(layout),
             }),
             channel_port: "banger".into(),
+            network: Some(wire::NetworkInterface {
+                hardware_address: "02:00:00:00:0a:01".into(),
+                address: "10.0.2.15".into(),
+                prefix_length: 24,
+                gateway: "10.0.2.2".into(),
+                resolvers: vec!["10.0.2.3".into()],
+            }),
+            ..BootConfig::default()
         }
     }
 
@@ -174,14 +313,68 @@ mod tests {
         let config = parse(&message()).unwrap();
         assert!(config.has_overlay());
         assert_eq!(config.modules, [PathBuf::from("/lib/modules/virtio.ko")]);
+        assert_eq!(config.hostname, "build-1");
+        assert_eq!(config.channel, Channel::Serial("banger".to_owned()));
+        assert!(!config.ends_by_reset);
+        let network = config.network.unwrap();
+        assert_eq!(network.hardware_address, "02:00:00:00:0a:01");
         assert_eq!(
-            (config.hostname.as_str(), config.channel_port.as_str()),
-            ("build-1", "banger")
+            (network.address, network.prefix),
+            (Ipv4Addr::new(10, 0, 2, 15), 24)
         );
         let mut message = message();
+        message.network = None;
         message.root = Some(plain("root"));
         let config = parse(&message).unwrap();
         assert_eq!(config.root, RootDisks::Plain("root".to_owned()));
+        assert_eq!(config.network, None);
+    }
+
+    #[test]
+    fn a_vsock_port_takes_the_place_of_a_serial_one() {
+        let mut message = message();
+        message.channel_port.clear();
+        message.channel_vsock_port = 1024;
+        message.ends_by_reset = true;
+        let config = parse(&message).unwrap();
+        assert_eq!(config.channel, Channel::Vsock(1024));
+        assert!(config.ends_by_reset);
+    }
+
+    #[test]
+    fn volumes_and_an_init_are_taken() {
+        let mut message = message();
+        assert_eq!(parse(&message).unwrap().image_init, None);
+        message.image_init = Some(wire::ImageInit::default());
+        message.volumes = vec![volume_at("/srv/data"), volume_at("/a/./b/")];
+        let config = parse(&message).unwrap();
+        assert_eq!(config.image_init, Some(Vec::new()));
+        assert_eq!(config.volumes[0].path, Path::new("/srv/data"));
+        assert!(config.volumes[1].read_only && !config.volumes[1].raw);
+    }
+
+    #[test]
+    fn a_volume_has_a_place_below_the_root() {
+        for path in ["", "/", "srv", "/srv/../etc", "//"] {
+            let refused = refused_field(|config| config.volumes = vec![volume_at(path)]);
+            assert_eq!(refused, "volume's path", "{path}");
+        }
+        let relative = wire::ImageInit {
+            argv: vec!["init".to_owned()],
+        };
+        assert_eq!(
+            refused_field(|config| config.image_init = Some(relative)),
+            "init"
+        );
+    }
+
+    fn volume_at(path: &str) -> wire::Volume {
+        wire::Volume {
+            serial: "volume-0".to_owned(),
+            path: path.to_owned(),
+            read_only: true,
+            raw: false,
+        }
     }
 
     #[test]
@@ -191,6 +384,33 @@ mod tests {
         assert!(parse(&message).is_ok());
         message.generation = 0;
         assert_eq!(parse(&message), Err(ConfigError::Generation(0)));
+    }
+
+    #[test]
+    fn a_network_is_checked_field_by_field() {
+        let refused = |change: fn(&mut wire::NetworkInterface)| {
+            refused_field(|config| change(config.network.as_mut().unwrap()))
+        };
+        assert_eq!(refused(|network| network.address = "::1".into()), "address");
+        assert_eq!(refused(|network| network.gateway.clear()), "gateway");
+        assert_eq!(
+            refused(|network| network.prefix_length = 31),
+            "prefix length"
+        );
+        assert_eq!(
+            refused(|network| network.resolvers.push("name".into())),
+            "resolver"
+        );
+        assert_eq!(
+            refused(|network| network.resolvers = vec!["1.1.1.1".into(); 4]),
+            "resolvers"
+        );
+        for text in ["", "02:00:00:00:00", "02:00:00:00:00:0G", "/etc/x"] {
+            let mut message = message();
+            let network = message.network.as_mut().unwrap();
+            text.clone_into(&mut network.hardware_address);
+            assert!(parse(&message).is_err(), "{text}");
+        }
     }
 
     #[test]

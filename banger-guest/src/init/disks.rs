@@ -45,6 +45,11 @@ pub(super) fn find(root: &RootDisks<String>) -> Result<RootDisks<PathBuf>, Cause
     })
 }
 
+/// The device of one disk, waiting until it is there.
+pub(super) fn find_one(serial: &str) -> Result<PathBuf, MissingDisk> {
+    wait_for(serial, Instant::now() + PATIENCE)
+}
+
 fn wait_for(wanted: &str, end: Instant) -> Result<PathBuf, MissingDisk> {
     loop {
         let disks = list(Path::new(DISKS));

@@ -6,30 +6,39 @@
 //! thread and no runtime, so that its reaping never competes with the agent's.
 //! Entry point: [`run`].
 //!
+//! When the host asks for it, this process becomes the image's own init in the
+//! end (`hand_over`), and all that follows is that one's.
+//!
 //! The agent is a fork of process 1, made before anything starts a thread. It
 //! needs no second program file, so the initramfs can be emptied.
 
 mod boot_config;
 mod disks;
+mod hand_over;
 mod modules;
 mod mounts;
 mod names;
+mod network;
 mod power;
 mod power_button;
+mod resolver;
 mod root;
 mod stage;
 mod supervise;
+mod volumes;
 
-use std::{path::Path, process::ExitCode};
+use std::{convert::Infallible, path::Path, process::ExitCode};
 
 use rustix::process::Resource;
 
 use crate::{
-    agent::{self, Ended},
+    agent::{self, Channel},
     console, files,
     sys::{self, signals},
 };
 use boot_config::Config;
+use hand_over::{Init, Starting};
+use power::End;
 use root::Root;
 use stage::{Cause, During as _, Failure, Stage};
 
@@ -49,19 +58,23 @@ pub fn run() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let held = supervise::hold_signals();
-    let root = match bring_up() {
+    let (root, end) = match bring_up() {
         Ok((config, root)) => {
-            if let Err(failure) = serve(&config, held) {
+            let served = match &config.image_init {
+                None => serve(&config, held),
+                Some(argv) => hand_over(&config, argv).map(|never| match never {}),
+            };
+            if let Err(failure) = served {
                 console::line(failure);
             }
-            Some(root)
+            (Some(root), End::of(&config))
         }
         Err(failure) => {
             console::line(failure);
-            None
+            (None, End::PowerOff)
         }
     };
-    power::off(held, root)
+    power::off(held, root, end)
 }
 
 fn bring_up() -> Result<(Config, Root), Failure> {
@@ -69,10 +82,11 @@ fn bring_up() -> Result<(Config, Root), Failure> {
     let config = read_config().during(Stage::BootConfig)?;
     modules::load(&config.modules).during(Stage::Modules)?;
     let disks = disks::find(&config.root).during(Stage::Disks)?;
-    let root = root::mount(&disks).during(Stage::Root)?;
+    let mut root = root::mount(&disks).during(Stage::Root)?;
     root::switch().during(Stage::SwitchRoot)?;
     mounts::system().during(Stage::System)?;
     settle(&config)?;
+    volumes::mount(&config.volumes, &mut root).during(Stage::Volumes)?;
     Ok((config, root))
 }
 
@@ -85,6 +99,10 @@ fn settle(config: &Config) -> Result<(), Failure> {
     names::apply(config).during(Stage::Names)?;
     let up = sys::raise_loopback().map_err(Cause::of("raise the interface", "lo"));
     up.during(Stage::Network)?;
+    if let Some(network) = &config.network {
+        network::apply(network).during(Stage::Network)?;
+        resolver::apply(config, &network.resolvers);
+    }
     raise_limits();
     Ok(())
 }
@@ -99,33 +117,51 @@ fn raise_limits() {
     let _ = rustix::process::setrlimit(Resource::Nofile, limit);
 }
 
+#[expect(clippy::exit, reason = "a fork must not return into init")]
 fn serve(config: &Config, held: signals::Held) -> Result<(), Failure> {
     let _buttons = power_button::watch(libc::SIGPWR);
     let fork = sys::fork().map_err(Cause::of("fork", "the agent"));
     let Some(agent) = fork.during(Stage::Agent)? else {
-        be_agent(&config.channel_port)
+        std::process::exit(be_agent(&config.channel))
     };
     supervise::until_end(agent, held);
     Ok(())
 }
 
+/// Becomes the image's own init, beside an agent that asks that one to power
+/// the machine off.
 #[expect(clippy::exit, reason = "a fork must not return into init")]
-fn be_agent(channel_port: &str) -> ! {
+fn hand_over(config: &Config, argv: &[String]) -> Result<Infallible, Failure> {
+    let init = Init::find(argv).during(Stage::Init)?;
+    let starting = Starting::new().during(Stage::Init)?;
+    let fork = sys::fork().map_err(Cause::of("fork", "the agent"));
+    if fork.during(Stage::Agent)?.is_none() {
+        if !starting.wait() {
+            std::process::exit(1);
+        }
+        let code = be_agent(&config.channel);
+        hand_over::ask_for_end(End::of(config));
+        std::process::exit(code)
+    }
+    let failed = init.become_it().during(Stage::Init);
+    starting.fail();
+    // trying to become it let them go
+    supervise::hold_signals();
+    failed
+}
+
+/// Serves the host to its end; answers the exit status.
+fn be_agent(channel: &Channel) -> i32 {
     signals::release_all();
     drop(std::fs::write("/proc/self/oom_score_adj", NEVER_KILLED));
-    let code = match agent::run(channel_port) {
-        Ok(Ended::PowerOff) => 0,
-        Ok(Ended::HostGone) => {
-            console::line("the host closed the channel");
-            0
-        }
+    match agent::run(channel) {
+        Ok(()) => 0,
         Err(error) => {
             console::line(Failure::new(
                 Stage::Agent,
-                Cause::of("open", channel_port)(error),
+                Cause::of("open", channel)(error),
             ));
             1
         }
-    };
-    std::process::exit(code)
+    }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use rustix::{io::Errno, mount::MountFlags, process::WaitOptions, system::RebootCommand};
 
-use super::root::Root;
+use super::{boot_config::Config, root::Root, volumes};
 use crate::{
     console,
     sys::{self, signals, signals::Held},
@@ -22,14 +22,42 @@ const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the hardware may take to go off.
 const POWER_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Ends all processes, brings the disks to rest and powers off.
-pub(super) fn off(held: Held, root: Option<Root>) -> ExitCode {
+/// What ends the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The power goes off.
+    PowerOff,
+    /// A reset: the VMM ends with it, and has no power that could go off.
+    Reset,
+}
+
+impl End {
+    /// What the host says ends it.
+    pub(super) const fn of(config: &Config) -> Self {
+        if config.ends_by_reset {
+            Self::Reset
+        } else {
+            Self::PowerOff
+        }
+    }
+
+    const fn command(self) -> RebootCommand {
+        match self {
+            Self::PowerOff => RebootCommand::PowerOff,
+            Self::Reset => RebootCommand::Restart,
+        }
+    }
+}
+
+/// Ends all processes, brings the disks to rest and ends the machine.
+pub(super) fn off(held: Held, root: Option<Root>, end: End) -> ExitCode {
     end_processes(held);
     rustix::fs::sync();
     if let Some(root) = root {
+        volumes::unmount(&root.volumes);
         settle(&root);
     }
-    cut_power(held);
+    cut_power(held, end);
     ExitCode::FAILURE
 }
 
@@ -84,10 +112,10 @@ fn settle(root: &Root) {
 /// the hardware cannot, the kernel halts the caller while it holds the lock of
 /// reboot(2). Then the magic key resets the machine, which ends it too where the
 /// host does not restart it; it takes no lock.
-fn cut_power(held: Held) {
+fn cut_power(held: Held, end: End) {
     match sys::fork() {
         Ok(None) => {
-            let _ = rustix::system::reboot(RebootCommand::PowerOff);
+            let _ = rustix::system::reboot(end.command());
             return;
         }
         Ok(Some(_)) => {

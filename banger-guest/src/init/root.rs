@@ -38,6 +38,8 @@ pub(super) struct Root {
     /// Top directory of the file system that takes the writes: what the
     /// power-off must leave whole.
     pub(super) writable: OwnedFd,
+    /// Where volumes are mounted, in the order of their mounting.
+    pub(super) volumes: Vec<PathBuf>,
 }
 
 /// Mounts the root at its place in the initramfs.
@@ -59,7 +61,10 @@ pub(super) fn mount(disks: &RootDisks<PathBuf>) -> Result<Root, Cause> {
     };
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let writable = rustix::fs::open(top, flags, Mode::empty()).map_err(Cause::of("open", top))?;
-    Ok(Root { writable })
+    Ok(Root {
+        writable,
+        volumes: Vec::new(),
+    })
 }
 
 fn mount_disk(disk: &Path, target: &str, flags: MountFlags) -> Result<(), Cause> {

@@ -2,7 +2,7 @@
 
 use std::{fmt, io};
 
-use super::{boot_config::ConfigError, disks::MissingDisk};
+use super::{boot_config::ConfigError, disks::MissingDisk, network::MissingInterface};
 
 /// A step of the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +23,12 @@ pub(super) enum Stage {
     System,
     /// Host name and its files.
     Names,
-    /// The loopback interface.
+    /// The volumes.
+    Volumes,
+    /// The loopback interface and the other one.
     Network,
+    /// Finding the image's own init, and becoming it.
+    Init,
     /// Starting the agent and opening the channel.
     Agent,
 }
@@ -40,7 +44,9 @@ impl fmt::Display for Stage {
             Self::SwitchRoot => "switch-root",
             Self::System => "system",
             Self::Names => "names",
+            Self::Volumes => "volumes",
             Self::Network => "network",
+            Self::Init => "init",
             Self::Agent => "agent",
         })
     }
@@ -65,6 +71,15 @@ pub(super) enum Cause {
     /// A disk did not appear.
     #[error(transparent)]
     Disk(#[from] MissingDisk),
+    /// The image has no init that could become the first process.
+    #[error("the image has no init: there is neither {}", looked_for.join(" nor "))]
+    NoInit {
+        /// Where one was looked for.
+        looked_for: Vec<String>,
+    },
+    /// The network interface did not appear.
+    #[error(transparent)]
+    Interface(#[from] MissingInterface),
 }
 
 impl Cause {

@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) environment: Vec<CString>,
     /// Where it starts.
     pub(crate) working_directory: CString,
+    /// Where it starts when it cannot start there.
+    pub(crate) fallback_directory: Option<CString>,
     /// Whom it runs as.
     pub(crate) identity: Identity,
 }
@@ -150,9 +152,17 @@ fn become_program(
     attach(streams).during(Step::Setup)?;
     allow_memory_kill();
     // as root, before the user's own rights count: what runc does
-    rustix::process::chdir(plan.working_directory.as_c_str()).during(Step::WorkingDirectory)?;
+    enter(plan).during(Step::WorkingDirectory)?;
     assume(&plan.identity).during(Step::Identity)?;
     Err(execute(&plan.candidates, arguments, environment))
+}
+
+fn enter(plan: &Plan) -> Result<(), Errno> {
+    let entered = rustix::process::chdir(plan.working_directory.as_c_str());
+    match &plan.fallback_directory {
+        Some(fallback) if entered.is_err() => rustix::process::chdir(fallback.as_c_str()),
+        _ => entered,
+    }
 }
 
 fn attach(streams: &Streams) -> Result<(), Errno> {

@@ -1,10 +1,11 @@
 //! The calls that need `unsafe`.
 //!
-//! Purpose: fork, exec, signals and two ioctls, each behind a safe function.
+//! Purpose: fork, exec, signals, vsock and two ioctls, each behind a safe function.
 //! Invariants: this is the crate's only unsafe code and every block says why it
 //! is sound; between fork and exec only async-signal-safe calls are made and
 //! nothing is allocated, since other threads may hold locks.
 //! Entry points: [`child::start`], [`signals`], [`fork`], [`raise_loopback`],
+//! [`begin_vsock_connection`],
 //! [`watch`], [`signal_when_readable`], [`freeze`].
 #![expect(unsafe_code, reason = "the one module with unsafe code")]
 
@@ -17,7 +18,7 @@ use std::{
 };
 
 use rustix::{
-    net::{AddressFamily, SocketType},
+    net::{AddressFamily, SocketFlags, SocketType},
     process::Pid,
 };
 use tokio::io::{Interest, unix::AsyncFd};
@@ -58,6 +59,29 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Begins to connect to a vsock port of the host; the connection is made, or
+/// has failed, when the socket can be written.
+pub(crate) fn begin_vsock_connection(port: u32) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let kind = SocketType::STREAM;
+    let socket = rustix::net::socket_with(AddressFamily::VSOCK, kind, flags, None)?;
+    // SAFETY: all zeroes is a valid sockaddr_vm.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = AddressFamily::VSOCK.as_raw();
+    address.svm_cid = libc::VMADDR_CID_HOST;
+    address.svm_port = port;
+    let size = libc::socklen_t::try_from(size_of::<libc::sockaddr_vm>()).unwrap_or_default();
+    // SAFETY: the descriptor is open and the address is a whole sockaddr_vm of
+    // that size.
+    if unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), size) } == -1 {
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINPROGRESS) {
+            return Err(error);
+        }
+    }
+    Ok(socket)
 }
 
 /// Gives a descriptor to the runtime.

@@ -22,6 +22,15 @@ pub(crate) fn send_to_group(group: Pid, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends a signal to the machine's first process.
+pub(crate) fn send_to_init(signal: i32) -> io::Result<()> {
+    // SAFETY: takes no pointers.
+    if unsafe { libc::kill(1, signal) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Signals that are held back from their handlers and waited for.
 #[derive(Clone, Copy)]
 pub(crate) struct Held(libc::sigset_t);

@@ -3,10 +3,12 @@
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
 use banger_proto::guest::v1::{
-    CloseStdin, ExecRequest, ExecStart, SpawnFailure, exec_request::Request,
+    AttachExec, AttachExecRequest, CloseStdin, CreateExecRequest, ExecInput, ExecSignal, ExecStart,
+    SpawnFailure, attach_exec_request::Request,
 };
 use bytes::Bytes;
 use tempfile::TempDir;
+use tonic::Code;
 
 use crate::client::{Host, command, failure_of, soon};
 
@@ -87,47 +89,64 @@ async fn too_many_arguments_are_the_requests_fault() {
 }
 
 #[tokio::test]
-async fn a_call_must_begin_with_start() {
+async fn a_request_must_name_a_session_and_a_program() {
     let host = Host::connect().await;
-    let refused = async |first: [Request; 1]| {
-        let status = host.send(first).await.map(|_| ()).unwrap_err();
-        failure_of(&status)
+    let named = |exec_id: &str| CreateExecRequest {
+        exec_id: exec_id.to_owned(),
+        start: Some(command(&["true"])),
+        ..CreateExecRequest::default()
     };
-    let input = Request::Stdin(Bytes::from_static(b"x"));
-    assert_eq!(refused([input]).await, SpawnFailure::InvalidRequest);
-    let close = Request::CloseStdin(CloseStdin {});
-    assert_eq!(refused([close]).await, SpawnFailure::InvalidRequest);
-    assert_eq!(
-        refused([Request::Start(command(&[]))]).await,
-        SpawnFailure::InvalidRequest
-    );
-    let empty = tokio_stream::once(ExecRequest { request: None });
-    let status = soon(host.client.clone().exec(empty))
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    assert_eq!(failure_of(&status), SpawnFailure::InvalidRequest);
-    let status = soon(host.client.clone().exec(tokio_stream::empty()))
-        .await
-        .map(|_| ())
-        .unwrap_err();
-    assert_eq!(failure_of(&status), SpawnFailure::InvalidRequest);
+    let without_start = CreateExecRequest {
+        start: None,
+        ..named("a")
+    };
+    for request in [named(""), named("A"), without_start] {
+        let refusal = host.create(request).await.unwrap_err();
+        assert_eq!(failure_of(&refusal), SpawnFailure::InvalidRequest);
+    }
+    let empty = host.failure(command(&[])).await;
+    assert_eq!(empty.0, SpawnFailure::InvalidRequest);
+    assert!(host.list().await.is_empty(), "a failure leaves no session");
 }
 
 #[tokio::test]
-async fn breaking_the_rules_later_ends_the_process() {
+async fn a_client_must_begin_with_attach() {
     let host = Host::connect().await;
+    let refused = async |requests: Vec<AttachExecRequest>| {
+        let requests = tokio_stream::iter(requests);
+        let status = soon(host.client.clone().attach_exec(requests)).await;
+        status.map(drop).unwrap_err()
+    };
+    let close = Some(Request::CloseStdin(CloseStdin {}));
+    for request in [close, None] {
+        let refusal = refused(vec![AttachExecRequest { request }]).await;
+        assert_eq!(failure_of(&refusal), SpawnFailure::InvalidRequest);
+    }
+    let silent = refused(Vec::new()).await;
+    assert_eq!(failure_of(&silent), SpawnFailure::InvalidRequest);
+    let unknown = host.attach("nobody", 0).await.map(drop).unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_rules_is_sent_away() {
+    let host = Host::connect().await;
+    let signal = |number, ordinal| Request::Signal(ExecSignal { number, ordinal });
+    let input = |offset, length| {
+        let bytes = vec![0; length].into();
+        Request::Input(ExecInput { offset, bytes })
+    };
     for wrong in [
-        Request::Start(command(&["true"])),
-        Request::Signal(0),
-        Request::Signal(65),
-        Request::Stdin(vec![0; banger_proto::MAX_EXEC_CHUNK + 1].into()),
+        Request::Attach(AttachExec::default()),
+        signal(0, 0),
+        signal(65, 0),
+        signal(15, 1),
+        input(0, banger_proto::MAX_EXEC_CHUNK + 1),
+        input(1, 1),
     ] {
         let mut running = host.start(command(&["sleep", "1000"])).await.unwrap();
         running.request(wrong).await;
         let status = running.next().await.unwrap_err();
         assert_eq!(failure_of(&status), SpawnFailure::InvalidRequest);
-        let process = PathBuf::from(format!("/proc/{}", running.pid));
-        assert!(!process.exists(), "{status:?}");
     }
 }

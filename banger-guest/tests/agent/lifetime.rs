@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 use banger_guest::agent::Ended;
 use banger_proto::{
     GUEST_GENERATION,
-    guest::v1::{HelloRequest, PowerOffRequest, exec_response::Response},
+    guest::v1::{HelloRequest, PowerOffRequest, attach_exec_response::Response},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec},
-    process::{Pid, PidfdFlags},
+    process::{Pid, PidfdFlags, Signal},
 };
 use tonic::Code;
 
@@ -73,7 +73,7 @@ async fn a_full_stream_does_not_hide_that_the_client_is_gone() {
     let mut running = host.start(command(&["yes"])).await.unwrap();
     assert!(matches!(
         running.next().await,
-        Ok(Some(Response::Stdout(_)))
+        Ok(Some(Response::Output(_)))
     ));
     let process = watch(&running.pid.to_string());
     drop(running);
@@ -103,6 +103,9 @@ async fn power_off_is_answered_and_leaves_the_processes_to_init() {
         .collect::<Vec<_>>();
     let ended = rustix::event::poll(&mut polled, Some(&Timespec::default())).unwrap();
     assert_eq!(ended, 0);
+    for process in &processes {
+        rustix::process::pidfd_send_signal(process, Signal::KILL).unwrap();
+    }
     drop((running, host));
     all_end(processes).await;
 }

@@ -13,5 +13,7 @@ mod client;
 mod failures;
 mod lifetime;
 mod processes;
+mod sessions;
 mod streams;
 mod terminals;
+mod turns;

@@ -1,6 +1,6 @@
 //! What a started process is and how it ends.
 
-use banger_proto::guest::v1::{ExecStart, exec_exit::Outcome, exec_request::Request};
+use banger_proto::guest::v1::{ExecStart, exec_exit::Outcome};
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
@@ -43,7 +43,7 @@ async fn a_signal_reaches_the_whole_group() {
     let script = "sleep 1000 & trap 'wait; echo trapped; exit 7' USR1; echo up; wait; wait";
     let mut running = host.start(command(&["sh", "-c", script])).await.unwrap();
     running.expect("up").await;
-    running.request(Request::Signal(10)).await;
+    running.signal(10).await;
     let finished = running.finish().await;
     assert_eq!(finished.text(), "trapped");
     assert_eq!(finished.outcome, Some(Outcome::Code(7)));

@@ -2,16 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use banger_proto::{
-    MAX_EXEC_CHUNK,
-    guest::v1::{CloseStdin, ExecRequest, exec_exit::Outcome, exec_request::Request},
-};
+use banger_proto::{MAX_EXEC_CHUNK, guest::v1::exec_exit::Outcome};
 use bytes::Bytes;
 use rustix::process::{Pid, Signal};
 use sha2::{Digest as _, Sha256};
-use tokio::task::JoinSet;
 
-use crate::client::{Host, command};
+use crate::client::{Host, command, soon};
 
 /// Bytes that do not repeat within a chunk's length.
 fn pattern(length: usize) -> Vec<u8> {
@@ -26,21 +22,7 @@ async fn eight_mebibytes_through_cat_come_back_equal() {
     let host = Host::connect().await;
     let sent = Bytes::from(pattern(8 << 20));
     let running = host.start(command(&["cat"])).await.unwrap();
-    let requests = running.requests();
-    let mut writer = JoinSet::new();
-    let copy = sent.clone();
-    writer.spawn(async move {
-        let chunks = copy
-            .chunks(MAX_EXEC_CHUNK)
-            .map(|chunk| copy.slice_ref(chunk));
-        let end = Request::CloseStdin(CloseStdin {});
-        for request in chunks.map(Request::Stdin).chain([end]) {
-            let request = Some(request);
-            requests.send(ExecRequest { request }).await.unwrap();
-        }
-    });
-    let finished = running.finish().await;
-    writer.join_next().await.unwrap().unwrap();
+    let finished = running.exchange(sent.clone()).await;
     assert_eq!(finished.outcome, Some(Outcome::Code(0)));
     assert_eq!(Sha256::digest(&finished.stdout), Sha256::digest(&sent));
 }
@@ -83,31 +65,9 @@ async fn a_process_may_ignore_or_close_its_input() {
         ]))
         .await
         .unwrap();
-    let mut left = 20;
-    while 0 < left && running.offer(vec![0; MAX_EXEC_CHUNK]).await {
-        left -= 1;
-    }
-    let finished = running.finish().await;
+    let finished = running.exchange(vec![0; 20 * MAX_EXEC_CHUNK].into()).await;
     assert_eq!(finished.text(), "closed");
     assert!(matches!(finished.outcome, Some(Outcome::Code(_))));
-}
-
-#[tokio::test]
-async fn a_client_that_ends_its_requests_has_closed_the_input() {
-    let host = Host::connect().await;
-    let start = Request::Start(command(&["wc", "-c"]));
-    let input = Request::Stdin(Bytes::from_static(b"12345"));
-    let (requests, mut responses) = host.send([start, input]).await.unwrap();
-    drop(requests);
-    let mut text = Vec::new();
-    while let Some(message) = crate::client::soon(responses.message()).await.unwrap() {
-        if let Some(banger_proto::guest::v1::exec_response::Response::Stdout(bytes)) =
-            message.response
-        {
-            text.extend_from_slice(&bytes);
-        }
-    }
-    assert_eq!(text, b"5\n");
 }
 
 #[tokio::test]
@@ -115,8 +75,8 @@ async fn processes_that_do_not_read_hold_up_nobody() {
     let host = Host::connect().await;
     let mut stuck = Vec::new();
     for _ in 0..20 {
-        let running = host.start(command(&["sleep", "1000"])).await.unwrap();
-        for _ in 0..16 {
+        let mut running = host.start(command(&["sleep", "1000"])).await.unwrap();
+        for _ in 0..4 {
             running.stdin(vec![0; MAX_EXEC_CHUNK]).await;
         }
         stuck.push(running);
@@ -127,11 +87,11 @@ async fn processes_that_do_not_read_hold_up_nobody() {
 #[tokio::test]
 async fn a_signal_overtakes_input_that_is_not_read() {
     let host = Host::connect().await;
-    let running = host.start(command(&["sleep", "1000"])).await.unwrap();
+    let mut running = host.start(command(&["sleep", "1000"])).await.unwrap();
     for _ in 0..4 {
         running.stdin(vec![0; MAX_EXEC_CHUNK]).await;
     }
-    running.request(Request::Signal(15)).await;
+    running.signal(15).await;
     assert_eq!(running.finish().await.outcome, Some(Outcome::Signal(15)));
 }
 
@@ -157,10 +117,14 @@ async fn output_of_what_was_left_behind_is_bounded() {
     assert_eq!(finished.outcome, Some(Outcome::Code(4)));
     assert!(finished.stdout.starts_with(b"y\ny\n"));
     let pid = std::str::from_utf8(&finished.stderr).unwrap().trim();
-    // it ended by itself: nobody reads its pipe any more
+    // it ends by itself: nobody reads its pipe any more
     let status = format!("/proc/{pid}/status");
-    let state = std::fs::read_to_string(status).unwrap_or_default();
-    assert!(!state.contains("State:\tR"), "{state}");
+    let ended = async {
+        while std::fs::read_to_string(&status).is_ok_and(|state| !state.contains("State:\tZ")) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    soon(ended).await;
 }
 
 #[tokio::test]

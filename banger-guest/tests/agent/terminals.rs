@@ -1,6 +1,8 @@
 //! Processes on a terminal.
 
-use banger_proto::guest::v1::{ExecStart, TerminalSize, exec_exit::Outcome, exec_request::Request};
+use banger_proto::guest::v1::{
+    ExecStart, TerminalSize, attach_exec_request::Request, exec_exit::Outcome,
+};
 
 use crate::client::{Host, on_terminal};
 
@@ -48,7 +50,7 @@ async fn keys_act_as_on_a_terminal() {
 #[tokio::test]
 async fn closing_the_input_ends_it_for_the_reader() {
     let host = Host::connect().await;
-    let running = host.start(on_terminal(&["cat"], 24, 80)).await.unwrap();
+    let mut running = host.start(on_terminal(&["cat"], 24, 80)).await.unwrap();
     running.stdin(&b"line\n"[..]).await;
     running.close_stdin().await;
     let finished = running.finish().await;

@@ -25,34 +25,103 @@ pub struct HelloResponse {
     #[prost(uint64, tag = "4")]
     pub ready_after_nanos: u64,
 }
-/// From the client of an exec.
+/// A session to start.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExecRequest {
-    /// What the message carries.
-    #[prost(oneof = "exec_request::Request", tags = "1, 2, 3, 4, 5")]
-    pub request: ::core::option::Option<exec_request::Request>,
+pub struct CreateExecRequest {
+    /// Its id: 1 to 63 of a-z, 0-9 and `-`.
+    #[prost(string, tag = "1")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// What to run.
+    #[prost(message, optional, tag = "2")]
+    pub start: ::core::option::Option<ExecStart>,
+    /// The process may run this long; without limit when 0. Then its group gets
+    /// SIGTERM, 5 seconds later SIGKILL, and the exit is `timed_out`.
+    #[prost(uint64, tag = "3")]
+    pub timeout_millis: u64,
+    /// What happens when nobody is attached and the kept output is full.
+    #[prost(enumeration = "OnFull", tag = "4")]
+    pub on_full: i32,
+    /// What happens when nobody is attached.
+    #[prost(enumeration = "WhenDetached", tag = "5")]
+    pub when_detached: i32,
+    /// How long nobody may be attached before `when_detached` applies.
+    #[prost(uint64, tag = "6")]
+    pub detach_grace_millis: u64,
+    /// Standard input has ended from the start.
+    #[prost(bool, tag = "7")]
+    pub without_stdin: bool,
 }
-/// Nested message and enum types in `ExecRequest`.
-pub mod exec_request {
+/// The session runs, or has run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateExecResponse {
+    /// Its process id in the guest.
+    #[prost(uint32, tag = "1")]
+    pub pid: u32,
+}
+/// From the client of a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachExecRequest {
+    /// What the message carries.
+    #[prost(oneof = "attach_exec_request::Request", tags = "1, 2, 3, 4, 5, 6")]
+    pub request: ::core::option::Option<attach_exec_request::Request>,
+}
+/// Nested message and enum types in `AttachExecRequest`.
+pub mod attach_exec_request {
     /// What the message carries.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Request {
-        /// First message only: what to run.
+        /// First message only: which session, and from where on.
         #[prost(message, tag = "1")]
-        Start(super::ExecStart),
-        /// Bytes for standard input; at most 65,536.
-        #[prost(bytes, tag = "2")]
-        Stdin(::prost::bytes::Bytes),
-        /// End of standard input.
+        Attach(super::AttachExec),
+        /// Bytes for standard input.
+        #[prost(message, tag = "2")]
+        Input(super::ExecInput),
+        /// End of standard input, after all bytes before it. Saying it again is fine.
         #[prost(message, tag = "3")]
         CloseStdin(super::CloseStdin),
         /// The client's terminal changed its size.
         #[prost(message, tag = "4")]
         Resize(super::TerminalSize),
-        /// A signal for the process's group, by its Linux number.
-        #[prost(uint32, tag = "5")]
-        Signal(u32),
+        /// A signal for the process's group.
+        #[prost(message, tag = "5")]
+        Signal(super::ExecSignal),
+        /// All output below this offset is safe with the client.
+        #[prost(uint64, tag = "6")]
+        Acknowledged(u64),
     }
+}
+/// Joins a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttachExec {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// The offset of the first byte of output that the client wants; it needs
+    /// none before it any more. Beyond the end of the output is OUT_OF_RANGE.
+    #[prost(uint64, tag = "2")]
+    pub from_offset: u64,
+}
+/// Standard input. It has offsets of its own, so that what a client sends a
+/// second time is read once.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecInput {
+    /// Offset of the first byte; not beyond what was accepted.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// At most 65,536 bytes, and none beyond the limit that was granted.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub bytes: ::prost::bytes::Bytes,
+}
+/// A signal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecSignal {
+    /// Its Linux number.
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// How many signals the session got before it. One that it got already is
+    /// passed over.
+    #[prost(uint64, tag = "2")]
+    pub ordinal: u64,
 }
 /// What to run and how.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -72,6 +141,10 @@ pub struct ExecStart {
     /// Given: the process gets a terminal of this size, and all output is stdout.
     #[prost(message, optional, tag = "5")]
     pub terminal: ::core::option::Option<TerminalSize>,
+    /// Run the user's login shell, as /etc/passwd says, else /bin/sh; `argv` is
+    /// empty then, and an empty working directory is the user's home.
+    #[prost(bool, tag = "6")]
+    pub login_shell: bool,
 }
 /// A terminal's size in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -86,49 +159,101 @@ pub struct TerminalSize {
 /// Marks the end of standard input.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CloseStdin {}
-/// To the client of an exec.
+/// To the client of a session.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExecResponse {
+pub struct AttachExecResponse {
     /// What the message carries.
-    #[prost(oneof = "exec_response::Response", tags = "1, 2, 3, 4")]
-    pub response: ::core::option::Option<exec_response::Response>,
+    #[prost(oneof = "attach_exec_response::Response", tags = "1, 2, 3, 4, 5")]
+    pub response: ::core::option::Option<attach_exec_response::Response>,
 }
-/// Nested message and enum types in `ExecResponse`.
-pub mod exec_response {
+/// Nested message and enum types in `AttachExecResponse`.
+pub mod attach_exec_response {
     /// What the message carries.
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Response {
-        /// The process runs.
+        /// First message: the session as it is.
         #[prost(message, tag = "1")]
-        Started(super::ExecStarted),
-        /// Bytes it wrote to standard output; at most 65,536.
-        #[prost(bytes, tag = "2")]
-        Stdout(::prost::bytes::Bytes),
-        /// Bytes it wrote to standard error; at most 65,536.
-        #[prost(bytes, tag = "3")]
-        Stderr(::prost::bytes::Bytes),
-        /// It ended and all its output was sent.
+        Attached(super::ExecAttached),
+        /// Bytes that the process wrote.
+        #[prost(message, tag = "2")]
+        Output(super::ExecOutput),
+        /// Wanted output that is not kept any more.
+        #[prost(message, tag = "3")]
+        Truncated(super::ExecTruncated),
+        /// How far input and signals have come.
         #[prost(message, tag = "4")]
+        Accepted(super::ExecAccepted),
+        /// The process ended and all its output was sent: the last message.
+        #[prost(message, tag = "5")]
         Exit(super::ExecExit),
     }
 }
-/// The process runs.
+/// A session as its new client finds it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ExecStarted {
+pub struct ExecAttached {
     /// Its process id in the guest.
     #[prost(uint32, tag = "1")]
     pub pid: u32,
+    /// How far input and signals have come.
+    #[prost(message, optional, tag = "2")]
+    pub accepted: ::core::option::Option<ExecAccepted>,
+    /// Whether standard input was closed.
+    #[prost(bool, tag = "3")]
+    pub stdin_closed: bool,
+    /// Whether it has a terminal.
+    #[prost(bool, tag = "4")]
+    pub terminal: bool,
+    /// What becomes of it without a client.
+    #[prost(enumeration = "WhenDetached", tag = "5")]
+    pub when_detached: i32,
+}
+/// What a session took from its clients.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecAccepted {
+    /// Bytes of standard input.
+    #[prost(uint64, tag = "1")]
+    pub stdin_offset: u64,
+    /// No byte at or beyond this offset may be sent yet.
+    #[prost(uint64, tag = "2")]
+    pub stdin_limit: u64,
+    /// Signals.
+    #[prost(uint64, tag = "3")]
+    pub signals: u64,
+}
+/// A piece of output. Both streams share one space of offsets, in the order in
+/// which the agent read them: one number says where a client is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecOutput {
+    /// Where it was written.
+    #[prost(enumeration = "ExecStream", tag = "1")]
+    pub stream: i32,
+    /// Offset of the first byte.
+    #[prost(uint64, tag = "2")]
+    pub offset: u64,
+    /// At most 65,536 bytes.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub bytes: ::prost::bytes::Bytes,
+}
+/// Output that was wanted and is not kept any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecTruncated {
+    /// Offset of the first byte.
+    #[prost(uint64, tag = "1")]
+    pub from: u64,
+    /// Offset after the last byte.
+    #[prost(uint64, tag = "2")]
+    pub to: u64,
 }
 /// How a process ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ExecExit {
-    /// Its exit status or the signal that ended it.
-    #[prost(oneof = "exec_exit::Outcome", tags = "1, 2")]
+    /// Exactly one of these.
+    #[prost(oneof = "exec_exit::Outcome", tags = "1, 2, 3, 4")]
     pub outcome: ::core::option::Option<exec_exit::Outcome>,
 }
 /// Nested message and enum types in `ExecExit`.
 pub mod exec_exit {
-    /// Its exit status or the signal that ended it.
+    /// Exactly one of these.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Oneof)]
     pub enum Outcome {
         /// Exit status, 0 to 255.
@@ -137,7 +262,74 @@ pub mod exec_exit {
         /// Linux signal number.
         #[prost(uint32, tag = "2")]
         Signal(u32),
+        /// Its time was up, whatever it did then.
+        #[prost(message, tag = "3")]
+        TimedOut(super::ExecTimedOut),
+        /// The kernel killed it for want of memory.
+        #[prost(message, tag = "4")]
+        OutOfMemory(super::ExecOutOfMemory),
     }
+}
+/// The time of a process was up.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecTimedOut {}
+/// The kernel killed a process for want of memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecOutOfMemory {}
+/// Asks for the sessions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListExecsRequest {}
+/// The sessions.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListExecsResponse {
+    /// By age, oldest first.
+    #[prost(message, repeated, tag = "1")]
+    pub execs: ::prost::alloc::vec::Vec<ExecInfo>,
+}
+/// One session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ExecInfo {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// Program and arguments, cut after some thousand bytes.
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Its process id in the guest.
+    #[prost(uint32, tag = "3")]
+    pub pid: u32,
+    /// Whether a client is attached.
+    #[prost(bool, tag = "4")]
+    pub attached: bool,
+    /// How it ended; not given while it runs.
+    #[prost(message, optional, tag = "5")]
+    pub exit: ::core::option::Option<ExecExit>,
+    /// Offset of the first byte of output that is kept.
+    #[prost(uint64, tag = "6")]
+    pub first_offset: u64,
+    /// Offset after the last byte of output.
+    #[prost(uint64, tag = "7")]
+    pub end_offset: u64,
+    /// Milliseconds since it was started.
+    #[prost(uint64, tag = "8")]
+    pub age_millis: u64,
+    /// Whether it has a terminal.
+    #[prost(bool, tag = "9")]
+    pub terminal: bool,
+}
+/// Ends a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteExecRequest {
+    /// Its id.
+    #[prost(string, tag = "1")]
+    pub exec_id: ::prost::alloc::string::String,
+}
+/// The session is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteExecResponse {
+    /// Whether there was one.
+    #[prost(bool, tag = "1")]
+    pub existed: bool,
 }
 /// Asks for an orderly end of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -145,6 +337,106 @@ pub struct PowerOffRequest {}
 /// The machine is going down.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PowerOffResponse {}
+/// What a process meets that writes more than is kept. While a client is
+/// attached it waits for the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OnFull {
+    /// Not set: as WAIT.
+    Unspecified = 0,
+    /// It waits until somebody attaches: nothing is lost.
+    Wait = 1,
+    /// The oldest output is dropped.
+    DropOldest = 2,
+}
+impl OnFull {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "ON_FULL_UNSPECIFIED",
+            Self::Wait => "ON_FULL_WAIT",
+            Self::DropOldest => "ON_FULL_DROP_OLDEST",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "ON_FULL_UNSPECIFIED" => Some(Self::Unspecified),
+            "ON_FULL_WAIT" => Some(Self::Wait),
+            "ON_FULL_DROP_OLDEST" => Some(Self::DropOldest),
+            _ => None,
+        }
+    }
+}
+/// What becomes of a session without a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum WhenDetached {
+    /// Not set: as KILL.
+    Unspecified = 0,
+    /// Its process is ended after the grace.
+    Kill = 1,
+    /// It goes on.
+    Keep = 2,
+}
+impl WhenDetached {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "WHEN_DETACHED_UNSPECIFIED",
+            Self::Kill => "WHEN_DETACHED_KILL",
+            Self::Keep => "WHEN_DETACHED_KEEP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "WHEN_DETACHED_UNSPECIFIED" => Some(Self::Unspecified),
+            "WHEN_DETACHED_KILL" => Some(Self::Kill),
+            "WHEN_DETACHED_KEEP" => Some(Self::Keep),
+            _ => None,
+        }
+    }
+}
+/// A stream of output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ExecStream {
+    /// Not set.
+    Unspecified = 0,
+    /// Standard output, or a terminal.
+    Stdout = 1,
+    /// Standard error.
+    Stderr = 2,
+}
+impl ExecStream {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "EXEC_STREAM_UNSPECIFIED",
+            Self::Stdout => "EXEC_STREAM_STDOUT",
+            Self::Stderr => "EXEC_STREAM_STDERR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "EXEC_STREAM_UNSPECIFIED" => Some(Self::Unspecified),
+            "EXEC_STREAM_STDOUT" => Some(Self::Stdout),
+            "EXEC_STREAM_STDERR" => Some(Self::Stderr),
+            _ => None,
+        }
+    }
+}
 /// Why a process could not be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -298,15 +590,16 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("banger.guest.v1.AgentService", "Hello"));
             self.inner.unary(req, path, codec).await
         }
-        /// Runs one process. The first message of the client must be `start`; the
-        /// server answers `started`, any number of outputs, and exactly one `exit`
-        /// as its last message. A process that cannot be started is an error status
-        /// whose `banger-spawn-failure` metadata names a SpawnFailure.
-        pub async fn exec(
+        /// Starts a process as a session, and answers when its program runs. The
+        /// session's id is the client's choice: the same id with the same request
+        /// answers the session there is, the same id with another request is
+        /// ALREADY_EXISTS. A process that cannot be started is an error status whose
+        /// `banger-spawn-failure` metadata names a SpawnFailure, and leaves no session.
+        pub async fn create_exec(
             &mut self,
-            request: impl tonic::IntoStreamingRequest<Message = super::ExecRequest>,
+            request: impl tonic::IntoRequest<super::CreateExecRequest>,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::ExecResponse>>,
+            tonic::Response<super::CreateExecResponse>,
             tonic::Status,
         > {
             self.inner
@@ -319,12 +612,92 @@ pub mod agent_service_client {
                 })?;
             let codec = tonic_prost::ProstCodec::default();
             let path = http::uri::PathAndQuery::from_static(
-                "/banger.guest.v1.AgentService/Exec",
+                "/banger.guest.v1.AgentService/CreateExec",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.AgentService", "CreateExec"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Joins a session. The first message of the client must be `attach`; the
+        /// server answers `attached`, then output from the wanted offset on, and
+        /// exactly one `exit` as its last message. A client that leaves may join again.
+        /// A session has one client: the one before is sent away (ABORTED). A session
+        /// that is not there is NOT_FOUND.
+        pub async fn attach_exec(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::AttachExecRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::AttachExecResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.AgentService/AttachExec",
             );
             let mut req = request.into_streaming_request();
             req.extensions_mut()
-                .insert(GrpcMethod::new("banger.guest.v1.AgentService", "Exec"));
+                .insert(GrpcMethod::new("banger.guest.v1.AgentService", "AttachExec"));
             self.inner.streaming(req, path, codec).await
+        }
+        /// The sessions there are, running and ended.
+        pub async fn list_execs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListExecsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExecsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.AgentService/ListExecs",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.AgentService", "ListExecs"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a session: its process, with its group, if that runs, and the memory
+        /// of it. Answers when the process is gone.
+        pub async fn delete_exec(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteExecRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteExecResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.AgentService/DeleteExec",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.AgentService", "DeleteExec"));
+            self.inner.unary(req, path, codec).await
         }
         /// Syncs the disks and powers the machine off. The answer is sent before
         /// the machine goes away.
@@ -373,20 +746,50 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<super::HelloRequest>,
         ) -> std::result::Result<tonic::Response<super::HelloResponse>, tonic::Status>;
-        /// Server streaming response type for the Exec method.
-        type ExecStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::ExecResponse, tonic::Status>,
+        /// Starts a process as a session, and answers when its program runs. The
+        /// session's id is the client's choice: the same id with the same request
+        /// answers the session there is, the same id with another request is
+        /// ALREADY_EXISTS. A process that cannot be started is an error status whose
+        /// `banger-spawn-failure` metadata names a SpawnFailure, and leaves no session.
+        async fn create_exec(
+            &self,
+            request: tonic::Request<super::CreateExecRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateExecResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the AttachExec method.
+        type AttachExecStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::AttachExecResponse, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
-        /// Runs one process. The first message of the client must be `start`; the
-        /// server answers `started`, any number of outputs, and exactly one `exit`
-        /// as its last message. A process that cannot be started is an error status
-        /// whose `banger-spawn-failure` metadata names a SpawnFailure.
-        async fn exec(
+        /// Joins a session. The first message of the client must be `attach`; the
+        /// server answers `attached`, then output from the wanted offset on, and
+        /// exactly one `exit` as its last message. A client that leaves may join again.
+        /// A session has one client: the one before is sent away (ABORTED). A session
+        /// that is not there is NOT_FOUND.
+        async fn attach_exec(
             &self,
-            request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
-        ) -> std::result::Result<tonic::Response<Self::ExecStream>, tonic::Status>;
+            request: tonic::Request<tonic::Streaming<super::AttachExecRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::AttachExecStream>, tonic::Status>;
+        /// The sessions there are, running and ended.
+        async fn list_execs(
+            &self,
+            request: tonic::Request<super::ListExecsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListExecsResponse>,
+            tonic::Status,
+        >;
+        /// Ends a session: its process, with its group, if that runs, and the memory
+        /// of it. Answers when the process is gone.
+        async fn delete_exec(
+            &self,
+            request: tonic::Request<super::DeleteExecRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteExecResponse>,
+            tonic::Status,
+        >;
         /// Syncs the disks and powers the machine off. The answer is sent before
         /// the machine goes away.
         async fn power_off(
@@ -518,26 +921,25 @@ pub mod agent_service_server {
                     };
                     Box::pin(fut)
                 }
-                "/banger.guest.v1.AgentService/Exec" => {
+                "/banger.guest.v1.AgentService/CreateExec" => {
                     #[allow(non_camel_case_types)]
-                    struct ExecSvc<T: AgentService>(pub Arc<T>);
+                    struct CreateExecSvc<T: AgentService>(pub Arc<T>);
                     impl<
                         T: AgentService,
-                    > tonic::server::StreamingService<super::ExecRequest>
-                    for ExecSvc<T> {
-                        type Response = super::ExecResponse;
-                        type ResponseStream = T::ExecStream;
+                    > tonic::server::UnaryService<super::CreateExecRequest>
+                    for CreateExecSvc<T> {
+                        type Response = super::CreateExecResponse;
                         type Future = BoxFuture<
-                            tonic::Response<Self::ResponseStream>,
+                            tonic::Response<Self::Response>,
                             tonic::Status,
                         >;
                         fn call(
                             &mut self,
-                            request: tonic::Request<tonic::Streaming<super::ExecRequest>>,
+                            request: tonic::Request<super::CreateExecRequest>,
                         ) -> Self::Future {
                             let inner = Arc::clone(&self.0);
                             let fut = async move {
-                                <T as AgentService>::exec(&inner, request).await
+                                <T as AgentService>::create_exec(&inner, request).await
                             };
                             Box::pin(fut)
                         }
@@ -548,7 +950,55 @@ pub mod agent_service_server {
                     let max_encoding_message_size = self.max_encoding_message_size;
                     let inner = self.inner.clone();
                     let fut = async move {
-                        let method = ExecSvc(inner);
+                        let method = CreateExecSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.guest.v1.AgentService/AttachExec" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttachExecSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::StreamingService<super::AttachExecRequest>
+                    for AttachExecSvc<T> {
+                        type Response = super::AttachExecResponse;
+                        type ResponseStream = T::AttachExecStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::AttachExecRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::attach_exec(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttachExecSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -560,6 +1010,96 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.guest.v1.AgentService/ListExecs" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListExecsSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::ListExecsRequest>
+                    for ListExecsSvc<T> {
+                        type Response = super::ListExecsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListExecsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::list_execs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListExecsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.guest.v1.AgentService/DeleteExec" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteExecSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::DeleteExecRequest>
+                    for DeleteExecSvc<T> {
+                        type Response = super::DeleteExecResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteExecRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::delete_exec(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteExecSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -650,7 +1190,7 @@ pub mod agent_service_server {
     }
 }
 /// Everything the init needs to know before the channel is up.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct BootConfig {
     /// Protocol generation of the host that wrote this.
     #[prost(uint32, tag = "1")]
@@ -667,6 +1207,67 @@ pub struct BootConfig {
     /// Name of the virtio-serial port that carries the channel.
     #[prost(string, tag = "5")]
     pub channel_port: ::prost::alloc::string::String,
+    /// The network interface; absent when the machine has none.
+    #[prost(message, optional, tag = "10")]
+    pub network: ::core::option::Option<NetworkInterface>,
+    /// Not 0: the channel is no virtio-serial port but a connection to this vsock
+    /// port of the host (CID 2), made by the guest, and again when it ends.
+    #[prost(uint32, tag = "20")]
+    pub channel_vsock_port: u32,
+    /// The machine's VMM knows no power-off and ends when the machine is reset.
+    #[prost(bool, tag = "21")]
+    pub ends_by_reset: bool,
+    /// Volumes, mounted in this order once the root is in place.
+    #[prost(message, repeated, tag = "30")]
+    pub volumes: ::prost::alloc::vec::Vec<Volume>,
+    /// Given: the image's own init becomes the first process, the agent stays
+    /// beside it. Otherwise banger's init stays the first process.
+    #[prost(message, optional, tag = "31")]
+    pub image_init: ::core::option::Option<ImageInit>,
+}
+/// A disk beside those of the root.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Volume {
+    /// serial number of the virtio disk
+    #[prost(string, tag = "1")]
+    pub serial: ::prost::alloc::string::String,
+    /// Absolute path in the root; made when it is missing.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+    /// Whether nothing may be written to it.
+    #[prost(bool, tag = "3")]
+    pub read_only: bool,
+    /// The disk holds no file system that could be mounted: the path becomes a
+    /// link to its device.
+    #[prost(bool, tag = "4")]
+    pub raw: bool,
+}
+/// The image's own init.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageInit {
+    /// Program, by its absolute path, and arguments; when empty, the first of
+    /// /sbin/init, /etc/init and /bin/init that there is.
+    #[prost(string, repeated, tag = "1")]
+    pub argv: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// The machine's one network interface, and what the init makes of it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkInterface {
+    /// Hardware address by which the guest finds it, as 02:00:00:00:00:01.
+    #[prost(string, tag = "1")]
+    pub hardware_address: ::prost::alloc::string::String,
+    /// Its IPv4 address.
+    #[prost(string, tag = "2")]
+    pub address: ::prost::alloc::string::String,
+    /// Bits of the address that are the network's.
+    #[prost(uint32, tag = "3")]
+    pub prefix_length: u32,
+    /// IPv4 address of the way out.
+    #[prost(string, tag = "4")]
+    pub gateway: ::prost::alloc::string::String,
+    /// IPv4 addresses that answer for names, for /etc/resolv.conf.
+    #[prost(string, repeated, tag = "5")]
+    pub resolvers: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Which disks make up the root file system.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -704,4 +1305,1103 @@ pub struct PlainRoot {
     /// serial number of the virtio disk
     #[prost(string, tag = "1")]
     pub serial: ::prost::alloc::string::String,
+}
+/// From the client of a connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectRequest {
+    /// What the message carries.
+    #[prost(oneof = "connect_request::Request", tags = "1, 2, 3")]
+    pub request: ::core::option::Option<connect_request::Request>,
+}
+/// Nested message and enum types in `ConnectRequest`.
+pub mod connect_request {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Request {
+        /// First message only: where to.
+        #[prost(message, tag = "1")]
+        Start(super::ConnectStart),
+        /// Bytes for the guest's server; at most 65,536.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// No more bytes follow.
+        #[prost(message, tag = "3")]
+        Finish(super::DirectionFinished),
+    }
+}
+/// Where to connect to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectStart {
+    /// An IP address as the guest sees it; empty: its loopback addresses.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// The TCP port.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+/// To the client of a connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectResponse {
+    /// What the message carries.
+    #[prost(oneof = "connect_response::Response", tags = "1, 2, 3")]
+    pub response: ::core::option::Option<connect_response::Response>,
+}
+/// Nested message and enum types in `ConnectResponse`.
+pub mod connect_response {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Response {
+        /// The connection is open.
+        #[prost(message, tag = "1")]
+        Connected(super::Connected),
+        /// Bytes from the guest's server; at most 65,536.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// No more bytes follow.
+        #[prost(message, tag = "3")]
+        Finish(super::DirectionFinished),
+    }
+}
+/// The connection is open.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Connected {}
+/// One direction has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectionFinished {}
+/// Why a connection could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ConnectFailure {
+    /// Not set.
+    Unspecified = 0,
+    /// Nobody listens there.
+    Refused = 1,
+    /// There is no way to the address.
+    Unreachable = 2,
+    /// No answer came in time.
+    TimedOut = 3,
+    /// The request is malformed.
+    InvalidRequest = 4,
+    /// The guest lacks the means.
+    Resources = 5,
+}
+impl ConnectFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CONNECT_FAILURE_UNSPECIFIED",
+            Self::Refused => "CONNECT_FAILURE_REFUSED",
+            Self::Unreachable => "CONNECT_FAILURE_UNREACHABLE",
+            Self::TimedOut => "CONNECT_FAILURE_TIMED_OUT",
+            Self::InvalidRequest => "CONNECT_FAILURE_INVALID_REQUEST",
+            Self::Resources => "CONNECT_FAILURE_RESOURCES",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CONNECT_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "CONNECT_FAILURE_REFUSED" => Some(Self::Refused),
+            "CONNECT_FAILURE_UNREACHABLE" => Some(Self::Unreachable),
+            "CONNECT_FAILURE_TIMED_OUT" => Some(Self::TimedOut),
+            "CONNECT_FAILURE_INVALID_REQUEST" => Some(Self::InvalidRequest),
+            "CONNECT_FAILURE_RESOURCES" => Some(Self::Resources),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod connect_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Connects to ports of the guest.
+    #[derive(Debug, Clone)]
+    pub struct ConnectServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ConnectServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ConnectServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ConnectServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Opens one TCP connection inside the guest. The first message of the client
+        /// must be `start`; the server answers `connected` when it is open. Then bytes
+        /// go both ways, and each side ends its direction with `finish`; the call ends
+        /// when both did. A connection that cannot be made is an error status whose
+        /// `banger-connect-failure` metadata names a ConnectFailure.
+        pub async fn connect(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::ConnectRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ConnectResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.ConnectService/Connect",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.ConnectService", "Connect"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod connect_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ConnectServiceServer.
+    #[async_trait]
+    pub trait ConnectService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the Connect method.
+        type ConnectStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ConnectResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Opens one TCP connection inside the guest. The first message of the client
+        /// must be `start`; the server answers `connected` when it is open. Then bytes
+        /// go both ways, and each side ends its direction with `finish`; the call ends
+        /// when both did. A connection that cannot be made is an error status whose
+        /// `banger-connect-failure` metadata names a ConnectFailure.
+        async fn connect(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ConnectRequest>>,
+        ) -> std::result::Result<tonic::Response<Self::ConnectStream>, tonic::Status>;
+    }
+    /// Connects to ports of the guest.
+    #[derive(Debug)]
+    pub struct ConnectServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ConnectServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ConnectServiceServer<T>
+    where
+        T: ConnectService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.guest.v1.ConnectService/Connect" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConnectSvc<T: ConnectService>(pub Arc<T>);
+                    impl<
+                        T: ConnectService,
+                    > tonic::server::StreamingService<super::ConnectRequest>
+                    for ConnectSvc<T> {
+                        type Response = super::ConnectResponse;
+                        type ResponseStream = T::ConnectStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ConnectRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ConnectService>::connect(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConnectSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ConnectServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.guest.v1.ConnectService";
+    impl<T> tonic::server::NamedService for ConnectServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Which path.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatPathRequest {
+    /// Absolute, as the guest's root sees it.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// What the last link points to instead of the link.
+    #[prost(bool, tag = "2")]
+    pub follow_link: bool,
+}
+/// What a path is.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StatPathResponse {
+    /// Its kind.
+    #[prost(enumeration = "FileKind", tag = "1")]
+    pub kind: i32,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    #[prost(uint32, tag = "2")]
+    pub mode: u32,
+    /// Length in bytes of a regular file.
+    #[prost(uint64, tag = "3")]
+    pub size: u64,
+    /// The path without links; that of a link itself has none before its last part.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub resolved_path: ::prost::bytes::Bytes,
+}
+/// What to read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadTreeRequest {
+    /// Absolute path; a last link is not followed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// Its name in the archive; absent: only what the directory holds is read.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub archived_as: ::core::option::Option<::prost::bytes::Bytes>,
+}
+/// A piece of a tree that is read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadTreeResponse {
+    /// What the message carries.
+    #[prost(oneof = "read_tree_response::Response", tags = "1, 2")]
+    pub response: ::core::option::Option<read_tree_response::Response>,
+}
+/// Nested message and enum types in `ReadTreeResponse`.
+pub mod read_tree_response {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Response {
+        /// Bytes of the tar stream; at most 65,536.
+        #[prost(bytes, tag = "1")]
+        Data(::prost::bytes::Bytes),
+        /// It is whole.
+        #[prost(message, tag = "2")]
+        Done(super::TreeRead),
+    }
+}
+/// What was read.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TreeRead {
+    /// Entries of the archive.
+    #[prost(uint64, tag = "1")]
+    pub entries: u64,
+    /// Bytes of the files' content.
+    #[prost(uint64, tag = "2")]
+    pub content_bytes: u64,
+    /// Sockets, which archives cannot hold, were left out.
+    #[prost(uint64, tag = "3")]
+    pub sockets_left_out: u64,
+    /// Directories that other file systems are mounted on were read without what
+    /// these hold.
+    #[prost(uint64, tag = "4")]
+    pub mounts_left_out: u64,
+}
+/// From the client of a write.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteTreeRequest {
+    /// What the message carries.
+    #[prost(oneof = "write_tree_request::Request", tags = "1, 2, 3")]
+    pub request: ::core::option::Option<write_tree_request::Request>,
+}
+/// Nested message and enum types in `WriteTreeRequest`.
+pub mod write_tree_request {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Request {
+        /// First message only: where to.
+        #[prost(message, tag = "1")]
+        Start(super::WriteTreeStart),
+        /// Bytes of the tar stream; at most 65,536.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// The stream is whole.
+        #[prost(message, tag = "3")]
+        Finish(super::TreeFinished),
+    }
+}
+/// Where a tree is written to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteTreeStart {
+    /// Absolute path of a directory; links in it are followed.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub directory: ::prost::bytes::Bytes,
+    /// Files get the owners that the archive names; root otherwise.
+    #[prost(bool, tag = "2")]
+    pub keep_owners: bool,
+}
+/// The stream is whole.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TreeFinished {}
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteTreeResponse {
+    /// Entries of the archive.
+    #[prost(uint64, tag = "1")]
+    pub entries: u64,
+    /// Bytes of the files' content.
+    #[prost(uint64, tag = "2")]
+    pub content_bytes: u64,
+}
+/// Kinds of files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FileKind {
+    /// Not set.
+    Unspecified = 0,
+    /// A regular file.
+    Regular = 1,
+    /// A directory.
+    Directory = 2,
+    /// A symbolic link.
+    Symlink = 3,
+    /// A device, fifo or socket.
+    Special = 4,
+}
+impl FileKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILE_KIND_UNSPECIFIED",
+            Self::Regular => "FILE_KIND_REGULAR",
+            Self::Directory => "FILE_KIND_DIRECTORY",
+            Self::Symlink => "FILE_KIND_SYMLINK",
+            Self::Special => "FILE_KIND_SPECIAL",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILE_KIND_REGULAR" => Some(Self::Regular),
+            "FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            "FILE_KIND_SYMLINK" => Some(Self::Symlink),
+            "FILE_KIND_SPECIAL" => Some(Self::Special),
+            _ => None,
+        }
+    }
+}
+/// Why files could not be read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum FileFailure {
+    /// Not set.
+    Unspecified = 0,
+    /// The path does not exist.
+    NotFound = 1,
+    /// A directory is needed, and something else is there.
+    NotADirectory = 2,
+    /// A directory is there, and something else is needed.
+    IsADirectory = 3,
+    /// The guest forbids it.
+    PermissionDenied = 4,
+    /// The disk, a quota or the inodes are used up.
+    NoSpace = 5,
+    /// The request or the archive is malformed, or an entry leads out of the
+    /// directory.
+    Invalid = 6,
+    /// A limit on paths, entries or size was exceeded.
+    Limit = 7,
+    /// The client gave the stream up.
+    Abandoned = 8,
+    /// Anything else.
+    Other = 9,
+}
+impl FileFailure {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "FILE_FAILURE_UNSPECIFIED",
+            Self::NotFound => "FILE_FAILURE_NOT_FOUND",
+            Self::NotADirectory => "FILE_FAILURE_NOT_A_DIRECTORY",
+            Self::IsADirectory => "FILE_FAILURE_IS_A_DIRECTORY",
+            Self::PermissionDenied => "FILE_FAILURE_PERMISSION_DENIED",
+            Self::NoSpace => "FILE_FAILURE_NO_SPACE",
+            Self::Invalid => "FILE_FAILURE_INVALID",
+            Self::Limit => "FILE_FAILURE_LIMIT",
+            Self::Abandoned => "FILE_FAILURE_ABANDONED",
+            Self::Other => "FILE_FAILURE_OTHER",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "FILE_FAILURE_UNSPECIFIED" => Some(Self::Unspecified),
+            "FILE_FAILURE_NOT_FOUND" => Some(Self::NotFound),
+            "FILE_FAILURE_NOT_A_DIRECTORY" => Some(Self::NotADirectory),
+            "FILE_FAILURE_IS_A_DIRECTORY" => Some(Self::IsADirectory),
+            "FILE_FAILURE_PERMISSION_DENIED" => Some(Self::PermissionDenied),
+            "FILE_FAILURE_NO_SPACE" => Some(Self::NoSpace),
+            "FILE_FAILURE_INVALID" => Some(Self::Invalid),
+            "FILE_FAILURE_LIMIT" => Some(Self::Limit),
+            "FILE_FAILURE_ABANDONED" => Some(Self::Abandoned),
+            "FILE_FAILURE_OTHER" => Some(Self::Other),
+            _ => None,
+        }
+    }
+}
+/// Generated client implementations.
+pub mod files_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Reads and writes the guest's files as tar streams. Every method may be called
+    /// concurrently. A failure is an error status whose `banger-file-failure`
+    /// metadata names a FileFailure.
+    #[derive(Debug, Clone)]
+    pub struct FilesServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> FilesServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> FilesServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            FilesServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Says what a path of the guest is.
+        pub async fn stat_path(
+            &mut self,
+            request: impl tonic::IntoRequest<super::StatPathRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StatPathResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.FilesService/StatPath",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.FilesService", "StatPath"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Reads a file or a tree. The server answers any number of data and, as its
+        /// last message, `done`; a stream without it is not whole.
+        pub async fn read_tree(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadTreeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadTreeResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.FilesService/ReadTree",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.FilesService", "ReadTree"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Writes a tree below a directory. The first message of the client must be
+        /// `start`, the last `finish`; a stream without it is taken as given up. Each
+        /// file is replaced whole; those that were written before a failure stay.
+        pub async fn write_tree(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::WriteTreeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::WriteTreeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.guest.v1.FilesService/WriteTree",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.guest.v1.FilesService", "WriteTree"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod files_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with FilesServiceServer.
+    #[async_trait]
+    pub trait FilesService: std::marker::Send + std::marker::Sync + 'static {
+        /// Says what a path of the guest is.
+        async fn stat_path(
+            &self,
+            request: tonic::Request<super::StatPathRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::StatPathResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadTree method.
+        type ReadTreeStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadTreeResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Reads a file or a tree. The server answers any number of data and, as its
+        /// last message, `done`; a stream without it is not whole.
+        async fn read_tree(
+            &self,
+            request: tonic::Request<super::ReadTreeRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadTreeStream>, tonic::Status>;
+        /// Writes a tree below a directory. The first message of the client must be
+        /// `start`, the last `finish`; a stream without it is taken as given up. Each
+        /// file is replaced whole; those that were written before a failure stay.
+        async fn write_tree(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WriteTreeRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<super::WriteTreeResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Reads and writes the guest's files as tar streams. Every method may be called
+    /// concurrently. A failure is an error status whose `banger-file-failure`
+    /// metadata names a FileFailure.
+    #[derive(Debug)]
+    pub struct FilesServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> FilesServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for FilesServiceServer<T>
+    where
+        T: FilesService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.guest.v1.FilesService/StatPath" => {
+                    #[allow(non_camel_case_types)]
+                    struct StatPathSvc<T: FilesService>(pub Arc<T>);
+                    impl<
+                        T: FilesService,
+                    > tonic::server::UnaryService<super::StatPathRequest>
+                    for StatPathSvc<T> {
+                        type Response = super::StatPathResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::StatPathRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FilesService>::stat_path(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = StatPathSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.guest.v1.FilesService/ReadTree" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadTreeSvc<T: FilesService>(pub Arc<T>);
+                    impl<
+                        T: FilesService,
+                    > tonic::server::ServerStreamingService<super::ReadTreeRequest>
+                    for ReadTreeSvc<T> {
+                        type Response = super::ReadTreeResponse;
+                        type ResponseStream = T::ReadTreeStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadTreeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FilesService>::read_tree(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadTreeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.guest.v1.FilesService/WriteTree" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteTreeSvc<T: FilesService>(pub Arc<T>);
+                    impl<
+                        T: FilesService,
+                    > tonic::server::ClientStreamingService<super::WriteTreeRequest>
+                    for WriteTreeSvc<T> {
+                        type Response = super::WriteTreeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WriteTreeRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FilesService>::write_tree(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteTreeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for FilesServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.guest.v1.FilesService";
+    impl<T> tonic::server::NamedService for FilesServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
 }

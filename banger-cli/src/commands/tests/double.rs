@@ -1,7 +1,9 @@
 //! One strict double of all three services: a call that a command must not
 //! make panics, and every call is written down.
 
+pub(super) mod files;
 mod vms;
+mod volumes;
 
 use std::{
     collections::VecDeque,
@@ -15,8 +17,8 @@ use banger_core::{
     catalog::Available,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
-        Kernel, KernelName, KernelOrigin, ResolvedKernel, RootDiskMode, RunConfig, Selector, Vm,
-        VmId, VmSpec, VmState,
+        Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Vm, VmId, VmSpec,
+        VmState, Volume,
     },
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
@@ -69,12 +71,15 @@ pub(super) struct World {
     pub(super) images: Mutex<Vec<Image>>,
     pub(super) kernels: Mutex<Vec<Kernel>>,
     pub(super) vms: Mutex<Vec<Vm>>,
+    volumes: Mutex<Vec<Volume>>,
     pub(super) scripts: Mutex<VecDeque<Script>>,
     pub(super) requests: Mutex<Vec<ExecRequest>>,
     pub(super) boot: Mutex<Boot>,
     pub(super) stop_fails: Mutex<bool>,
     /// Another process pulls the same just before.
     pub(super) peer_pulls: Mutex<bool>,
+    /// The files of every guest.
+    pub(super) guest: Mutex<files::GuestFiles>,
     /// The guest's ends of sessions, which last as long as the world.
     sessions: Mutex<Vec<GuestEnd>>,
 }
@@ -105,15 +110,8 @@ impl World {
 
     pub(super) fn with_vm(self, name: &str, state: VmState) -> Self {
         let request = CreateVm {
-            image: "any".into(),
             name: name.parse().ok(),
-            vcpus: 1,
-            memory: Bytes::from_mib(64),
-            root_disk: RootDiskMode::Overlay,
-            disk_size: Bytes::from_mib(16),
-            backend: None,
-            remove_on_stop: false,
-            labels: std::collections::BTreeMap::new(),
+            ..CreateVm::new("any".into())
         };
         let vm = Vm {
             state,
@@ -202,16 +200,21 @@ fn vm(image: ImageId, request: CreateVm) -> Vm {
         spec: VmSpec {
             vcpus: request.vcpus,
             memory: request.memory,
+            boot_mode: request.boot_mode,
             root_disk: request.root_disk,
             disk_size: request.disk_size,
             backend: request.backend,
+            network: request.network,
+            ports: request.ports,
             remove_on_stop: request.remove_on_stop,
             labels: request.labels,
+            ..VmSpec::default()
         },
         state: VmState::Created,
         reason: "created".into(),
         backend: None,
         boot_id: None,
+        ports: Vec::new(),
         exit: None,
         created: SystemTime::UNIX_EPOCH,
         started: None,

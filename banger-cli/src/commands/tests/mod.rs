@@ -1,8 +1,10 @@
 //! Commands over strict doubles of the three services.
 
 mod building;
+mod copy;
 mod double;
 mod plain;
+mod ports;
 mod run;
 
 use std::{ffi::OsString, fs::File, os::fd::OwnedFd, sync::Arc};
@@ -82,6 +84,7 @@ impl Stage {
             kernels: Arc::clone(world) as _,
             vms: Arc::clone(world) as _,
             builder: Arc::clone(world) as _,
+            volumes: Arc::clone(world) as _,
         };
         let context = Context {
             services,

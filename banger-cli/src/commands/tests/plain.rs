@@ -144,6 +144,27 @@ async fn a_vm_is_created_started_shown_and_stopped() {
 }
 
 #[tokio::test]
+async fn a_vm_is_paused_and_measured() {
+    let world = Arc::new(World::default().with_vm("a", VmState::Running));
+    let paused = banger(&world, "banger vm pause a --json").await;
+    assert_eq!(json(&paused.stdout)["state"], "paused");
+    let stats = banger(&world, "banger vm stats").await;
+    assert_eq!(stats.status(), 0);
+    let row: Vec<&str> = stats.stdout.lines().nth(1).unwrap().split("  ").collect();
+    assert_eq!(row[0], "a", "{}", stats.stdout);
+    let stats = banger(&world, "banger vm stats a --json").await;
+    assert_eq!(json(&stats.stdout)[0]["running"]["cpu_milliseconds"], 1250);
+    let resumed = banger(&world, "banger vm resume a --json").await;
+    assert_eq!(json(&resumed.stdout)["state"], "running");
+    banger(&world, "banger vm stop a").await;
+    let refused = banger(&world, "banger vm pause a").await;
+    assert_eq!(
+        (refused.status(), told(&refused).as_str()),
+        (4, "banger: VM a is stopped: it does not run\n")
+    );
+}
+
+#[tokio::test]
 async fn a_vm_is_restarted_killed_and_waited_for() {
     let world = World::default()
         .with_vm("a", VmState::Running)
@@ -318,4 +339,26 @@ async fn a_prune_says_what_went_and_how_much() {
     let calls = world.calls();
     assert!(calls[0].contains("604800s") && calls[0].contains("dry_run: false"));
     assert!(calls[1].contains("all: true"), "{calls:?}");
+}
+
+#[tokio::test]
+async fn volumes_are_made_listed_and_deleted() {
+    let world = Arc::new(World::default());
+    let made = banger(&world, "banger volume create data --size 64").await;
+    assert_eq!((made.status(), made.stdout.as_str()), (0, "data\n"));
+    let twice = banger(&world, "banger volume create data").await;
+    assert_eq!(twice.status(), exit::CONFLICT);
+    let listed = banger(&world, "banger volume ls").await;
+    assert!(
+        listed.stdout.contains("data  64.0 MiB"),
+        "{}",
+        listed.stdout
+    );
+    let shown = banger(&world, "banger --json volume show data").await;
+    assert_eq!(json(&shown.stdout)["size_bytes"], 67_108_864);
+    let deleted = banger(&world, "banger volume rm data missing").await;
+    assert_eq!(
+        (deleted.status(), deleted.stdout.as_str()),
+        (exit::NOT_FOUND, "data\n")
+    );
 }

@@ -2,7 +2,10 @@
 
 use banger_core::{
     domain::VmState,
-    vm::{ExecControl, ExecError, ExecEvent, ExecExit, SpawnFailure, TerminalSize},
+    vm::{
+        ExecControl, ExecError, ExecEvent, ExecExit, OnFull, SpawnFailure, TerminalSize,
+        WhenDetached,
+    },
 };
 use bytes::Bytes;
 
@@ -10,7 +13,7 @@ use super::{
     double::{Boot, Script},
     *,
 };
-use crate::terminal::tests::pair;
+use crate::{error::Report, terminal::tests::pair};
 
 const REFERENCE: &str = "docker.io/library/debian:bookworm";
 
@@ -298,4 +301,53 @@ async fn a_terminals_size_goes_with_the_request() {
             columns: 80
         })
     );
+}
+
+#[tokio::test]
+async fn commands_are_left_alone_listed_and_joined_again() {
+    let world = World::default().with_vm("one", VmState::Running);
+    let world = world.with_script(Script::Events(Vec::new()));
+    let world = Arc::new(world.with_script(ends_with(ExecExit::TimedOut)));
+    let detach = "banger vm exec --detach --timeout 7 --env A=b one -- make all";
+    let detached = banger(&world, detach).await;
+    assert_eq!(detached.status(), 0);
+    assert_eq!(detached.stdout.trim_end().len(), 12, "{}", detached.stdout);
+    let asked = world.requests.lock().unwrap().remove(0);
+    assert!(asked.without_stdin && asked.terminal.is_none());
+    assert_eq!(asked.when_detached, WhenDetached::Keep);
+    assert_eq!(asked.on_full, OnFull::DropOldest);
+    assert_eq!(asked.timeout, Some(std::time::Duration::from_secs(7)));
+    let listed = banger(&world, "banger vm execs one").await;
+    assert!(
+        listed.stdout.contains("job  timed out"),
+        "{}",
+        listed.stdout
+    );
+    let joined = banger(&world, "banger vm attach one job --offset 5").await;
+    assert_eq!(joined.status(), 124);
+    assert_eq!(joined.stdout, "out");
+    assert!(joined.stderr.ends_with("the command's time was up\n"));
+    let calls = world.calls();
+    assert_eq!(calls[calls.len() - 2..], ["list execs", "attach job 5"]);
+}
+
+#[tokio::test]
+async fn a_kept_command_loses_nothing_and_a_gone_one_is_an_error() {
+    let world = World::default().with_vm("one", VmState::Running);
+    let world = world.with_script(ends_with(ExecExit::Code(0)));
+    let gone = ExecError::NoSuchExec {
+        name: "one".parse().unwrap(),
+        id: "job".parse().unwrap(),
+    };
+    let world = Arc::new(world.with_script(Script::Refused(gone)));
+    let kept = banger(&world, "banger vm exec --keep --id job one -- make").await;
+    assert_eq!(kept.status(), 0);
+    let asked = world.requests.lock().unwrap().remove(0);
+    assert_eq!(asked.id, "job".parse().ok());
+    assert_eq!(asked.when_detached, WhenDetached::Keep);
+    assert_eq!(asked.on_full, OnFull::Wait);
+    let gone = banger(&world, "banger vm attach one job").await;
+    assert_eq!(gone.status(), 125);
+    let report = Report::of(&gone.result.unwrap_err()).human();
+    assert!(report.contains("banger vm execs one"), "{report}");
 }

@@ -40,7 +40,7 @@ pub(in crate::commands) async fn run(
     let CreatedVm {
         vm,
         lifeline: _creator,
-    } = signals.guard(create(context, request)).await?;
+    } = signals.guard(Box::pin(create(context, request))).await?;
     let started = match signals.guard(start(context, &vm, lifetime)).await {
         Ok(started) => started,
         Err(error) => {
@@ -55,7 +55,9 @@ pub(in crate::commands) async fn run(
     let ended = attach(context, signals, &vm, process).await;
     end(context, signals, &vm, is_given_up(&ended)).await;
     drop(started.lifeline);
-    Ok(ended?.status())
+    let ended = ended?;
+    exec::explain(context, ended).await?;
+    Ok(ended.status())
 }
 
 async fn create(context: &Context, request: RunRequest) -> Result<CreatedVm, CliError> {

@@ -162,15 +162,17 @@ impl Build<'_> {
         let name = format!("build-{}", self.id.short());
         let label = (LABEL.to_owned(), self.request.name.to_string());
         let request = CreateVm {
-            image: by_id(&self.base.id),
             name: name.parse().ok(),
             vcpus: machine.vcpus,
             memory: machine.memory,
             root_disk: RootDiskMode::Clone,
             disk_size: self.request.size.unwrap_or(Bytes::new(usual)),
             backend: machine.backend,
+            network: machine.network,
+            ports: Vec::new(),
             remove_on_stop: true,
             labels: [label].into(),
+            ..CreateVm::new(by_id(&self.base.id))
         };
         let vms = &self.builder.vms;
         let created = vms.create(request, Lifetime::BoundToCaller, self.progress);

@@ -14,7 +14,7 @@ use crate::{
     host_fs::{FileRange, IoContext as _, PathError, RangeReader},
     progress::{ProgressEvent, ProgressSink},
     task::off_thread,
-    vm::{ExecControl, ExecEvent, ExecExit, ExecRequest, ExecSession, VmSupervisor},
+    vm::{ExecControl, ExecEvent, ExecEvents, ExecExit, ExecRequest, ExecSession, VmSupervisor},
 };
 
 /// Bytes of input that are read at once.
@@ -78,6 +78,10 @@ pub(super) async fn run(
         ExecExit::Code(0) => Ok(()),
         ExecExit::Code(code) => Err(StepFailure::Command(format!("exit status {code}"))),
         ExecExit::Signal(signal) => Err(StepFailure::Command(format!("signal {signal}"))),
+        ExecExit::TimedOut => Err(StepFailure::Command("its time was up".to_owned())),
+        ExecExit::OutOfMemory => Err(StepFailure::Command(
+            "the guest ran out of memory".to_owned(),
+        )),
     }
 }
 
@@ -100,7 +104,7 @@ async fn attend(
 }
 
 async fn listen(
-    mut events: mpsc::Receiver<Result<ExecEvent, crate::vm::ExecError>>,
+    mut events: ExecEvents,
     listeners: &mut Listeners<'_>,
 ) -> Result<ExecExit, StepFailure> {
     while let Some(event) = events.recv().await {
@@ -108,6 +112,8 @@ async fn listen(
             ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes) => {
                 listeners.hear(bytes).map_err(StepFailure::Io)?;
             }
+            // not of a session that waits for its client, as this one does
+            ExecEvent::Truncated { .. } => {}
             ExecEvent::Exit(exit) => return Ok(exit),
         }
     }

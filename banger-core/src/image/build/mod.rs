@@ -22,7 +22,7 @@ use camino::Utf8PathBuf;
 
 use super::{LocalImageManager, ProvisionParts};
 use crate::{
-    domain::{BackendKind, Bytes, Image, ImageName, Selector},
+    domain::{BackendKind, Bytes, Image, ImageName, NetworkMode, Selector},
     kernel::KernelSelection,
     progress::ProgressSink,
     vm::VmSupervisor,
@@ -57,6 +57,8 @@ pub struct BuildMachine {
     pub memory: Bytes,
     /// The wanted backend; none means the best one there is.
     pub backend: Option<BackendKind>,
+    /// What network it has.
+    pub network: NetworkMode,
 }
 
 /// What a build puts into an image, in the order of the fields. Everything

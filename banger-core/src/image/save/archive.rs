@@ -147,6 +147,11 @@ fn run_config(run: &RunConfig) -> Value {
             json!(run.working_directory),
             run.working_directory.is_empty(),
         ),
+        (
+            "StopSignal",
+            json!(run.stop_signal),
+            run.stop_signal.is_empty(),
+        ),
         ("Labels", json!(run.labels), run.labels.is_empty()),
     ];
     let given = fields.into_iter().filter(|(_, _, is_empty)| !is_empty);

@@ -1,44 +1,57 @@
 //! A console's log on disk, bounded by rotation.
 //!
-//! Invariants: at most two files of [`ConsoleLog::limit`] bytes; what follows
-//! a rotation is in the new file; nothing is lost but what the bound costs.
+//! Invariants: at most two files of [`ConsoleLog::limit`] bytes, each with its
+//! times beside it; what follows a rotation is in the new file; nothing is lost
+//! but what the bound costs. Times that cannot be written cost nothing else.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
+    sync::{Arc, Mutex},
 };
 
-use camino::Utf8PathBuf;
-
-use crate::host_fs::{IoContext as _, PathError};
+use crate::{
+    clock::Clock,
+    host_fs::{IoContext as _, PathError, remove_tree_if_present},
+    vm::{console_times::TimesWriter, files::VmFiles},
+};
 
 /// Bytes of one of the two files.
 pub(super) const CONSOLE_LOG_LIMIT: u64 = 4 << 20;
 
-/// Appends to `current`, which becomes `older` when it is full.
+/// A log that several write to.
+pub(super) type SharedLog = Arc<Mutex<ConsoleLog>>;
+
+/// Appends to the newer part, which becomes the older one when it is full.
 #[derive(Debug)]
 pub(super) struct ConsoleLog {
     file: File,
     written: u64,
     limit: u64,
-    current: Utf8PathBuf,
-    older: Utf8PathBuf,
+    times: TimesWriter,
+    clock: Arc<dyn Clock>,
+    files: VmFiles,
 }
 
 impl ConsoleLog {
     /// Starts a boot's log: what former boots left is removed.
     pub(super) fn create(
-        current: Utf8PathBuf,
-        older: Utf8PathBuf,
+        files: VmFiles,
+        clock: Arc<dyn Clock>,
         limit: u64,
     ) -> Result<Self, PathError> {
-        crate::host_fs::remove_tree_if_present(&older)?;
+        remove_tree_if_present(&files.older_console_log())?;
+        remove_tree_if_present(&files.older_console_times())?;
+        let current = files.console_log();
+        let file = File::create(&current).at("create", &current)?;
+        let part = file.metadata().at("inspect", &current)?;
         Ok(Self {
-            file: File::create(&current).at("create", &current)?,
+            file,
             written: 0,
             limit,
-            current,
-            older,
+            times: TimesWriter::create(&files.console_times(), &part)?,
+            clock,
+            files,
         })
     }
 
@@ -50,7 +63,12 @@ impl ConsoleLog {
             }
             let room = usize::try_from(self.limit - self.written).unwrap_or(usize::MAX);
             let (now, later) = bytes.split_at(bytes.len().min(room));
-            self.file.write_all(now).at("write", &self.current)?;
+            if let Err(error) = self.times.note(self.written, self.clock.now()) {
+                tracing::debug!(%error, "a time of the console is lost");
+            }
+            self.file
+                .write_all(now)
+                .at("write", &self.files.console_log())?;
             self.written += now.len() as u64;
             bytes = later;
         }
@@ -58,12 +76,16 @@ impl ConsoleLog {
     }
 
     fn rotate(&mut self) -> Result<(), PathError> {
-        fs::rename(&self.current, &self.older).at("rotate", &self.current)?;
+        let (current, times) = (self.files.console_log(), self.files.console_times());
+        fs::rename(&current, self.files.older_console_log()).at("rotate", &current)?;
+        fs::rename(&times, self.files.older_console_times()).at("rotate", &times)?;
         self.file = OpenOptions::new()
             .write(true)
             .create_new(true)
-            .open(&self.current)
-            .at("create", &self.current)?;
+            .open(&current)
+            .at("create", &current)?;
+        let part = self.file.metadata().at("inspect", &current)?;
+        self.times = TimesWriter::create(&times, &part)?;
         self.written = 0;
         Ok(())
     }
@@ -74,19 +96,33 @@ mod tests {
     use camino::Utf8Path;
 
     use super::*;
+    use crate::{clock::SystemClock, vm::console_times::Times};
 
     #[test]
     fn a_full_log_is_rotated_and_only_the_end_is_kept() {
         let scratch = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(scratch.path()).unwrap();
-        let (current, older) = (root.join("console.log"), root.join("console.log.1"));
+        let files = VmFiles {
+            directory: root.to_owned(),
+            runtime: root.join("run"),
+            root_disk: root.join("root.ext4"),
+        };
+        let (current, older) = (files.console_log(), files.older_console_log());
         fs::write(&older, "from a former boot").unwrap();
-        let mut log = ConsoleLog::create(current.clone(), older.clone(), 10).unwrap();
+        let clock = Arc::new(SystemClock);
+        let mut log = ConsoleLog::create(files.clone(), clock, 10).unwrap();
         assert!(!older.exists());
         log.write(b"0123456789").unwrap();
         assert!(!older.exists());
         log.write(b"abcdefghijKLMNOPQRSTuvw").unwrap();
         assert_eq!(fs::read(&older).unwrap(), b"KLMNOPQRST");
         assert_eq!(fs::read(&current).unwrap(), b"uvw");
+        for (part, times) in [
+            (current, files.console_times()),
+            (older, files.older_console_times()),
+        ] {
+            let times = Times::read(&times).unwrap();
+            assert!(times.are_of(&fs::metadata(part).unwrap()));
+        }
     }
 }

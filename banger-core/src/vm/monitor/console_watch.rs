@@ -5,16 +5,32 @@
 
 use std::collections::VecDeque;
 
+use rustix::io::Errno;
+
+use crate::vm::BootFailure;
+
 /// Bytes of console kept for an error.
 const TAIL_LIMIT: usize = 8 * 1024;
 /// Bytes of a line that are looked at.
 const LINE_LIMIT: usize = 1024;
 /// How the guest's init begins its lines.
 const INIT_PREFIX: &str = "banger-guest: ";
+/// How a kernel says that its memory ran out (Linux `mm/oom_kill.c`,
+/// `mm/page_alloc.c`, `mm/memblock.c`, `init/initramfs.c`).
+const STARVED: [&str; 6] = [
+    "Out of memory",
+    "out of memory",
+    "deadlocked on memory",
+    "page allocation failure",
+    "Failed to allocate",
+    "Initramfs unpacking failed: write error",
+];
 
 /// A line by which a guest says that it cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
+    /// What sort of failure it is.
+    pub(super) failure: BootFailure,
     /// How far it came.
     pub(super) stage: String,
     /// What happened.
@@ -27,6 +43,8 @@ pub(super) struct ConsoleWatch {
     tail: VecDeque<u8>,
     line: Vec<u8>,
     progress: Progress,
+    /// Whether the kernel told that its memory ran out.
+    starved: bool,
     fault: Option<Fault>,
 }
 
@@ -90,8 +108,9 @@ impl ConsoleWatch {
         } else if self.progress == Progress::Silent && !line.is_empty() {
             self.progress = Progress::Kernel;
         }
+        self.starved |= STARVED.iter().any(|words| line.contains(words));
         if self.fault.is_none() {
-            self.fault = init_fault(line).or_else(|| kernel_fault(line));
+            self.fault = init_fault(line).or_else(|| kernel_fault(line, self.starved));
         }
     }
 }
@@ -102,6 +121,7 @@ fn init_fault(line: &str) -> Option<Fault> {
     let (stage, cause) = rest.split_once(" failed")?;
     let cause = cause.trim_start_matches(':').trim();
     Some(Fault {
+        failure: init_failure(stage, cause),
         stage: stage.to_owned(),
         cause: if cause.is_empty() {
             "no cause was given"
@@ -112,12 +132,38 @@ fn init_fault(line: &str) -> Option<Fault> {
     })
 }
 
+/// What sort of failure a stage of the init tells.
+fn init_failure(stage: &str, cause: &str) -> BootFailure {
+    let has = |errno: Errno| {
+        let number = errno.raw_os_error();
+        cause.trim_end().ends_with(&format!("(os error {number})"))
+    };
+    if has(Errno::NOSPC) {
+        return BootFailure::DiskFull;
+    }
+    if has(Errno::NOMEM) {
+        return BootFailure::OutOfMemory;
+    }
+    match stage {
+        "disks" | "root" | "switch-root" => BootFailure::RootDisk,
+        "volumes" => BootFailure::Volume,
+        "init" => BootFailure::NoInit,
+        _ => BootFailure::Other,
+    }
+}
+
 /// `[    1.234567] Kernel panic - not syncing: cause` (Linux `kernel/panic.c`).
-fn kernel_fault(line: &str) -> Option<Fault> {
+fn kernel_fault(line: &str, starved: bool) -> Option<Fault> {
     let message = line.strip_prefix('[').map_or(line, |rest| {
         rest.split_once("] ").map_or(line, |(_, message)| message)
     });
+    let starved = starved || STARVED.iter().any(|words| message.contains(words));
     message.starts_with("Kernel panic").then(|| Fault {
+        failure: if starved {
+            BootFailure::OutOfMemory
+        } else {
+            BootFailure::KernelPanic
+        },
         stage: "kernel".to_owned(),
         cause: message.to_owned(),
     })
@@ -168,6 +214,47 @@ mod tests {
             let found = watch.fault();
             let found = found.map(|fault| (fault.stage.as_str(), fault.cause.as_str()));
             assert_eq!(found, fault, "{console:?}");
+        }
+    }
+
+    #[test]
+    fn faults_have_kinds() {
+        let panic = "[    0.5] Kernel panic - not syncing";
+        let cases = [
+            (format!("{panic}: VFS: Unable to mount root fs\n"), BootFailure::KernelPanic),
+            (
+                format!("{panic}: System is deadlocked on memory\n"),
+                BootFailure::OutOfMemory,
+            ),
+            (
+                format!("[    0.4] Initramfs unpacking failed: write error\n{panic}: No working init found.\n"),
+                BootFailure::OutOfMemory,
+            ),
+            (
+                "banger-guest: stage root failed: cannot mount /dev/vda: Invalid argument (os error 22)\n".to_owned(),
+                BootFailure::RootDisk,
+            ),
+            (
+                "banger-guest: stage system failed: cannot make /run: No space left on device (os error 28)\n".to_owned(),
+                BootFailure::DiskFull,
+            ),
+            (
+                "banger-guest: stage modules failed: cannot load x: Cannot allocate memory (os error 12)\n".to_owned(),
+                BootFailure::OutOfMemory,
+            ),
+            (
+                "banger-guest: stage init failed: the image has no init: there is neither /sbin/init\n".to_owned(),
+                BootFailure::NoInit,
+            ),
+            ("banger-guest: stage volumes failed: x\n".to_owned(), BootFailure::Volume),
+            ("banger-guest: stage names failed: x\n".to_owned(), BootFailure::Other),
+        ];
+        for (console, failure) in cases {
+            assert_eq!(
+                watch(&console).fault().unwrap().failure,
+                failure,
+                "{console}"
+            );
         }
     }
 

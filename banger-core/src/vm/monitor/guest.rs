@@ -1,12 +1,15 @@
 //! The monitor's own calls to the agent in the guest.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use banger_proto::{
-    GUEST_GENERATION,
+    GUEST_GENERATION, OLDEST_GUEST_GENERATION,
     guest::v1::{HelloRequest, PowerOffRequest, agent_service_client::AgentServiceClient},
 };
-use tokio::net::UnixStream;
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
 use tokio_util::task::TaskTracker;
 
 use crate::{
@@ -15,6 +18,7 @@ use crate::{
         http2::{Http2Client, connect, origin},
         in_words,
     },
+    vmm::Channel,
 };
 
 /// An agent that answered.
@@ -26,6 +30,20 @@ pub(super) struct Greeting {
     pub(super) boot_id: String,
 }
 
+/// How long a running agent may take to answer on a new stream.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+/// Between one stream and the next.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// An agent that could not be greeted.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It is too old to be understood.
+    Outdated(String),
+    /// The channel broke.
+    Broken(String),
+}
+
 /// Longest boot id that is believed (a UUID has 36 characters).
 const BOOT_ID_LIMIT: usize = 64;
 
@@ -34,24 +52,50 @@ pub(super) async fn greet(
     channel: UnixStream,
     tracker: &TaskTracker,
     clock: &dyn Clock,
-) -> Result<Greeting, String> {
+) -> Result<Greeting, Refusal> {
     let client = connect(channel, tracker)
         .await
-        .map_err(|error| in_words(&error))?;
+        .map_err(|error| Refusal::Broken(in_words(&error)))?;
     let mut agent = AgentServiceClient::with_origin(client.clone(), origin());
     let mut hello = async || {
         let answered = agent.hello(hello_request(clock)).await;
-        answered.map_err(|status| status.message().to_owned())
+        answered.map_err(|status| Refusal::Broken(status.message().to_owned()))
     };
     let answer = hello().await?.into_inner();
-    if answer.generation == 0 {
-        return Err("the agent speaks no generation of the protocol".to_owned());
+    if answer.generation < OLDEST_GUEST_GENERATION {
+        return Err(Refusal::Outdated(outdated(answer.generation)));
     }
     // the first request waited in the channel while the guest booted, so the
     // time it told is old by now
     hello().await?;
     let boot_id = answer.boot_id.chars().take(BOOT_ID_LIMIT).collect();
     Ok(Greeting { client, boot_id })
+}
+
+/// Speaks to the agent of a machine that went on from a snapshot, or whose
+/// channel broke: the agent may still sit on a stream that ended, and what is
+/// said on a new one may be lost. Opens one after the other until it answers,
+/// which may be never.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the monitor restores machines next")
+)]
+pub(super) async fn greet_anew(
+    channel: &mut Channel,
+    tracker: &TaskTracker,
+    clock: &dyn Clock,
+) -> Result<Greeting, Refusal> {
+    loop {
+        let opened = channel.open().await;
+        let stream = opened.map_err(|error| Refusal::Broken(in_words(&error)))?;
+        match timeout(ANSWER_PATIENCE, greet(stream, tracker, clock)).await {
+            Ok(Ok(greeting)) => return Ok(greeting),
+            Ok(Err(Refusal::Outdated(problem))) => return Err(Refusal::Outdated(problem)),
+            Ok(Err(Refusal::Broken(problem))) => tracing::debug!(problem, "a new channel broke"),
+            Err(_) => tracing::debug!("a new channel stays silent"),
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// Asks the agent to power the machine off.
@@ -63,6 +107,13 @@ pub(super) async fn power_off(client: Http2Client) -> Result<(), String> {
         .map_err(|status| status.message().to_owned())
 }
 
+fn outdated(generation: u32) -> String {
+    format!(
+        "the guest program is older than banger: it speaks generation {generation} of the \
+         protocol, and {OLDEST_GUEST_GENERATION} is the oldest that is understood"
+    )
+}
+
 fn hello_request(clock: &dyn Clock) -> HelloRequest {
     let since_epoch = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
     HelloRequest {
@@ -70,3 +121,6 @@ fn hello_request(clock: &dyn Clock) -> HelloRequest {
         unix_time_nanos: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
     }
 }
+
+#[cfg(test)]
+mod tests;

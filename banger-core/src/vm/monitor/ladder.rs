@@ -5,6 +5,9 @@
 //!   3/4 of grace       to its end         2 s              at once
 //! ```
 //!
+//! A command that the machine exists for is asked first, by its image's own
+//! signal, and has half of the grace period.
+//!
 //! Invariants: every rung has a deadline and is told to the VM's record before
 //! it is waited for; a failing rung leads to the next one; the guest's rungs
 //! end with the grace period; an order without grace leads to the last rung at
@@ -20,12 +23,16 @@ use tokio::{
 };
 
 use super::{
+    command::RunningCommand,
     guest::power_off,
     machine::{Exited, RunningMachine},
     orders::StopOrder,
     record::{Record, warn_of},
 };
-use crate::vm::{http2::Http2Client, in_words};
+use crate::{
+    domain::VmState,
+    vm::{http2::Http2Client, in_words},
+};
 
 /// How long an agent or a VMM may take to answer that it was asked.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(2);
@@ -43,6 +50,17 @@ pub(super) struct BroughtDown {
     pub(super) forced: bool,
 }
 
+/// Who in the guest could power it off.
+#[derive(Debug)]
+pub(super) enum Guest {
+    /// Nobody yet.
+    Booting,
+    /// An agent.
+    Agent(Http2Client),
+    /// Whoever hears the power button.
+    WithoutAgent,
+}
+
 /// A machine that is being brought down.
 #[derive(Debug)]
 pub(super) struct Ladder<'a> {
@@ -50,6 +68,8 @@ pub(super) struct Ladder<'a> {
     record: &'a mut Record,
     /// Later orders may shorten the grace period of the first, never lengthen it.
     orders: &'a mut mpsc::Receiver<StopOrder>,
+    /// What the machine exists for, until it was asked.
+    command: Option<&'a mut RunningCommand>,
     why: &'static str,
     /// The end of the grace period.
     end: Instant,
@@ -67,17 +87,22 @@ impl<'a> Ladder<'a> {
             machine,
             record,
             orders,
+            command: None,
             why: first.why,
             end: deadline_after(first.grace),
             at_once: first.grace.is_zero(),
         }
     }
 
-    /// Brings the machine down. A guest whose agent never answered has nobody
-    /// who could be asked.
-    pub(super) async fn climb(mut self, guest: Option<Http2Client>) -> BroughtDown {
-        if let Some(guest) = guest
-            && !self.at_once
+    /// With a command that is to be asked to stop before its machine is.
+    pub(super) fn with_command(mut self, command: Option<&'a mut RunningCommand>) -> Self {
+        self.command = command;
+        self
+    }
+
+    /// Brings the machine down.
+    pub(super) async fn climb(mut self, guest: Guest) -> BroughtDown {
+        if !self.at_once
             && let Some(exited) = self.in_order(guest).await
         {
             return BroughtDown {
@@ -91,14 +116,52 @@ impl<'a> Ladder<'a> {
         }
     }
 
-    async fn in_order(&mut self, guest: Http2Client) -> Option<Exited> {
-        if let Some(exited) = self.ask_agent(guest).await {
-            return Some(exited);
+    async fn in_order(&mut self, guest: Guest) -> Option<Exited> {
+        if self.record.vm().state == VmState::Paused {
+            self.let_go_on().await;
+        }
+        match guest {
+            Guest::Booting => return None,
+            Guest::Agent(client) => {
+                if let Some(exited) = self.ask_command().await {
+                    return Some(exited);
+                }
+                if self.at_once {
+                    return None;
+                }
+                if let Some(exited) = self.ask_agent(client).await {
+                    return Some(exited);
+                }
+            }
+            Guest::WithoutAgent => {}
         }
         if self.at_once || self.left().is_zero() {
             return None;
         }
         self.press_power_button().await
+    }
+
+    async fn ask_command(&mut self) -> Option<Exited> {
+        let command = self.command.take()?;
+        if command.end().is_some() {
+            return None;
+        }
+        let signal = command.stop_signal();
+        self.tell(&format!("its command is sent {signal}")).await;
+        command.ask_to_stop().await;
+        let mut deadline = Instant::now() + self.left() / 2;
+        while !self.at_once {
+            tokio::select! {
+                exited = self.machine.wait() => return Some(exited),
+                _ = command.ended() => break,
+                () = sleep_until(deadline) => break,
+                Some(order) = self.orders.recv() => {
+                    self.hasten(order);
+                    deadline = deadline.min(deadline_after(order.grace / 2));
+                }
+            }
+        }
+        None
     }
 
     async fn ask_agent(&mut self, guest: Http2Client) -> Option<Exited> {
@@ -124,6 +187,15 @@ impl<'a> Ladder<'a> {
         };
         tracing::warn!(problem, "the agent could not be asked to power off");
         None
+    }
+
+    /// A guest whose CPUs stand still cannot do anything.
+    async fn let_go_on(&mut self) {
+        self.tell("it goes on").await;
+        let resumed = timeout(ANSWER_DEADLINE, self.machine.resume()).await;
+        if !matches!(resumed, Ok(Ok(()))) {
+            tracing::warn!("the VMM does not let the machine go on");
+        }
     }
 
     async fn press_power_button(&mut self) -> Option<Exited> {

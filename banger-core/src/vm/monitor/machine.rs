@@ -5,28 +5,26 @@
 //! does can block the VMM; what is kept of them is bounded.
 
 use std::{
-    os::unix::net::UnixStream as StdUnixStream,
     process::ExitStatus,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
-    net::UnixStream,
     sync::watch,
 };
 use tokio_util::task::TaskTracker;
 
 use super::{
-    console_log::ConsoleLog,
+    console_log::SharedLog,
     console_watch::{ConsoleWatch, Fault},
 };
 use crate::{
     process::last_lines,
     vm::in_words,
-    vmm::{ChosenBackend, Machine, VmmOutput, VmmProcess},
+    vmm::{BackendError, Channel, Spawned, VmmOutput, VmmProcess, VmmRequest},
 };
 
 /// Bytes of the VMM's own output that are kept.
@@ -72,19 +70,17 @@ pub(super) struct Exited {
 }
 
 impl RunningMachine {
-    /// Starts a machine; answers it and the host's end of its channel.
+    /// Starts a machine's VMM; answers it and the way to its guest.
     pub(super) fn start(
-        machine: &Machine,
-        backend: &ChosenBackend,
-        log: ConsoleLog,
-    ) -> Result<(Self, UnixStream), String> {
-        let channel = StdUnixStream::pair().and_then(|(ours, guests)| {
-            ours.set_nonblocking(true)?;
-            Ok((UnixStream::from_std(ours)?, guests))
-        });
-        let (ours, guests) = channel.map_err(|error| in_words(&error))?;
-        let spawned = VmmProcess::spawn(machine, backend, guests.into());
-        let (vmm, VmmOutput { console, errors }) = spawned.map_err(|error| in_words(&error))?;
+        request: &VmmRequest<'_>,
+        log: SharedLog,
+    ) -> Result<(Self, Channel), String> {
+        let spawned = VmmProcess::spawn(request).map_err(|error| in_words(&error))?;
+        let Spawned {
+            process: vmm,
+            output: VmmOutput { console, errors },
+            channel,
+        } = spawned;
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (fault_seen, faults) = watch::channel(false);
         let drains = TaskTracker::new();
@@ -98,7 +94,19 @@ impl RunningMachine {
             fault_told: false,
             drains,
         };
-        Ok((running, ours))
+        Ok((running, channel))
+    }
+
+    /// Has its guest run; to be called once. What it answers is why it does not.
+    pub(super) async fn launch(&mut self) -> Result<(), String> {
+        match self.vmm.launch().await {
+            Ok(()) => Ok(()),
+            Err(BackendError::Ended { .. }) => {
+                let exited = self.wait().await;
+                Err(format!("the machine ended: {}", exited.description))
+            }
+            Err(error) => Err(in_words(&error)),
+        }
     }
 
     /// Waits for the next thing the machine does. May be cancelled.
@@ -133,8 +141,28 @@ impl RunningMachine {
         self.exited(status).await
     }
 
+    /// Waits until its VMM runs it, once.
+    pub(super) async fn came_up(&mut self) -> Result<(), BackendError> {
+        self.vmm.came_up().await
+    }
+
+    /// Stops its CPUs.
+    pub(super) async fn pause(&mut self) -> Result<(), BackendError> {
+        self.vmm.pause().await
+    }
+
+    /// Lets its CPUs go on.
+    pub(super) async fn resume(&mut self) -> Result<(), BackendError> {
+        self.vmm.resume().await
+    }
+
+    /// The process id of its VMM; none once it has ended.
+    pub(super) fn vmm_id(&self) -> Option<u32> {
+        self.vmm.id()
+    }
+
     /// Presses its power button, once.
-    pub(super) async fn press_power_button(&mut self) -> std::io::Result<()> {
+    pub(super) async fn press_power_button(&mut self) -> Result<(), BackendError> {
         self.vmm.press_power_button().await
     }
 
@@ -199,27 +227,27 @@ impl RunningMachine {
     }
 }
 
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn is_success(status: &std::io::Result<ExitStatus>) -> bool {
     status.as_ref().is_ok_and(ExitStatus::success)
 }
 
 async fn drain_console(
     mut console: impl AsyncRead + Unpin,
-    mut log: ConsoleLog,
+    log: SharedLog,
     heard: Arc<Mutex<Heard>>,
     fault_seen: watch::Sender<bool>,
 ) {
     let mut buffer = vec![0; CHUNK];
     while let Some(bytes) = next_chunk(&mut console, &mut buffer).await {
         // a full disk must not stop the guest
-        if let Err(error) = log.write(bytes) {
+        if let Err(error) = lock(&log).write(bytes) {
             tracing::warn!(%error, "console output is lost");
         }
-        let faulted = heard
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .console
-            .feed(bytes);
+        let faulted = lock(&heard).console.feed(bytes);
         if faulted {
             fault_seen.send_replace(true);
         }

@@ -12,16 +12,22 @@
 //! anybody is told. If it is killed, `reconcile` repairs what it left.
 //! Entry points: [`run`], [`MonitorArguments`].
 
+mod activity;
 mod arguments;
+mod changes;
+mod command;
 mod console_log;
 mod console_watch;
+mod ending;
 mod guest;
 mod ladder;
+mod lease_watch;
 mod machine;
 mod orders;
 mod record;
 mod server;
 mod session;
+mod usage;
 
 use std::{fs::OpenOptions, io::Write as _, process::ExitCode, time::Duration};
 

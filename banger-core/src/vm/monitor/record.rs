@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     clock::Clock,
-    domain::{BackendChoice, Vm, VmExit, VmId},
+    domain::{BackendChoice, PublishedPort, Vm, VmExit, VmId},
     store::{Store, StoreError},
     vm::{
         in_words,
@@ -60,13 +60,41 @@ impl Record {
         .await
     }
 
-    /// The agent answered.
-    pub(super) async fn running(&mut self, boot_id: String) -> Result<(), RecordError> {
-        let reason = "its agent answers".to_owned();
-        self.apply(&VmEvent::AgentReady, reason, |vm| {
-            vm.boot_id = Some(boot_id);
+    /// It is up, and these ports are bound; a guest with an agent told its boot id.
+    pub(super) async fn running(
+        &mut self,
+        boot_id: Option<String>,
+        ports: Vec<PublishedPort>,
+        reason: String,
+    ) -> Result<(), RecordError> {
+        self.apply(&VmEvent::CameUp, reason, |vm| {
+            vm.boot_id = boot_id;
+            vm.ports = ports;
         })
         .await
+    }
+
+    /// Its CPUs stand still.
+    pub(super) async fn paused(&mut self) -> Result<(), RecordError> {
+        let reason = "it was asked to pause".to_owned();
+        self.apply(&VmEvent::Paused, reason, |_| ()).await
+    }
+
+    /// Its CPUs go on.
+    pub(super) async fn resumed(&mut self) -> Result<(), RecordError> {
+        let reason = "it was asked to go on".to_owned();
+        self.apply(&VmEvent::Resumed, reason, |_| ()).await
+    }
+
+    /// What is asked of the VM as it is now; anybody may change that.
+    pub(super) async fn refresh_spec(&mut self) -> Result<(), RecordError> {
+        let stored = self
+            .store
+            .vm(self.vm.id)
+            .await
+            .map_err(RecordError::Store)?;
+        self.vm = stored.ok_or(RecordError::Gone)?;
+        Ok(())
     }
 
     /// Another way to end the machine is tried.

@@ -1,18 +1,22 @@
 //! The monitor's socket: its own service, and the way through to the guest.
 //!
-//! Invariants: only exec is passed on to the guest; a call keeps its own flow
+//! Invariants: only what [`is_for_guest`] names is passed on to the guest; a call keeps its own flow
 //! control and its cancellation all the way; every connection is a tracked
 //! task that ends with the monitor. Entry points: [`Server::serve`].
 
 use std::{
     convert::Infallible,
     pin::pin,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use banger_proto::monitor::v1::{
+    PauseRequest, PauseResponse, ResumeRequest, ResumeResponse, StatsRequest, StatsResponse,
     StopRequest, StopResponse,
     monitor_service_server::{MonitorService, MonitorServiceServer},
 };
@@ -28,7 +32,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
 use tower_service::Service as _;
 
-use super::orders::StopOrder;
+use super::{
+    activity::{Activity, CountedBody},
+    changes::{Change, ChangeSender},
+    orders::StopOrder,
+    usage::{Usage, usage_of},
+};
 use crate::vm::http2::{
     CONNECTION_WINDOW, Http2Client, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor,
 };
@@ -39,7 +48,23 @@ const MAX_CONNECTIONS: usize = 256;
 const CLOSING_DEADLINE: Duration = Duration::from_secs(1);
 
 const MONITOR_PREFIX: &str = "/banger.monitor.v1.MonitorService/";
-const EXEC_PATH: &str = "/banger.guest.v1.AgentService/Exec";
+/// The guest's calls that clients may make.
+const PASSED_ON: [&str; 4] = [
+    "/banger.guest.v1.AgentService/CreateExec",
+    "/banger.guest.v1.AgentService/AttachExec",
+    "/banger.guest.v1.AgentService/ListExecs",
+    "/banger.guest.v1.AgentService/DeleteExec",
+];
+/// Services of the guest whose every method is for clients.
+const GUEST_PREFIXES: [&str; 2] = [
+    "/banger.guest.v1.FilesService/",
+    "/banger.guest.v1.ConnectService/",
+];
+
+/// Calls that clients may make to the guest; the others are the monitor's own.
+fn is_for_guest(path: &str) -> bool {
+    PASSED_ON.contains(&path) || GUEST_PREFIXES.iter().any(|prefix| path.starts_with(prefix))
+}
 
 /// How the VM ended, for those who wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +79,11 @@ pub(super) struct Server {
     pub(super) outcome: watch::Receiver<Option<Outcome>>,
     /// The agent, once it answered.
     pub(super) guest: Arc<OnceLock<Http2Client>>,
+    /// What a running machine can be asked.
+    pub(super) changes: ChangeSender,
+    pub(super) activity: Activity,
+    /// The process id of the VMM; 0 while there is none.
+    pub(super) vmm: Arc<AtomicU32>,
     pub(super) tracker: TaskTracker,
     pub(super) closing: CancellationToken,
 }
@@ -111,7 +141,7 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
-        if path == EXEC_PATH {
+        if is_for_guest(path) {
             return self.pass_on(request).await;
         }
         if !path.starts_with(MONITOR_PREFIX) {
@@ -128,8 +158,9 @@ impl Server {
         let Some(guest) = self.guest.get() else {
             return Status::unavailable("the guest's agent does not answer yet").into_http();
         };
+        let call = self.activity.begin();
         match guest.clone().call(request.map(Body::new)).await {
-            Ok(response) => response.map(Body::new),
+            Ok(response) => response.map(|body| Body::new(CountedBody::new(body, call))),
             Err(error) => {
                 tracing::debug!(%error, "the guest broke a call off");
                 Status::unavailable("the connection to the guest's agent broke").into_http()
@@ -156,5 +187,39 @@ impl MonitorService for Server {
             Ok(Some(Outcome { forced })) => Ok(tonic::Response::new(StopResponse { forced })),
             _ => Err(Status::unavailable("the monitor ended without an outcome")),
         }
+    }
+
+    async fn pause(
+        &self,
+        _: tonic::Request<PauseRequest>,
+    ) -> Result<tonic::Response<PauseResponse>, Status> {
+        self.changes.ask(Change::Pause).await?;
+        Ok(tonic::Response::new(PauseResponse {}))
+    }
+
+    async fn resume(
+        &self,
+        _: tonic::Request<ResumeRequest>,
+    ) -> Result<tonic::Response<ResumeResponse>, Status> {
+        self.changes.ask(Change::Resume).await?;
+        Ok(tonic::Response::new(ResumeResponse {}))
+    }
+
+    async fn stats(
+        &self,
+        _: tonic::Request<StatsRequest>,
+    ) -> Result<tonic::Response<StatsResponse>, Status> {
+        let vmm = match self.vmm.load(Ordering::Relaxed) {
+            0 => Usage::default(),
+            id => usage_of(id),
+        };
+        Ok(tonic::Response::new(StatsResponse {
+            vmm_cpu_nanos: u64::try_from(vmm.cpu.as_nanos()).unwrap_or(u64::MAX),
+            vmm_resident_bytes: vmm.resident,
+            monitor_resident_bytes: usage_of(std::process::id()).resident,
+            read_bytes: vmm.read,
+            written_bytes: vmm.written,
+            calls: self.activity.calls(),
+        }))
     }
 }

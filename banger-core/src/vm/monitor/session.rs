@@ -2,24 +2,35 @@
 
 use std::{
     process::ExitCode,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
-    net::{UnixListener, UnixStream},
+    net::UnixListener,
     sync::{mpsc, watch},
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     MonitorArguments, ReadinessPipe,
-    console_log::{CONSOLE_LOG_LIMIT, ConsoleLog},
+    activity::Activity,
+    changes::{self, ChangeRequest, ChangeSender},
+    command::{self, RunningCommand},
+    console_log::{CONSOLE_LOG_LIMIT, ConsoleLog, SharedLog},
     console_watch::Fault,
-    guest::{Greeting, greet},
-    ladder::{BroughtDown, Ladder},
-    machine::{Exited, MachineEvent, RunningMachine},
+    ending::{
+        COMMAND_ENDED, Ending, boot_failed, end_of, ended_by_itself, failure, fault_at_end,
+        fault_of, not_started, port_refused, stopped, with_command,
+    },
+    guest::{Greeting, Refusal, greet},
+    ladder::{BroughtDown, Guest, Ladder},
+    lease_watch::{LeaseWatch, deletes},
+    machine::RunningMachine,
     orders::{self, Signals, StopOrder, watch_lifeline},
     record::{Record, RecordError, warn_of},
     server::{Outcome, Server},
@@ -27,15 +38,27 @@ use super::{
 use crate::{
     clock::{Clock, SystemClock},
     domain::{VmExit, VmState},
+    error::ErrorKind,
     host_fs::{FileLock, create_private_directory, remove_tree_if_present},
     store::Store,
     sys,
-    vm::{files::VmFiles, http2::Http2Client, in_words, launch::Launch, readiness::Readiness},
+    vm::{
+        BootFailure,
+        files::VmFiles,
+        http2::Http2Client,
+        in_words,
+        launch::Launch,
+        readiness::Readiness,
+        volumes::{self, LockVolumeError},
+    },
+    vmm::{
+        Channel, VmmRequest,
+        network::{PortRefused, Reservation, reserve},
+    },
 };
 
-/// How long a machine may take to end by itself once its console told of a
-/// fault or its channel broke.
-const FAULT_DEADLINE: Duration = Duration::from_secs(2);
+/// What a guest gets to power off when its command has ended.
+const COMMAND_GRACE: Duration = Duration::from_secs(10);
 /// How long tasks may take to end when the monitor does.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -47,26 +70,30 @@ pub(super) struct Session {
     record: Record,
     clock: Arc<dyn Clock>,
     orders: mpsc::Receiver<StopOrder>,
+    changes: mpsc::Receiver<ChangeRequest>,
+    change_sender: ChangeSender,
+    activity: Activity,
+    vmm: Arc<AtomicU32>,
+    /// Whether its lease ended this boot and says that the VM is to go.
+    delete_after_lease: bool,
     outcome: watch::Sender<Option<Outcome>>,
     guest: Arc<OnceLock<Http2Client>>,
+    /// The channel of a guest that will not use it: open, so that it looks
+    /// like any other to the VMM.
+    unused_channel: Option<Channel>,
+    /// What the machine exists for.
+    command: Option<RunningCommand>,
+    /// The locks on its volumes.
+    volumes: Vec<FileLock>,
     tracker: TaskTracker,
     closing: CancellationToken,
     _lock: FileLock,
 }
 
-/// How a boot ended.
-#[derive(Debug)]
-struct Ending {
-    exit: VmExit,
-    reason: String,
-    /// What the starter is still to be told.
-    readiness: Option<(ReadinessPipe, Readiness)>,
-}
-
 /// What ended the wait for the agent.
 #[derive(Debug)]
 enum BootEnd {
-    Up(Greeting),
+    Up(Option<Greeting>),
     Fault(Fault),
     Ordered(StopOrder),
 }
@@ -86,14 +113,23 @@ impl Session {
             .await
             .map_err(|error| in_words(&error))?;
         let (order_sender, orders) = orders::queue();
+        let (change_sender, changes) = changes::queue();
         let session = Self {
             files: VmFiles::new(&launch.directories, launch.vm),
             launch,
             record,
             clock,
             orders,
+            changes,
+            change_sender,
+            activity: Activity::new(),
+            vmm: Arc::default(),
+            delete_after_lease: false,
             outcome: watch::Sender::new(None),
             guest: Arc::default(),
+            unused_channel: None,
+            command: None,
+            volumes: Vec::new(),
             tracker: TaskTracker::new(),
             closing: CancellationToken::new(),
             _lock: lock,
@@ -134,6 +170,9 @@ impl Session {
             orders,
             outcome: self.outcome.subscribe(),
             guest: self.guest.clone(),
+            changes: self.change_sender.clone(),
+            activity: self.activity.clone(),
+            vmm: self.vmm.clone(),
             tracker: self.tracker.clone(),
             closing: self.closing.clone(),
         };
@@ -152,85 +191,261 @@ impl Session {
     }
 
     async fn live(&mut self, pipe: ReadinessPipe) -> Ending {
-        let (mut machine, channel) = match self.start_machine() {
-            Ok(started) => started,
-            Err(cause) => return not_started(pipe, cause),
+        let reserved = match self.reserve_ports() {
+            Ok(reserved) => reserved,
+            Err(refused) => return port_refused(pipe, refused),
         };
-        match self.boot(&mut machine, channel).await {
-            BootEnd::Up(greeting) => self.up(machine, greeting, pipe).await,
+        let log = match self.prepare_machine() {
+            Ok(log) => log,
+            Err(fault) => return not_started(pipe, fault),
+        };
+        let (mut machine, channel) = match self.start_machine(log.clone()) {
+            Ok(started) => started,
+            Err(fault) => return not_started(pipe, fault),
+        };
+        let end = if self.launch.has_agent {
+            self.boot(&mut machine, channel).await
+        } else {
+            self.unused_channel = Some(channel);
+            self.boot_without_agent(&mut machine).await
+        };
+        drop(reserved);
+        match end {
+            BootEnd::Up(greeting) => self.up(machine, greeting, log, pipe).await,
             BootEnd::Fault(fault) => boot_failed(machine, fault, pipe).await,
             BootEnd::Ordered(order) => {
                 let down = self.bring_down(&mut machine, order).await;
                 let cause = "it was stopped while it booted".to_owned();
                 let stage = machine.stage().to_owned();
+                let fault = Fault {
+                    failure: BootFailure::Stopped,
+                    stage,
+                    cause,
+                };
                 let mut ending = stopped(down, order);
-                ending.readiness = Some((pipe, failure(&machine, Fault { stage, cause })));
+                ending.readiness = Some((pipe, failure(&machine, fault)));
                 ending
             }
         }
     }
 
-    fn start_machine(&self) -> Result<(RunningMachine, UnixStream), String> {
-        let log = ConsoleLog::create(
-            self.files.console_log(),
-            self.files.older_console_log(),
-            CONSOLE_LOG_LIMIT,
-        );
-        let log = log.map_err(|error| in_words(&error))?;
-        RunningMachine::start(&self.launch.machine, &self.launch.backend, log)
+    /// Takes what the machine needs on the host for as long as it runs.
+    fn prepare_machine(&mut self) -> Result<SharedLog, Fault> {
+        let locked = volumes::lock(&self.launch.volumes);
+        self.volumes = locked.map_err(|error| Fault {
+            failure: match error {
+                LockVolumeError::InUse { .. } => BootFailure::VolumeInUse,
+                LockVolumeError::Io(_) => BootFailure::Volume,
+            },
+            stage: "volumes".to_owned(),
+            cause: in_words(&error),
+        })?;
+        let log = ConsoleLog::create(self.files.clone(), self.clock.clone(), CONSOLE_LOG_LIMIT);
+        let log = log.map_err(|error| Fault {
+            failure: if error.kind() == ErrorKind::ResourceExhausted {
+                BootFailure::HostDiskFull
+            } else {
+                BootFailure::Other
+            },
+            stage: "machine".to_owned(),
+            cause: in_words(&error),
+        })?;
+        Ok(Arc::new(Mutex::new(log)))
+    }
+
+    /// Finds out whether the host's ports can be bound, and which they are.
+    fn reserve_ports(&mut self) -> Result<Option<Reservation>, PortRefused> {
+        let Some(network) = &mut self.launch.machine.network else {
+            return Ok(None);
+        };
+        let reserved = reserve(&network.ports, &self.record.vm().ports)?;
+        network.ports = reserved.ports().to_vec();
+        Ok(Some(reserved))
+    }
+
+    fn start_machine(&self, log: SharedLog) -> Result<(RunningMachine, Channel), Fault> {
+        let request = VmmRequest {
+            machine: &self.launch.machine,
+            backend: &self.launch.backend,
+            directory: &self.files.runtime,
+            snapshot: None,
+        };
+        let started = RunningMachine::start(&request, log).map_err(|cause| Fault {
+            failure: BootFailure::VmmNotStarted,
+            stage: "machine".to_owned(),
+            cause,
+        })?;
+        let id = started.0.vmm_id().unwrap_or_default();
+        self.vmm.store(id, Ordering::Relaxed);
+        Ok(started)
     }
 
     /// Waits until the agent answers or cannot be expected to any more.
-    async fn boot(&mut self, machine: &mut RunningMachine, channel: UnixStream) -> BootEnd {
+    async fn boot(&mut self, machine: &mut RunningMachine, mut channel: Channel) -> BootEnd {
+        if let Some(end) = self.launch_machine(machine).await {
+            return end;
+        }
         let deadline = self.launch.boot_deadline;
-        let greeting = greet(channel, &self.tracker, self.clock.as_ref());
+        let greeting = async {
+            let stream = channel.open().await;
+            let stream = stream.map_err(|error| Refusal::Broken(in_words(&error)))?;
+            greet(stream, &self.tracker, self.clock.as_ref()).await
+        };
         let problem = tokio::select! {
             event = machine.event() => return BootEnd::Fault(fault_of(event, machine.stage())),
             Some(order) = self.orders.recv() => return BootEnd::Ordered(order),
             greeted = timeout(deadline, greeting) => match greeted {
-                Ok(Ok(greeting)) => return BootEnd::Up(greeting),
-                Ok(Err(problem)) => format!("the agent's channel broke: {problem}"),
+                Ok(Ok(greeting)) => return BootEnd::Up(Some(greeting)),
+                Ok(Err(Refusal::Outdated(cause))) => {
+                    return BootEnd::Fault(Fault {
+                        failure: BootFailure::Other,
+                        stage: "agent".to_owned(),
+                        cause,
+                    });
+                }
+                Ok(Err(Refusal::Broken(problem))) => format!("the agent's channel broke: {problem}"),
                 Err(_) => {
                     let cause = format!("the agent did not answer within {deadline:?}");
-                    return BootEnd::Fault(Fault { stage: machine.stage().to_owned(), cause });
+                    return BootEnd::Fault(Fault {
+                        failure: BootFailure::NoAnswer,
+                        stage: machine.stage().to_owned(),
+                        cause,
+                    });
                 }
             },
         };
-        // a channel that breaks is what a machine that ends looks like
-        BootEnd::Fault(match timeout(FAULT_DEADLINE, machine.event()).await {
-            Ok(event) => fault_of(event, machine.stage()),
-            Err(_) => Fault {
-                stage: "agent".to_owned(),
-                cause: problem,
-            },
-        })
+        BootEnd::Fault(fault_at_end(machine, "agent", problem).await)
     }
 
-    /// The agent answers: serve until the machine ends.
+    /// Has the guest run; answers what kept it from that.
+    async fn launch_machine(&mut self, machine: &mut RunningMachine) -> Option<BootEnd> {
+        let launched = tokio::select! {
+            launched = machine.launch() => launched,
+            Some(order) = self.orders.recv() => return Some(BootEnd::Ordered(order)),
+        };
+        let cause = launched.err()?;
+        machine.signal(rustix::process::Signal::KILL);
+        Some(BootEnd::Fault(Fault {
+            failure: BootFailure::VmmNotStarted,
+            stage: "machine".to_owned(),
+            cause,
+        }))
+    }
+
+    /// Waits until the VMM runs the machine: more cannot be known of it.
+    async fn boot_without_agent(&mut self, machine: &mut RunningMachine) -> BootEnd {
+        if let Some(end) = self.launch_machine(machine).await {
+            return end;
+        }
+        let deadline = self.launch.boot_deadline;
+        let problem = tokio::select! {
+            up = timeout(deadline, machine.came_up()) => match up {
+                Ok(Ok(())) => return BootEnd::Up(None),
+                Ok(Err(error)) => in_words(&error),
+                Err(_) => format!("its VMM did not answer within {deadline:?}"),
+            },
+            Some(order) = self.orders.recv() => return BootEnd::Ordered(order),
+        };
+        BootEnd::Fault(fault_at_end(machine, "machine", problem).await)
+    }
+
+    /// The machine is up: serve until it ends.
     async fn up(
         &mut self,
-        mut machine: RunningMachine,
-        greeting: Greeting,
+        machine: RunningMachine,
+        greeting: Option<Greeting>,
+        log: SharedLog,
         pipe: ReadinessPipe,
     ) -> Ending {
-        if let Err(error) = self.record.running(greeting.boot_id).await {
-            let cause = format!("its record could not be changed: {}", in_words(&error));
-            let stage = "record".to_owned();
-            return boot_failed(machine, Fault { stage, cause }, pipe).await;
+        let network = self.launch.machine.network.as_ref();
+        let ports = network.map(|network| network.ports.clone());
+        let (boot_id, client) = greeting
+            .map(|greeting| (greeting.boot_id, greeting.client))
+            .unzip();
+        if let Err(fault) = self.start_command(client.clone(), log).await {
+            return boot_failed(machine, fault, pipe).await;
         }
-        // it is set once, here
-        drop(self.guest.set(greeting.client));
+        let reason = self.launch.purpose.reason.clone();
+        let running = self
+            .record
+            .running(boot_id, ports.unwrap_or_default(), reason);
+        if let Err(error) = running.await {
+            let cause = format!("its record could not be changed: {}", in_words(&error));
+            let fault = Fault {
+                failure: BootFailure::Other,
+                stage: "record".to_owned(),
+                cause,
+            };
+            return boot_failed(machine, fault, pipe).await;
+        }
+        if let Some(client) = client {
+            // it is set once, here
+            drop(self.guest.set(client));
+        }
         pipe.tell(&Readiness::Ready);
-        let order = tokio::select! {
-            event = machine.event() => return ended_by_itself(machine, event).await,
-            Some(order) = self.orders.recv() => order,
-        };
-        stopped(self.bring_down(&mut machine, order).await, order)
+        self.serve(machine).await
+    }
+
+    /// Starts what the machine exists for, if that is a command.
+    async fn start_command(
+        &mut self,
+        guest: Option<Http2Client>,
+        log: SharedLog,
+    ) -> Result<(), Fault> {
+        if let (Some(guest), Some(command)) = (guest, &self.launch.purpose.command) {
+            self.command = Some(command::start(guest, command, log, &self.tracker).await?);
+        }
+        Ok(())
+    }
+
+    /// Does what is asked of a machine that is up, until it ends.
+    async fn serve(&mut self, mut machine: RunningMachine) -> Ending {
+        // the time without a call starts now
+        drop(self.activity.begin());
+        loop {
+            let watch = LeaseWatch {
+                clock: self.clock.as_ref(),
+                activity: &self.activity,
+            };
+            let look = sleep(watch.pause(self.record.vm().spec.lease.as_ref()));
+            let order = tokio::select! {
+                event = machine.event() => {
+                    let ending = ended_by_itself(machine, event).await;
+                    return with_command(ending, self.command.as_mut(), "it powered itself off");
+                }
+                Some(order) = self.orders.recv() => Some(order),
+                _ = end_of(&mut self.command) => Some(StopOrder {
+                    grace: COMMAND_GRACE,
+                    why: COMMAND_ENDED,
+                }),
+                Some(request) = self.changes.recv() => {
+                    request.serve(&mut machine, &mut self.record).await;
+                    None
+                }
+                () = look => {
+                    let expired = watch.look(&mut self.record).await;
+                    let lease = self.record.vm().spec.lease.as_ref();
+                    self.delete_after_lease = expired.is_some() && deletes(lease);
+                    expired
+                }
+            };
+            if let Some(order) = order {
+                // nothing but its end can be asked of it any more
+                self.changes.close();
+                let ending = stopped(self.bring_down(&mut machine, order).await, order);
+                return with_command(ending, self.command.as_mut(), order.why);
+            }
+        }
     }
 
     async fn bring_down(&mut self, machine: &mut RunningMachine, order: StopOrder) -> BroughtDown {
-        let guest = self.guest.get().cloned();
+        let guest = match self.guest.get() {
+            Some(client) => Guest::Agent(client.clone()),
+            None if self.record.vm().state == VmState::Starting => Guest::Booting,
+            None => Guest::WithoutAgent,
+        };
         let ladder = Ladder::new(machine, &mut self.record, &mut self.orders, order);
+        let ladder = ladder.with_command(self.command.as_mut());
         ladder.climb(guest).await
     }
 
@@ -258,7 +473,7 @@ impl Session {
         } else {
             self.record.ended(exit, reason).await?;
         }
-        if self.record.vm().spec.remove_on_stop {
+        if self.record.vm().spec.remove_on_stop || self.delete_after_lease {
             self.record.deleting().await?;
             match self.files.remove() {
                 Ok(()) => self.record.delete().await?,
@@ -266,93 +481,5 @@ impl Session {
             }
         }
         Ok(())
-    }
-}
-
-fn not_started(pipe: ReadinessPipe, cause: String) -> Ending {
-    let readiness = Readiness::BootFailed {
-        stage: "machine".to_owned(),
-        cause: cause.clone(),
-        console_tail: String::new(),
-    };
-    Ending {
-        reason: format!("failed to boot at stage machine: {cause}"),
-        exit: VmExit::VmmDied(cause),
-        readiness: Some((pipe, readiness)),
-    }
-}
-
-/// Ends a machine that will not come up; it gets a moment to do so itself, so
-/// that its last words are complete.
-async fn boot_failed(mut machine: RunningMachine, fault: Fault, pipe: ReadinessPipe) -> Ending {
-    let exited = end_after_fault(&mut machine).await;
-    let readiness = failure(&machine, fault.clone());
-    Ending {
-        exit: VmExit::VmmDied(exited.description),
-        reason: format!("failed to boot at stage {}: {}", fault.stage, fault.cause),
-        readiness: Some((pipe, readiness)),
-    }
-}
-
-async fn ended_by_itself(mut machine: RunningMachine, event: MachineEvent) -> Ending {
-    let exited = match event {
-        MachineEvent::Exited(exited) => exited,
-        MachineEvent::Fault(_) => end_after_fault(&mut machine).await,
-    };
-    if exited.in_order {
-        return Ending {
-            exit: VmExit::PoweredOff,
-            reason: "it powered itself off".to_owned(),
-            readiness: None,
-        };
-    }
-    died(exited)
-}
-
-async fn end_after_fault(machine: &mut RunningMachine) -> Exited {
-    if let Ok(exited) = timeout(FAULT_DEADLINE, machine.wait()).await {
-        return exited;
-    }
-    machine.signal(rustix::process::Signal::KILL);
-    machine.wait().await
-}
-
-fn stopped(down: BroughtDown, order: StopOrder) -> Ending {
-    let why = order.why;
-    let (exit, reason) = match down {
-        BroughtDown { forced: true, .. } => (VmExit::Forced, format!("{why} and ended by force")),
-        BroughtDown { exited, .. } if exited.in_order => (VmExit::PoweredOff, why.to_owned()),
-        BroughtDown { exited, .. } => return died(exited),
-    };
-    Ending {
-        exit,
-        reason,
-        readiness: None,
-    }
-}
-
-fn died(exited: Exited) -> Ending {
-    Ending {
-        reason: format!("its machine ended out of order: {}", exited.description),
-        exit: VmExit::VmmDied(exited.description),
-        readiness: None,
-    }
-}
-
-fn fault_of(event: MachineEvent, stage: &str) -> Fault {
-    match event {
-        MachineEvent::Fault(fault) => fault,
-        MachineEvent::Exited(exited) => Fault {
-            stage: stage.to_owned(),
-            cause: format!("the machine ended: {}", exited.description),
-        },
-    }
-}
-
-fn failure(machine: &RunningMachine, fault: Fault) -> Readiness {
-    Readiness::BootFailed {
-        stage: fault.stage,
-        cause: fault.cause,
-        console_tail: machine.console_tail(),
     }
 }

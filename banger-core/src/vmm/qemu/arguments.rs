@@ -1,10 +1,13 @@
 //! A machine description as QEMU's arguments. Pure.
 
-use std::os::fd::RawFd;
+use std::{fmt::Write as _, os::fd::RawFd};
 
 use camino::Utf8Path;
 
-use super::super::{Acceleration, Disk, Machine};
+use super::super::{
+    Acceleration, Disk, Machine, MachineNetwork,
+    network::plan::{GATEWAY, GUEST, NETWORK, PREFIX, RESOLVER},
+};
 
 /// The guest kernel's command line. `panic=-1` with `reboot=t` and QEMU's
 /// `-no-reboot` makes a panic end the machine at once; only warnings and worse
@@ -16,15 +19,26 @@ const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resour
 
 /// The numbers that sockets have in QEMU's process.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::vmm) struct Descriptors {
+pub(super) struct Descriptors {
     /// The guest's channel.
-    pub(in crate::vmm) channel: RawFd,
+    pub(super) channel: ChannelEnd,
     /// The control channel.
-    pub(in crate::vmm) control: RawFd,
+    pub(super) control: RawFd,
+    /// The state that the machine goes on from.
+    pub(super) incoming: Option<RawFd>,
+}
+
+/// QEMU's end of the channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ChannelEnd {
+    /// Connected to the other end.
+    Connected(RawFd),
+    /// Listening: one connection at a time, and another when it ends.
+    Listening(RawFd),
 }
 
 /// The arguments for a machine. The console is QEMU's standard output.
-pub(in crate::vmm) fn arguments(
+pub(super) fn arguments(
     machine: &Machine,
     acceleration: Acceleration,
     descriptors: Descriptors,
@@ -34,9 +48,15 @@ pub(in crate::vmm) fn arguments(
     for (index, disk) in machine.disks.iter().enumerate() {
         arguments.disk(index, disk);
     }
+    if let Some(network) = &machine.network {
+        arguments.network(network);
+    }
     arguments.channel(&machine.channel_port, descriptors.channel);
     arguments.control(descriptors.control);
     arguments.option("-device", "virtio-rng-device");
+    if let Some(descriptor) = descriptors.incoming {
+        arguments.option("-incoming", format!("fd:{descriptor}"));
+    }
     arguments.0
 }
 
@@ -68,7 +88,9 @@ impl Arguments {
         self.option("-smp", machine.vcpus.to_string());
         self.option("-m", format!("{}M", machine.memory.to_mib_ceiling()));
         self.option("-kernel", machine.kernel.as_str());
-        self.option("-initrd", machine.initrd.as_str());
+        if let Some(initrd) = &machine.initrd {
+            self.option("-initrd", initrd.as_str());
+        }
         self.option("-append", kernel_command_line(machine));
         self.option("-chardev", "stdio,id=console,signal=off");
         self.option("-serial", "chardev:console");
@@ -88,13 +110,44 @@ impl Arguments {
             escaped(&disk.path)
         );
         self.option("-blockdev", block);
-        let device = format!("virtio-blk-device,drive=disk{index},serial={}", disk.serial);
+        // a full disk of the host is an error to the guest, not a halt for ever
+        let on_error = if disk.read_only { "" } else { ",werror=report" };
+        let device = format!(
+            "virtio-blk-device,drive=disk{index},serial={}{on_error}",
+            disk.serial
+        );
         self.option("-device", device);
     }
 
-    fn channel(&mut self, port: &str, descriptor: RawFd) {
+    /// One that was asked for in vain says so and ends QEMU.
+    fn network(&mut self, network: &MachineNetwork) {
+        let mut backend = format!(
+            "user,id=network,ipv6=off,net={NETWORK}/{PREFIX},host={GATEWAY},dns={RESOLVER},\
+             dhcpstart={GUEST}"
+        );
+        for port in &network.ports {
+            let (protocol, address) = (port.protocol.as_str(), port.address);
+            let (host, guest) = (port.host, port.guest);
+            let _ = write!(
+                backend,
+                ",hostfwd={protocol}:{address}:{host}-{GUEST}:{guest}"
+            );
+        }
+        self.option("-netdev", backend);
+        let mac = network.hardware_address;
+        self.option(
+            "-device",
+            format!("virtio-net-device,netdev=network,mac={mac}"),
+        );
+    }
+
+    fn channel(&mut self, port: &str, end: ChannelEnd) {
         self.option("-device", "virtio-serial-device,max_ports=2");
-        self.option("-chardev", format!("socket,id=channel,fd={descriptor}"));
+        let socket = match end {
+            ChannelEnd::Connected(descriptor) => format!("fd={descriptor}"),
+            ChannelEnd::Listening(descriptor) => format!("fd={descriptor},server=on,wait=off"),
+        };
+        self.option("-chardev", format!("socket,id=channel,{socket}"));
         // port 0 is kept for consoles
         let device = format!("virtserialport,chardev=channel,name={port},nr=1");
         self.option("-device", device);
@@ -111,10 +164,14 @@ impl Arguments {
 /// `tsc=reliable` a comparison between CPUs that does so too: all of them read
 /// the host's one counter.
 fn kernel_command_line(machine: &Machine) -> String {
-    match machine.time_stamp_khz {
-        Some(khz) => format!("{KERNEL_COMMAND_LINE} tsc=reliable tsc_early_khz={khz}"),
-        None => KERNEL_COMMAND_LINE.to_owned(),
-    }
+    let speed = machine.time_stamp_khz;
+    let speed = speed.map(|khz| format!("tsc=reliable tsc_early_khz={khz}"));
+    let parts = [
+        Some(KERNEL_COMMAND_LINE),
+        speed.as_deref(),
+        machine.kernel_arguments.as_deref(),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// A value in QEMU's option syntax, where a comma is written twice.
@@ -128,8 +185,9 @@ mod tests {
     use crate::domain::Bytes;
 
     const DESCRIPTORS: Descriptors = Descriptors {
-        channel: 7,
+        channel: ChannelEnd::Connected(7),
         control: 8,
+        incoming: None,
     };
 
     fn machine() -> Machine {
@@ -137,7 +195,8 @@ mod tests {
             vcpus: 2,
             memory: Bytes::from_mib(512),
             kernel: "/k/vmlinux".into(),
-            initrd: "/v/initrd.img".into(),
+            initrd: Some("/v/initrd.img".into()),
+            kernel_arguments: Some("root=/dev/vda".to_owned()),
             disks: vec![
                 Disk {
                     path: "/i/root,fs.ext4".into(),
@@ -150,6 +209,7 @@ mod tests {
                     read_only: false,
                 },
             ],
+            network: None,
             time_stamp_khz: Some(2_600_000),
             channel_port: "banger.agent".to_owned(),
         }
@@ -169,7 +229,9 @@ mod tests {
         let cases: [(&str, &[&str]); 11] = [
             (
                 "-append",
-                &["console=ttyS0 reboot=t panic=-1 quiet tsc=reliable tsc_early_khz=2600000"],
+                &[
+                    "console=ttyS0 reboot=t panic=-1 quiet tsc=reliable tsc_early_khz=2600000 root=/dev/vda",
+                ],
             ),
             ("-M", &["microvm,accel=tcg,acpi=on,rtc=on,pic=off"]),
             ("-cpu", &["max"]),
@@ -197,7 +259,7 @@ mod tests {
                 "-device",
                 &[
                     "virtio-blk-device,drive=disk0,serial=base",
-                    "virtio-blk-device,drive=disk1,serial=writable",
+                    "virtio-blk-device,drive=disk1,serial=writable,werror=report",
                     "virtio-serial-device,max_ports=2",
                     "virtserialport,chardev=channel,name=banger.agent,nr=1",
                     "virtio-rng-device",
@@ -208,6 +270,40 @@ mod tests {
             assert_eq!(values(&arguments, option), expected, "{option}");
         }
         assert!(arguments.contains(&"-no-reboot".to_owned()));
+    }
+
+    #[test]
+    fn a_network_is_slirps_with_its_ports_on_the_hosts_side() {
+        let mut machine = machine();
+        let without = arguments(&machine, Acceleration::Kvm, DESCRIPTORS);
+        assert_eq!(values(&without, "-netdev"), [""; 0]);
+        let ports = ["127.0.0.1:8080:80", "0.0.0.0:53:5353/udp"];
+        machine.network = Some(MachineNetwork {
+            hardware_address: "02:00:00:00:00:07".parse().unwrap(),
+            ports: ports.map(|port| port.parse().unwrap()).to_vec(),
+        });
+        let arguments = arguments(&machine, Acceleration::Kvm, DESCRIPTORS);
+        let backend = "user,id=network,ipv6=off,net=10.0.2.0/24,host=10.0.2.2,dns=10.0.2.3,\
+            dhcpstart=10.0.2.15,hostfwd=tcp:127.0.0.1:8080-10.0.2.15:80,\
+            hostfwd=udp:0.0.0.0:53-10.0.2.15:5353";
+        assert_eq!(values(&arguments, "-netdev"), [backend]);
+        let device = "virtio-net-device,netdev=network,mac=02:00:00:00:00:07".to_owned();
+        assert!(values(&arguments, "-device").contains(&device));
+    }
+
+    #[test]
+    fn a_restored_machine_has_a_state_and_a_channel_that_listens() {
+        let descriptors = Descriptors {
+            channel: ChannelEnd::Listening(9),
+            control: 8,
+            incoming: Some(10),
+        };
+        let restored = arguments(&machine(), Acceleration::Software, descriptors);
+        assert_eq!(values(&restored, "-incoming"), ["fd:10"]);
+        let channel = "socket,id=channel,fd=9,server=on,wait=off";
+        assert!(values(&restored, "-chardev").contains(&channel.to_owned()));
+        let booted = arguments(&machine(), Acceleration::Software, DESCRIPTORS);
+        assert!(values(&booted, "-incoming").is_empty());
     }
 
     #[test]

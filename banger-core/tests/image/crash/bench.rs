@@ -68,6 +68,7 @@ impl Bench {
                 // never started
                 vmm: VmmPrograms {
                     qemu: Some("/bin/true".into()),
+                    ..VmmPrograms::default()
                 },
             }),
         });

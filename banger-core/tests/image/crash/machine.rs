@@ -7,11 +7,13 @@ use banger_core::{
     domain::{Selector, Vm, VmChange, VmExit},
     progress::ProgressSink,
     vm::{
-        CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecControl, ExecError, ExecEvent,
-        ExecExit, ExecRequest, ExecSession, KillVmError, Lifetime, LocalVmSupervisor, LogStream,
-        LogsError, LogsRequest, PruneVms, PrunedVms, RestartVmError, SetVm, SetVmError,
-        StartVmError, StartedVm, StopVmError, VmChangesError, VmQueryError, VmSupervisor,
-        WaitVmError,
+        ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteVmError,
+        ExecControl, ExecError, ExecEvent, ExecExit, ExecId, ExecInfo, ExecRequest, ExecSession,
+        GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LocalVmSupervisor,
+        LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree,
+        RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError, StreamPiece,
+        TreeStream, VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError,
+        WriteTree,
     },
 };
 use tokio::sync::mpsc;
@@ -74,6 +76,18 @@ impl VmSupervisor for Machines {
         self.real.kill(vm).await
     }
 
+    async fn pause(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
+        self.real.pause(vm).await
+    }
+
+    async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
+        self.real.resume(vm).await
+    }
+
+    async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError> {
+        self.real.stats(vm).await
+    }
+
     async fn wait(&self, vm: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
         self.real.wait(vm, limit).await
     }
@@ -120,10 +134,53 @@ impl VmSupervisor for Machines {
             drop(sender.send(Ok(ExecEvent::Exit(ExecExit::Code(0)))).await);
         };
         drop(self.commands.spawn(command));
-        Ok(ExecSession {
-            pid: 1,
-            control,
-            events,
-        })
+        Ok(ExecSession::of_channels(1, control, events))
+    }
+
+    async fn attach_exec(
+        &self,
+        vm: &Selector,
+        exec: &ExecId,
+        from_offset: u64,
+    ) -> Result<ExecSession, ExecError> {
+        self.real.attach_exec(vm, exec, from_offset).await
+    }
+
+    async fn list_execs(&self, vm: &Selector) -> Result<Vec<ExecInfo>, ExecError> {
+        self.real.list_execs(vm).await
+    }
+
+    async fn delete_exec(&self, vm: &Selector, exec: &ExecId) -> Result<(), ExecError> {
+        self.real.delete_exec(vm, exec).await
+    }
+
+    async fn stat_path(
+        &self,
+        vm: &Selector,
+        path: &[u8],
+        link: bool,
+    ) -> Result<GuestFile, CopyError> {
+        self.real.stat_path(vm, path, link).await
+    }
+
+    async fn read_tree(&self, vm: &Selector, request: ReadTree) -> Result<TreeStream, CopyError> {
+        self.real.read_tree(vm, request).await
+    }
+
+    async fn write_tree(
+        &self,
+        vm: &Selector,
+        request: WriteTree,
+        tar: mpsc::Receiver<StreamPiece>,
+    ) -> Result<Copied, CopyError> {
+        self.real.write_tree(vm, request, tar).await
+    }
+
+    async fn connect(
+        &self,
+        vm: &Selector,
+        to: GuestAddress,
+    ) -> Result<GuestConnection, ConnectError> {
+        self.real.connect(vm, to).await
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 
 use banger_core::{
     bundle::Written,
-    domain::Bytes,
+    domain::{Bytes, NetworkMode},
     host_fs::copy_file,
     image::{
         BundleImageRequest, ImageManager as _, LoadRequest, LoadSource, PullRequest,
@@ -255,6 +255,7 @@ async fn build_from_image(bench: &Bench) {
             vcpus: 1,
             memory: Bytes::from_mib(64),
             backend: None,
+            network: NetworkMode::None,
         },
         deadline: DEADLINE,
     };

@@ -37,6 +37,10 @@ pub(crate) struct Account {
     pub(crate) identity: Identity,
     /// Home directory.
     pub(crate) home: Vec<u8>,
+    /// Name, if a file has one.
+    pub(crate) name: Option<Vec<u8>>,
+    /// Login shell, if a file names one.
+    pub(crate) shell: Option<Vec<u8>>,
 }
 
 /// The contents of `/etc/passwd` and `/etc/group` (passwd(5), group(5)).
@@ -52,6 +56,7 @@ struct User<'a> {
     uid: u32,
     gid: u32,
     home: &'a [u8],
+    shell: &'a [u8],
 }
 
 /// A line of `/etc/group`.
@@ -88,6 +93,8 @@ impl Accounts {
         } else {
             (self.group(group)?, Vec::new())
         };
+        let shell = known.as_ref().map(|known| known.shell.to_vec());
+        let name = name.map(<[u8]>::to_vec);
         let home = known.map_or(&b""[..], |known| known.home);
         Ok(Account {
             identity: Identity {
@@ -96,6 +103,8 @@ impl Accounts {
                 groups: groups.into_iter().map(Gid::from_raw).collect(),
             },
             home: if home.is_empty() { b"/" } else { home }.to_vec(),
+            name,
+            shell: shell.filter(|shell| !shell.is_empty()),
         })
     }
 
@@ -133,11 +142,13 @@ impl<'a> User<'a> {
         let uid = number_field(fields.nth(1)?)?;
         let gid = number_field(fields.next()?)?;
         let home = fields.nth(1).unwrap_or_default();
+        let shell = fields.next().unwrap_or_default();
         Some(Self {
             name,
             uid,
             gid,
             home,
+            shell,
         })
     }
 }
@@ -216,6 +227,18 @@ mod tests {
             let expected = (uid, gid, groups, home.to_owned());
             assert_eq!(resolved(user), Ok(expected), "{user}");
         }
+    }
+
+    #[test]
+    fn a_login_shell_is_what_the_file_says() {
+        let shell = |user| accounts().resolve(user).unwrap().shell;
+        assert_eq!(shell("ann"), Some(b"/bin/sh".to_vec()));
+        for user in ["nohome", "2000", "4242"] {
+            assert_eq!(shell(user), None, "{user}");
+        }
+        let name = |user| accounts().resolve(user).unwrap().name;
+        assert_eq!(name("1000"), Some(b"ann".to_vec()));
+        assert_eq!(name("4242"), None);
     }
 
     #[test]

@@ -1,78 +1,65 @@
-//! Running processes for the host.
+//! Running processes for the host, as sessions.
 //!
-//! Purpose: one call of `AgentService.Exec`: check the request, start the
-//! process, carry its streams, tell how it ended. Invariants: a process leads
-//! its own session and process group; all its output precedes the exit message;
-//! every queue is bounded, so a slow side slows the other; a process whose
-//! client is lost is ended with its group, and is always reaped.
-//! Entry point: [`begin`].
+//! Purpose: start a process, keep its streams and its end for clients that come
+//! and go, and end it on the terms of its request. Invariants: a process leads
+//! its own session and process group and is always reaped; what it wrote is kept
+//! in a bounded ring with offsets, so that a client which joins again loses
+//! nothing; standard input is read once, however often it is sent; a client
+//! hears exactly one exit, after all output; every queue is bounded.
+//! Entry points: [`Sessions`], [`attach`].
 //!
-//! The path of one call: `request` checks what was asked (pure, with
-//! `accounts` for the user), `stdio` makes pipes or a terminal, `process`
-//! starts and reaps, `session` joins them, with `input` for what the client
-//! sends and `output` for what the process writes.
+//! `terms` and `request` check what was asked (pure, with `accounts` for the
+//! user), `stdio` makes pipes or a terminal, `process` starts and reaps.
+//! `session` stays with a process to its end: `output` carries what it writes
+//! into the `ring`, `input` is what it is to read, `state` what its clients see.
+//! `attachment` is one client, `sessions` all sessions.
 
 pub(crate) mod accounts;
+mod attachment;
 mod failure;
 mod input;
+mod memory;
 mod output;
 mod process;
 mod request;
+mod ring;
 mod session;
+mod sessions;
+mod state;
 mod stdio;
+mod terms;
 
-use std::time::Duration;
-
-use banger_proto::guest::v1::{ExecRequest, ExecResponse, ExecStart, exec_request::Request};
-use tokio::sync::{mpsc, oneshot};
+use banger_proto::guest::v1::{AttachExecRequest, AttachExecResponse};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 use tonic::{Status, Streaming};
 
-use accounts::Accounts;
-pub(crate) use failure::SpawnError;
-use session::Session;
+pub(crate) use sessions::Sessions;
 
-/// How long a client may take to say what to run.
-const FIRST_MESSAGE_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Messages on their way to a client, each of at most 64 KiB. Each of the two
-/// output streams holds one place while it waits for data.
+/// Messages on their way to a client, each of at most 64 KiB.
 const RESPONSES: usize = 6;
 
-/// What a call answers with.
-pub(crate) type Responses = ReceiverStream<Result<ExecResponse, Status>>;
+/// What an attached client is told.
+pub(crate) type Responses = ReceiverStream<Result<AttachExecResponse, Status>>;
 
-/// Starts what the client asks for. The process belongs to a task of `tasks`:
-/// dropping this future or the responses ends it.
-pub(crate) async fn begin(
-    mut requests: Streaming<ExecRequest>,
-    tasks: &TaskTracker,
-) -> Result<Responses, SpawnError> {
-    let start = first_message(&mut requests).await?;
-    let command = request::Command::parse(start, &Accounts::of_machine())?;
+/// Attaches a client to the session it names. Serving it is a task of `calls`;
+/// dropping the responses ends it.
+pub(crate) async fn attach(
+    sessions: &Sessions,
+    mut requests: Streaming<AttachExecRequest>,
+    calls: &TaskTracker,
+) -> Result<Responses, Status> {
+    let wanted = attachment::first_message(&mut requests).await?;
+    let session = sessions.find(&wanted.exec_id).await?;
+    let number = session.join(wanted.from_offset);
+    let number = number.ok_or_else(|| Status::out_of_range("the output is not that long"))?;
+    let client = attachment::Client {
+        session,
+        number,
+        offset: wanted.from_offset,
+    };
     let (responses, receiver) = mpsc::channel(RESPONSES);
-    let (started, outcome) = oneshot::channel();
-    let session = Session::new(requests, responses);
-    tasks.spawn(session.run(command, started));
-    match outcome.await {
-        Ok(Ok(())) => Ok(ReceiverStream::new(receiver)),
-        Ok(Err(failure)) => Err(failure),
-        Err(_) => Err(SpawnError::Resources {
-            action: "keep the process's task",
-            source: std::io::ErrorKind::Interrupted.into(),
-        }),
-    }
-}
-
-async fn first_message(requests: &mut Streaming<ExecRequest>) -> Result<ExecStart, SpawnError> {
-    let message = tokio::time::timeout(FIRST_MESSAGE_PATIENCE, requests.message()).await;
-    match message {
-        Ok(Ok(Some(ExecRequest {
-            request: Some(Request::Start(start)),
-        }))) => Ok(start),
-        Ok(Ok(_)) => Err(SpawnError::invalid("the first message is not `start`")),
-        Ok(Err(_)) => Err(SpawnError::invalid("the first message cannot be read")),
-        Err(_) => Err(SpawnError::invalid("the first message did not come")),
-    }
+    calls.spawn(client.serve(requests, responses));
+    Ok(ReceiverStream::new(receiver))
 }

@@ -1,7 +1,7 @@
-//! What a process writes, on its way to the client.
+//! What a process writes, on its way into its session's ring.
 //!
-//! Invariants: a place in the response queue is reserved before anything is
-//! read, so nothing that was read can be lost; a chunk has at most 64 KiB.
+//! Invariants: what was read is held until the ring takes it, so nothing is
+//! lost by cancelling; a chunk has at most 64 KiB.
 //!
 //! After the process has ended its pipes may be held open by others that it
 //! left behind. What it wrote itself was in the pipe when it ended and is always
@@ -10,27 +10,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use banger_proto::{
-    MAX_EXEC_CHUNK,
-    guest::v1::{ExecResponse, exec_response::Response},
-};
-use bytes::Bytes;
-use tokio::{
-    sync::mpsc::{Permit, Sender},
-    time::{Instant, timeout},
-};
-use tonic::Status;
+use banger_proto::{MAX_EXEC_CHUNK, guest::v1::ExecStream};
+use tokio::time::{Instant, timeout};
 
-use super::stdio::Stdio;
+use super::{session::Session, stdio::Stdio};
 use crate::descriptor::Descriptor;
 
 /// How long an ended process's pipe may be silent.
 const QUIET: Duration = Duration::from_secs(1);
 /// How long after its end others' output is carried.
 const LINGER: Duration = Duration::from_secs(10);
-
-/// Where responses go.
-pub(super) type Responses = Sender<Result<ExecResponse, Status>>;
 
 /// Both output streams of a process.
 #[derive(Debug)]
@@ -43,84 +32,85 @@ pub(super) struct Output {
 struct Outlet {
     /// None after the end.
     source: Option<Arc<Descriptor>>,
+    stream: ExecStream,
     buffer: Vec<u8>,
-    label: fn(Bytes) -> Response,
+    /// What of the buffer was read and is not in the ring yet.
+    held: usize,
 }
 
 impl Output {
     pub(super) fn new(stdio: &Stdio) -> Self {
         Self {
-            output: Outlet::new(Some(Arc::clone(&stdio.output)), Response::Stdout),
-            error: Outlet::new(stdio.error.clone(), Response::Stderr),
+            output: Outlet::new(Some(Arc::clone(&stdio.output)), ExecStream::Stdout),
+            error: Outlet::new(stdio.error.clone(), ExecStream::Stderr),
         }
     }
 
     /// Carries output until both streams end. May be dropped and called again.
-    pub(super) async fn carry(&mut self, responses: &Responses) {
-        tokio::join!(self.output.carry(responses), self.error.carry(responses));
+    pub(super) async fn carry(&mut self, session: &Session) {
+        tokio::join!(self.output.carry(session), self.error.carry(session));
     }
 
     /// Carries what is left after the process has ended.
-    pub(super) async fn finish(&mut self, responses: &Responses) {
+    pub(super) async fn finish(&mut self, session: &Session) {
         let end = Instant::now() + LINGER;
         tokio::join!(
-            self.output.finish(responses, end),
-            self.error.finish(responses, end)
+            self.output.finish(session, end),
+            self.error.finish(session, end)
         );
     }
 }
 
 impl Outlet {
-    fn new(source: Option<Arc<Descriptor>>, label: fn(Bytes) -> Response) -> Self {
+    fn new(source: Option<Arc<Descriptor>>, stream: ExecStream) -> Self {
         let size = if source.is_some() { MAX_EXEC_CHUNK } else { 0 };
         Self {
             source,
+            stream,
             buffer: vec![0; size],
-            label,
+            held: 0,
         }
     }
 
-    async fn carry(&mut self, responses: &Responses) {
+    async fn carry(&mut self, session: &Session) {
+        self.hand_over(session).await;
         while let Some(source) = self.source.clone() {
-            let permit = reserve(responses).await;
             let count = source.read(&mut self.buffer).await;
-            self.deliver(count.unwrap_or(0), permit);
+            self.hold(count.unwrap_or(0));
+            self.hand_over(session).await;
         }
     }
 
-    async fn finish(&mut self, responses: &Responses, end: Instant) {
+    async fn finish(&mut self, session: &Session, end: Instant) {
+        self.hand_over(session).await;
         let mut owed = self.source.as_ref().map_or(0, |source| source.waiting());
         while let Some(source) = self.source.clone() {
             if owed == 0 && end <= Instant::now() {
                 return;
             }
-            let permit = reserve(responses).await;
             let Ok(count) = timeout(QUIET, source.read(&mut self.buffer)).await else {
                 return;
             };
             // a terminal that nobody holds answers with an error
             let count = count.unwrap_or(0);
             owed = owed.saturating_sub(count);
-            self.deliver(count, permit);
+            self.hold(count);
+            self.hand_over(session).await;
         }
     }
 
-    fn deliver(&mut self, count: usize, permit: Permit<'_, Result<ExecResponse, Status>>) {
-        match self.buffer.get(..count) {
-            Some(chunk) if !chunk.is_empty() => {
-                let response = Some((self.label)(Bytes::copy_from_slice(chunk)));
-                permit.send(Ok(ExecResponse { response }));
-            }
-            _ => self.source = None,
+    /// Nothing read is the end.
+    fn hold(&mut self, count: usize) {
+        self.held = count;
+        if count == 0 {
+            self.source = None;
         }
     }
-}
 
-/// A place for one response. With the client gone there is none ever: the
-/// session sees that by itself and drops this.
-async fn reserve(responses: &Responses) -> Permit<'_, Result<ExecResponse, Status>> {
-    match responses.reserve().await {
-        Ok(permit) => permit,
-        Err(_) => std::future::pending().await,
+    async fn hand_over(&mut self, session: &Session) {
+        if let Some(chunk) = self.buffer.get(..self.held).filter(|held| !held.is_empty()) {
+            session.keep(self.stream, chunk).await;
+            self.held = 0;
+        }
     }
 }

@@ -98,7 +98,7 @@ impl Process {
 
     /// Signals the whole group. A process that is gone gets nothing.
     pub(super) fn signal(&self, signal: i32) {
-        if !self.reaped.load(Ordering::Relaxed) {
+        if !self.is_reaped() {
             drop(signals::send_to_group(self.pid, signal));
         }
     }
@@ -123,16 +123,21 @@ impl Process {
         ExecExit { outcome }
     }
 
-    /// Hangs up, then kills the group, and reaps.
-    pub(super) async fn end(&self) {
-        if self.reaped.load(Ordering::Relaxed) {
-            return;
-        }
-        self.signal(libc::SIGHUP);
-        drop(timeout(HANG_UP_GRACE, self.ended()).await);
-        self.kill().await;
+    /// Whether it is gone.
+    pub(super) fn is_reaped(&self) -> bool {
+        self.reaped.load(Ordering::Relaxed)
     }
 
+    /// Hangs up, then kills the group, and leaves the reaping to others.
+    pub(super) async fn end(&self) {
+        self.signal(libc::SIGHUP);
+        // a stopped process takes its signal when it goes on
+        self.signal(libc::SIGCONT);
+        drop(timeout(HANG_UP_GRACE, self.ended()).await);
+        self.signal(libc::SIGKILL);
+    }
+
+    /// Kills a process that nobody waits for, and reaps it.
     async fn kill(&self) {
         self.signal(libc::SIGKILL);
         if timeout(KILL_PATIENCE, self.ended()).await.is_ok() {

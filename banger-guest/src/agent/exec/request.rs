@@ -5,11 +5,16 @@ use std::ffi::CString;
 use banger_proto::guest::v1::{ExecStart, TerminalSize};
 use bytes::Bytes;
 
-use super::{accounts::Accounts, failure::SpawnError};
+use super::{
+    accounts::{Account, Accounts},
+    failure::SpawnError,
+};
 use crate::sys::child::Plan;
 
 /// Where programs are looked up when the environment does not say.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The shell of a user that has none.
+const DEFAULT_SHELL: &[u8] = b"/bin/sh";
 /// Longest path of Linux, without its end.
 const PATH_LIMIT: usize = 4095;
 
@@ -34,16 +39,11 @@ impl Command {
             environment.complete(b"TERM", b"xterm");
         }
         let arguments = strings(start.argv, "an argument holds a zero byte")?;
-        let program = arguments.first().map(CString::as_bytes);
-        let program = program
-            .filter(|program| !program.is_empty())
-            .ok_or_else(|| SpawnError::invalid("no program is named"))?;
-        let plan = Plan {
-            candidates: candidates(program, environment.get(b"PATH").unwrap_or_default()),
-            working_directory: working_directory(&start.working_directory)?,
-            identity: account.identity,
-            environment: environment.into_strings()?,
-            arguments,
+        let directory = &start.working_directory;
+        let plan = if start.login_shell {
+            login(&account, &arguments, environment, directory)?
+        } else {
+            program(account, arguments, environment, directory)?
         };
         Ok(Self {
             plan,
@@ -61,6 +61,62 @@ impl Command {
     pub(super) fn directory(&self) -> String {
         self.plan.working_directory.to_string_lossy().into_owned()
     }
+}
+
+fn program(
+    account: Account,
+    arguments: Vec<CString>,
+    environment: Environment,
+    directory: &[u8],
+) -> Result<Plan, SpawnError> {
+    let program = arguments.first().map(CString::as_bytes);
+    let program = program
+        .filter(|program| !program.is_empty())
+        .ok_or_else(|| SpawnError::invalid("no program is named"))?;
+    Ok(Plan {
+        candidates: candidates(program, environment.get(b"PATH").unwrap_or_default()),
+        working_directory: working_directory(directory)?,
+        fallback_directory: None,
+        identity: account.identity,
+        environment: environment.into_strings()?,
+        arguments,
+    })
+}
+
+/// The user's shell, as login(1) runs it: its name begins with `-`, and a home
+/// that is not there does not keep the user out.
+fn login(
+    account: &Account,
+    arguments: &[CString],
+    mut environment: Environment,
+    directory: &[u8],
+) -> Result<Plan, SpawnError> {
+    if !arguments.is_empty() {
+        return Err(SpawnError::invalid("a login shell takes no arguments"));
+    }
+    let shell = account.shell.as_deref().unwrap_or(DEFAULT_SHELL);
+    let name = shell.rsplit(|byte| *byte == b'/').next().unwrap_or(shell);
+    environment.complete(b"SHELL", shell);
+    if let Some(user) = &account.name {
+        environment.complete(b"USER", user);
+        environment.complete(b"LOGNAME", user);
+    }
+    let is_home = directory.is_empty() && account.home.starts_with(b"/");
+    let directory = if is_home { &account.home } else { directory };
+    Ok(Plan {
+        candidates: [shell, DEFAULT_SHELL]
+            .into_iter()
+            .filter_map(|shell| CString::new(shell).ok())
+            .collect(),
+        arguments: strings(
+            vec![[b"-", name].concat().into()],
+            "the shell holds a zero byte",
+        )?,
+        environment: environment.into_strings()?,
+        working_directory: working_directory(directory)?,
+        fallback_directory: is_home.then(|| c"/".to_owned()),
+        identity: account.identity.clone(),
+    })
 }
 
 /// The variables in the order they were given; a later value of one wins.
@@ -195,6 +251,41 @@ mod tests {
             texts(&command.plan.environment),
             [path.as_str(), "HOME=/", "TERM=xterm"]
         );
+    }
+
+    #[test]
+    fn a_login_shell_is_the_users() {
+        let start = ExecStart {
+            login_shell: true,
+            ..request(&[], &[])
+        };
+        let plan = parse(start.clone()).unwrap().plan;
+        assert_eq!(texts(&plan.candidates), ["/bin/sh"; 2]);
+        assert_eq!(texts(&plan.arguments), ["-sh"]);
+        assert_eq!(plan.working_directory, c"/".to_owned());
+        let account = Account {
+            shell: Some(b"/usr/bin/fish".to_vec()),
+            home: b"/home/ann".to_vec(),
+            name: Some(b"ann".to_vec()),
+            ..Accounts::default().resolve("").unwrap()
+        };
+        let environment = || Environment(vec![Bytes::from("USER=else")]);
+        let plan = login(&account, &[], environment(), b"").unwrap();
+        assert_eq!(texts(&plan.candidates), ["/usr/bin/fish", "/bin/sh"]);
+        assert_eq!(texts(&plan.arguments), ["-fish"]);
+        assert_eq!(
+            texts(&plan.environment),
+            ["USER=else", "SHELL=/usr/bin/fish", "LOGNAME=ann"]
+        );
+        assert_eq!(plan.working_directory, c"/home/ann".to_owned());
+        assert_eq!(plan.fallback_directory, Some(c"/".to_owned()));
+        let plan = login(&account, &[], environment(), b"/srv").unwrap();
+        assert_eq!(plan.fallback_directory, None);
+        let start = ExecStart {
+            argv: vec![Bytes::from("sh")],
+            ..start
+        };
+        parse(start).unwrap_err();
     }
 
     #[test]

@@ -7,15 +7,17 @@ use banger_core::{
     domain::{Bytes, Selector, Vm, VmChange, VmChangeKind, VmExit, VmState},
     progress::ProgressSink,
     vm::{
-        CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError, ExecRequest, ExecSession,
-        KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PruneVms, PrunedVms,
-        RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError, VmChangesError,
-        VmQueryError, VmSupervisor, WaitVmError,
+        BootFailure, ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm,
+        DeleteVmError, ExecError, ExecExit, ExecId, ExecInfo, ExecRequest, ExecSession,
+        GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LogStream, LogsError,
+        LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree, RestartVmError, RunningStats,
+        SetVm, SetVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
+        VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError, WriteTree,
     },
 };
 use tokio::sync::mpsc;
 
-use super::{Boot, Script, World, lock, vm};
+use super::{Boot, Script, World, files, lock, vm};
 
 #[async_trait]
 impl VmSupervisor for World {
@@ -57,6 +59,7 @@ impl VmSupervisor for World {
                 let console_tail = "panic".to_owned();
                 return Err(StartVmError::BootFailed {
                     name: vm.name,
+                    failure: BootFailure::KernelPanic,
                     stage,
                     cause,
                     console_tail,
@@ -110,6 +113,33 @@ impl VmSupervisor for World {
         }
     }
 
+    async fn pause(&self, selector: &Selector) -> Result<Vm, PauseVmError> {
+        self.call("pause");
+        turn(self, selector, VmState::Paused)
+    }
+
+    async fn resume(&self, selector: &Selector) -> Result<Vm, PauseVmError> {
+        self.call("resume");
+        turn(self, selector, VmState::Running)
+    }
+
+    async fn stats(&self, selector: &Selector) -> Result<VmStats, VmStatsError> {
+        let vm = self.known_vm(selector)?;
+        let running = matches!(vm.state, VmState::Running | VmState::Paused);
+        Ok(VmStats {
+            vm,
+            disk: Bytes::from_mib(3),
+            running: running.then_some(RunningStats {
+                cpu: Duration::from_millis(1250),
+                memory: Bytes::from_mib(100),
+                monitor_memory: Bytes::from_mib(6),
+                read: Bytes::new(10),
+                written: Bytes::new(20),
+                calls: 2,
+            }),
+        })
+    }
+
     async fn wait(&self, selector: &Selector, limit: Option<Duration>) -> Result<Vm, WaitVmError> {
         self.call(format!("wait {limit:?}"));
         let vm = self.known_vm(selector)?;
@@ -119,7 +149,8 @@ impl VmSupervisor for World {
                 name: vm.name,
                 waited,
             }),
-            (state, None) => panic!("nothing ends a VM that is {state:?} in these tests"),
+            // nothing ends a VM in these tests
+            (_, None) => std::future::pending().await,
         }
     }
 
@@ -230,6 +261,93 @@ impl VmSupervisor for World {
             "a command in a VM that does not run"
         );
         lock(&self.requests).push(request);
+        self.session()
+    }
+
+    async fn attach_exec(
+        &self,
+        selector: &Selector,
+        exec: &ExecId,
+        from_offset: u64,
+    ) -> Result<ExecSession, ExecError> {
+        self.call(format!("attach {exec} {from_offset}"));
+        self.known_vm(selector)?;
+        self.session()
+    }
+
+    async fn list_execs(&self, selector: &Selector) -> Result<Vec<ExecInfo>, ExecError> {
+        self.call("list execs");
+        self.known_vm(selector)?;
+        Ok(vec![ExecInfo {
+            id: "job".parse().unwrap(),
+            argv: vec!["make".to_owned()],
+            pid: 7,
+            terminal: false,
+            attached: false,
+            exit: Some(ExecExit::TimedOut),
+            first_offset: 0,
+            end_offset: 9,
+            age: Duration::from_secs(3),
+        }])
+    }
+
+    async fn delete_exec(&self, _: &Selector, exec: &ExecId) -> Result<(), ExecError> {
+        panic!("no command ends session {exec}")
+    }
+
+    async fn stat_path(
+        &self,
+        selector: &Selector,
+        path: &[u8],
+        follow_link: bool,
+    ) -> Result<GuestFile, CopyError> {
+        let path = String::from_utf8_lossy(path).into_owned();
+        self.call(format!("stat {path} {follow_link}"));
+        self.known_vm(selector)?;
+        lock(&self.guest).stat(&path)
+    }
+
+    async fn read_tree(
+        &self,
+        selector: &Selector,
+        request: ReadTree,
+    ) -> Result<TreeStream, CopyError> {
+        self.call(files::read_line(&request));
+        self.known_vm(selector)?;
+        Ok(files::small_tree(request.archived_as.as_deref()))
+    }
+
+    async fn write_tree(
+        &self,
+        selector: &Selector,
+        request: WriteTree,
+        tar: mpsc::Receiver<StreamPiece>,
+    ) -> Result<Copied, CopyError> {
+        self.call(files::write_line(&request));
+        self.known_vm(selector)?;
+        let content = files::whole(tar).await?;
+        let copied = Copied {
+            entries: 1,
+            content_bytes: content.len() as u64,
+        };
+        lock(&self.guest).written = content;
+        Ok(copied)
+    }
+
+    async fn connect(
+        &self,
+        selector: &Selector,
+        address: GuestAddress,
+    ) -> Result<GuestConnection, ConnectError> {
+        self.call(format!("connect {address}"));
+        let vm = self.known_vm(selector)?;
+        files::connection(vm.name, address)
+    }
+}
+
+impl World {
+    /// A session that follows the next script.
+    fn session(&self) -> Result<ExecSession, ExecError> {
         let (sender, events) = mpsc::channel(16);
         let script = lock(&self.scripts).pop_front();
         let control = match script.expect("a command without a script") {
@@ -247,10 +365,18 @@ impl VmSupervisor for World {
                 control
             }
         };
-        Ok(ExecSession {
-            pid: 1,
-            control,
-            events,
-        })
+        Ok(ExecSession::of_channels(1, control, events))
+    }
+}
+
+/// A VM that runs or is paused is so or so then.
+fn turn(world: &World, selector: &Selector, wanted: VmState) -> Result<Vm, PauseVmError> {
+    let vm = world.known_vm(selector)?;
+    match vm.state {
+        VmState::Running | VmState::Paused => Ok(world.set_state(vm.id, wanted)),
+        state => Err(PauseVmError::NotRunning {
+            name: vm.name,
+            state,
+        }),
     }
 }

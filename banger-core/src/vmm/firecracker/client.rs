@@ -1,0 +1,182 @@
+//! HTTP over Firecracker's API socket.
+//!
+//! Invariants: one connection per request, driven by the request's own future,
+//! so that giving up closes it; every answer is bounded; a fault keeps
+//! Firecracker's words. Entry points: [`Client::send`], [`Client::version`].
+
+use std::{io, pin::Pin, time::Duration};
+
+use camino::Utf8PathBuf;
+use http::{Method, StatusCode, header};
+use hyper::{
+    body::{Body as _, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::UnixStream,
+    time::{sleep, timeout},
+};
+
+use super::{
+    super::{BackendError, error::broken},
+    api::{Effort, Fault, Request, VersionAnswer},
+};
+
+/// Most bytes of an answer's body, and of its head.
+const ANSWER_LIMIT: usize = 64 * 1024;
+/// Most characters of a fault that are kept.
+const FAULT_LIMIT: usize = 1024;
+/// How long the API may take to be there.
+const START_DEADLINE: Duration = Duration::from_secs(10);
+/// How often is tried to connect until then.
+const START_PERIOD: Duration = Duration::from_millis(2);
+
+/// The API of one Firecracker.
+#[derive(Debug)]
+pub(super) struct Client {
+    socket: Utf8PathBuf,
+}
+
+impl Client {
+    pub(super) const fn new(socket: Utf8PathBuf) -> Self {
+        Self { socket }
+    }
+
+    /// Waits until the process listens: it tells nobody.
+    pub(super) async fn wait_until_up(&self) -> Result<(), BackendError> {
+        let request = "a connection";
+        let connecting = async {
+            loop {
+                match UnixStream::connect(&self.socket).await {
+                    Ok(_) => return Ok(()),
+                    Err(error) if is_too_early(&error) => sleep(START_PERIOD).await,
+                    Err(error) => return Err(broken(request)(error)),
+                }
+            }
+        };
+        within(START_DEADLINE, request, connecting).await
+    }
+
+    /// Sends a request, which must be answered by success.
+    pub(super) async fn send<R: Request>(&self, request: &R) -> Result<(), BackendError> {
+        let path = request.path();
+        let name = format!("{} {path}", R::METHOD);
+        let body = serde_json::to_string(request)
+            .map_err(io::Error::other)
+            .map_err(broken(&name))?;
+        let answered = self.exchange(&name, R::METHOD, &path, body);
+        within(deadline(R::EFFORT), &name, answered).await.map(drop)
+    }
+
+    /// The version that the process says it has.
+    pub(super) async fn version(&self) -> Result<String, BackendError> {
+        let name = "GET /version";
+        let answered = self.exchange(name, Method::GET, "/version", String::new());
+        let body = within(deadline(Effort::Little), name, answered).await?;
+        let answer: VersionAnswer = serde_json::from_slice(&body)
+            .map_err(io::Error::other)
+            .map_err(broken(name))?;
+        Ok(answer.firecracker_version)
+    }
+
+    async fn exchange(
+        &self,
+        name: &str,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Vec<u8>, BackendError> {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(io::Error::other)
+            .map_err(broken(name))?;
+        let (status, answer) = self.converse(request).await.map_err(broken(name))?;
+        if status.is_success() {
+            return Ok(answer);
+        }
+        Err(BackendError::Refused {
+            request: name.to_owned(),
+            fault: fault(status, &answer),
+        })
+    }
+
+    async fn converse(&self, request: http::Request<String>) -> io::Result<(StatusCode, Vec<u8>)> {
+        let stream = UnixStream::connect(&self.socket).await?;
+        let (mut requests, connection) = http1::Builder::new()
+            .max_buf_size(ANSWER_LIMIT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        let exchange = async move {
+            let answer = requests.send_request(request).await;
+            let answer = answer.map_err(io::Error::other)?;
+            let status = answer.status();
+            Ok((status, read(answer.into_body()).await?))
+        };
+        // how the connection ends matters only to the exchange
+        let (answer, _) = tokio::join!(exchange, connection);
+        answer
+    }
+}
+
+/// A body, within its limit.
+async fn read(mut body: Incoming) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    while let Some(frame) =
+        std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await
+    {
+        let Ok(data) = frame.map_err(io::Error::other)?.into_data() else {
+            continue;
+        };
+        if ANSWER_LIMIT - content.len() < data.len() {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        content.extend_from_slice(&data);
+    }
+    Ok(content)
+}
+
+/// What Firecracker says is wrong, on one line.
+fn fault(status: StatusCode, answer: &[u8]) -> String {
+    let words = match serde_json::from_slice(answer) {
+        Ok(Fault { fault_message }) => fault_message,
+        Err(_) => format!("it answered {status}"),
+    };
+    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().take(FAULT_LIMIT).collect()
+}
+
+/// Whether a socket is not there yet, or not listening yet.
+fn is_too_early(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
+}
+
+const fn deadline(effort: Effort) -> Duration {
+    match effort {
+        Effort::Little => Duration::from_secs(5),
+        Effort::Some => Duration::from_secs(30),
+        Effort::Memory => Duration::from_mins(10),
+    }
+}
+
+async fn within<T>(
+    deadline: Duration,
+    request: &str,
+    asked: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    timeout(deadline, asked).await.unwrap_or_else(|_| {
+        Err(BackendError::TimedOut {
+            request: request.to_owned(),
+            deadline,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests;

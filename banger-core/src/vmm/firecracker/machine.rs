@@ -1,0 +1,205 @@
+//! A machine that Firecracker runs.
+
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _};
+
+use camino::{Utf8Path, Utf8PathBuf};
+
+use super::{
+    super::{self as vmm, BackendError, error::broken, network::namespace::GUEST_TAP},
+    VSOCK_SOCKET,
+    api::{
+        Action, BootSource, CacheType, CreateSnapshot, Drive, Entropy, LoadSnapshot, MachineConfig,
+        MemoryBackend, NetworkInterface, SnapshotType, VmState, Vsock,
+    },
+    client::Client,
+    disk_link,
+    version::{OLDEST, Version},
+};
+use crate::{domain::BackendKind, host_fs::IoContext as _, host_fs::sync_file, task::off_thread};
+
+/// The guest kernel's command line. `panic=-1` with `reboot=k`, which
+/// Firecracker's keyboard controller understands, makes a panic end the machine
+/// at once; nothing is looked for that is not there.
+const KERNEL_COMMAND_LINE: &str =
+    "console=ttyS0 reboot=k panic=-1 pci=off i8042.noaux i8042.nomux i8042.dumbkbd quiet";
+/// The guest's address on the vsock device: the first that is free.
+const GUEST_CID: u32 = 3;
+/// Name of the network interface in Firecracker's interface.
+const INTERFACE: &str = "network0";
+/// Name of the file with the devices' state in a snapshot's directory.
+const STATE: &str = "firecracker.state";
+/// Name of the file with the memory.
+const MEMORY: &str = "firecracker.memory";
+
+/// A machine that Firecracker runs.
+#[derive(Debug)]
+pub(in crate::vmm) struct Machine {
+    client: Client,
+    plan: Plan,
+    program: String,
+}
+
+/// How the guest comes to run.
+#[derive(Debug)]
+pub(super) enum Plan {
+    Boot {
+        size: MachineConfig,
+        source: BootSource,
+        drives: Vec<Drive>,
+        interface: Option<NetworkInterface>,
+    },
+    Restore(LoadSnapshot),
+}
+
+impl Plan {
+    pub(super) fn boot(machine: &vmm::Machine) -> Self {
+        let drive = |(index, disk): (usize, &vmm::Disk)| Drive {
+            id: disk_link(index),
+            path_on_host: disk_link(index),
+            is_root_device: false,
+            is_read_only: disk.read_only,
+            cache_type: if disk.read_only {
+                CacheType::Unsafe
+            } else {
+                CacheType::Writeback
+            },
+        };
+        Self::Boot {
+            size: MachineConfig {
+                vcpu_count: machine.vcpus,
+                mem_size_mib: machine.memory.to_mib_ceiling(),
+            },
+            source: BootSource {
+                kernel_image_path: machine.kernel.to_string(),
+                initrd_path: machine.initrd.as_ref().map(ToString::to_string),
+                boot_args: kernel_command_line(machine),
+            },
+            drives: machine.disks.iter().enumerate().map(drive).collect(),
+            interface: machine.network.as_ref().map(|network| NetworkInterface {
+                id: INTERFACE.to_owned(),
+                guest_mac: network.hardware_address.to_string(),
+                host_dev_name: GUEST_TAP.to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn restore(directory: &Utf8Path) -> Result<Self, BackendError> {
+        let (state, memory) = files(directory);
+        if !state.is_file() || !memory.is_file() {
+            return Err(BackendError::NoSnapshot {
+                directory: directory.to_string(),
+                backend: BackendKind::Firecracker.as_str(),
+            });
+        }
+        Ok(Self::Restore(LoadSnapshot {
+            snapshot_path: state.into_string(),
+            mem_backend: MemoryBackend::File(memory.into_string()),
+            resume_vm: true,
+        }))
+    }
+}
+
+impl Machine {
+    pub(super) const fn new(client: Client, plan: Plan, program: String) -> Self {
+        Self {
+            client,
+            plan,
+            program,
+        }
+    }
+
+    pub(in crate::vmm) async fn launch(&mut self) -> Result<(), BackendError> {
+        self.client.wait_until_up().await?;
+        self.check_version().await?;
+        match &self.plan {
+            Plan::Boot {
+                size,
+                source,
+                drives,
+                interface,
+            } => {
+                self.client.send(size).await?;
+                self.client.send(source).await?;
+                for drive in drives {
+                    self.client.send(drive).await?;
+                }
+                if let Some(interface) = interface {
+                    self.client.send(interface).await?;
+                }
+                let vsock = Vsock {
+                    guest_cid: GUEST_CID,
+                    uds_path: VSOCK_SOCKET.to_owned(),
+                };
+                self.client.send(&vsock).await?;
+                self.client.send(&Entropy {}).await?;
+                self.client.send(&Action::InstanceStart).await
+            }
+            Plan::Restore(snapshot) => self.client.send(snapshot).await,
+        }
+    }
+
+    async fn check_version(&self) -> Result<(), BackendError> {
+        let text = self.client.version().await?;
+        let version = Version::parse(&text).ok_or_else(|| {
+            let unknown = format!("{text:?} is no version");
+            broken("GET /version")(io::Error::other(unknown))
+        })?;
+        if version < OLDEST {
+            return Err(BackendError::TooOld {
+                program: self.program.clone(),
+                version: text,
+                oldest: OLDEST.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Firecracker's machines have a keyboard and no power button.
+    pub(in crate::vmm) async fn press_power_button(&self) -> Result<(), BackendError> {
+        self.client.send(&Action::SendCtrlAltDel).await
+    }
+
+    pub(in crate::vmm) async fn pause(&self) -> Result<(), BackendError> {
+        self.client.send(&VmState::Paused).await
+    }
+
+    pub(in crate::vmm) async fn resume(&self) -> Result<(), BackendError> {
+        self.client.send(&VmState::Resumed).await
+    }
+
+    pub(in crate::vmm) async fn snapshot(&self, directory: &Utf8Path) -> Result<(), BackendError> {
+        let (state, memory) = files(directory);
+        // Firecracker would let others read them
+        for path in [&state, &memory] {
+            let mut options = File::options();
+            options.write(true).create(true).truncate(true).mode(0o600);
+            options.open(path).at("create", path)?;
+        }
+        let request = CreateSnapshot {
+            snapshot_type: SnapshotType::Full,
+            snapshot_path: state.to_string(),
+            mem_file_path: memory.to_string(),
+        };
+        self.client.send(&request).await?;
+        off_thread(move || {
+            sync_file(&state)?;
+            sync_file(&memory)
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+fn kernel_command_line(machine: &vmm::Machine) -> String {
+    let more = machine.kernel_arguments.as_deref();
+    [KERNEL_COMMAND_LINE]
+        .into_iter()
+        .chain(more)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The files of a snapshot: state and memory.
+fn files(directory: &Utf8Path) -> (Utf8PathBuf, Utf8PathBuf) {
+    (directory.join(STATE), directory.join(MEMORY))
+}

@@ -1,0 +1,110 @@
+//! The real Firecracker under a real monitor, with guests of a few
+//! instructions: whether Linux runs depends on the host's KVM, these always do.
+//! They have no agent, so what shows is how a boot that fails is told.
+
+use std::{fs, time::Duration};
+
+use banger_core::{
+    domain::{BackendKind, NetworkMode, VmExit, VmState},
+    progress::NoProgress,
+    vm::{CreateVm, Lifetime, LocalVmSupervisor, StartVmError, VmSupervisor as _},
+};
+
+use super::{
+    fixture::{Host, block_on, given, request},
+    tiny_guest,
+};
+
+/// A host whose one image has this kernel, and a supervisor of Firecracker's.
+async fn host(kernel: &[u8], deadline: Duration) -> (Host, LocalVmSupervisor) {
+    let host = Host::with_fake_vmm("exit 1").await;
+    fs::write(host.root().join("file"), kernel).unwrap();
+    let program = given("BANGER_TESTBED").join("firecracker/firecracker");
+    let vms = host.supervisor(deadline, |options| {
+        options.vmm.firecracker = Some(program);
+    });
+    (host, vms)
+}
+
+fn on_firecracker(name: &str) -> CreateVm {
+    CreateVm {
+        backend: Some(BackendKind::Firecracker),
+        network: NetworkMode::None,
+        ..request(name)
+    }
+}
+
+pub(crate) fn a_guest_without_an_agent() {
+    block_on(async {
+        let (host, vms) = host(&tiny_guest::counter(), Duration::from_secs(3)).await;
+        let created = vms.create(on_firecracker("counts"), Lifetime::Detached, &NoProgress);
+        let vm = created.await.unwrap().vm;
+        let selector = vm.name.as_str().into();
+        let started = vms.start(&selector, Lifetime::Detached, &NoProgress).await;
+        let failed = started.unwrap_err();
+        let StartVmError::BootFailed {
+            cause,
+            console_tail,
+            ..
+        } = &failed
+        else {
+            panic!("{failed:?}");
+        };
+        assert!(cause.contains("did not answer within 3s"), "{cause}");
+        assert!(console_tail.contains("00000002"), "{console_tail}");
+        let record = vms.show(&selector).await.unwrap();
+        let backend = record.backend.unwrap();
+        assert_eq!(backend.kind, BackendKind::Firecracker);
+        assert!(backend.reason.contains("/dev/kvm") || backend.reason.contains("KVM"));
+        let deleted = host.vms.delete(&selector, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_machine_that_cannot_be_made() {
+    block_on(async {
+        let (host, vms) = host(b"no kernel", Duration::from_mins(1)).await;
+        let created = vms.create(on_firecracker("broken"), Lifetime::Detached, &NoProgress);
+        let vm = created.await.unwrap().vm;
+        let selector = vm.name.as_str().into();
+        let started = vms.start(&selector, Lifetime::Detached, &NoProgress).await;
+        let failed = started.unwrap_err();
+        let StartVmError::BootFailed { stage, cause, .. } = &failed else {
+            panic!("{failed:?}");
+        };
+        assert_eq!(stage, "machine");
+        assert!(cause.contains("the VMM refused PUT /actions"), "{cause}");
+        let record = vms.show(&selector).await.unwrap();
+        assert_eq!(record.state, VmState::Failed);
+        assert!(
+            matches!(record.exit, Some(VmExit::VmmDied(_))),
+            "{record:?}"
+        );
+        let deleted = host.vms.delete(&selector, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_guest_that_ends_its_machine() {
+    block_on(async {
+        let kernel = tiny_guest::farewell("so long\n");
+        let (host, vms) = host(&kernel, Duration::from_mins(1)).await;
+        let created = vms.create(on_firecracker("leaves"), Lifetime::Detached, &NoProgress);
+        let vm = created.await.unwrap().vm;
+        let selector = vm.name.as_str().into();
+        let started = vms.start(&selector, Lifetime::Detached, &NoProgress).await;
+        let failed = started.unwrap_err();
+        let StartVmError::BootFailed {
+            cause,
+            console_tail,
+            ..
+        } = &failed
+        else {
+            panic!("{failed:?}");
+        };
+        assert!(cause.contains("exit status: 0"), "{cause}");
+        assert!(console_tail.contains("so long"), "{console_tail}");
+        let deleted = host.vms.delete(&selector, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
