@@ -7,6 +7,7 @@
 //! Entry points: [`IoContext`], [`write_atomically`], [`copy_file`],
 //! [`copy_tree`], [`FileLock`], [`Staging`], [`FileRange`].
 
+mod children;
 mod copy;
 mod lock;
 mod nameless;
@@ -16,6 +17,7 @@ mod staged_file;
 mod staging;
 mod write;
 
+pub(crate) use children::children;
 pub use copy::{CopyMethod, copy_file, copy_open_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
 pub use nameless::nameless_file;

@@ -12,8 +12,8 @@ use std::fs;
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    FileLock, IoContext as _, PathError, create_directory, publish_file, remove_tree_if_present,
-    sync_directory,
+    FileLock, IoContext as _, PathError, children, create_directory, publish_file,
+    remove_tree_if_present, sync_directory,
 };
 use crate::step::reached;
 
@@ -86,7 +86,7 @@ impl Staging {
     /// gone, and answers their paths. The caller holds the publish lock.
     pub fn remove_abandoned(parent: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
         let mut removed = Vec::new();
-        for path in entries(parent)? {
+        for path in children(parent)? {
             let staging = path.file_name().is_some_and(Self::is_staging_name);
             // a missing lock answer means its maker is at work
             if staging && FileLock::try_acquire_existing(&path)?.is_some() {
@@ -106,16 +106,6 @@ impl Drop for Staging {
             tracing::warn!(%error, "a staging directory is left for the next reconcile");
         }
     }
-}
-
-fn entries(parent: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
-    let entries = match parent.read_dir_utf8() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("read directory", parent)?,
-    };
-    entries
-        .map(|entry| Ok(entry.at("read directory", parent)?.into_path()))
-        .collect()
 }
 
 #[cfg(test)]

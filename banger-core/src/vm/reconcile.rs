@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     domain::{Vm, VmExit, VmId, VmState},
-    host_fs::{FileLock, IoContext as _, PathError, lock_deadline, remove_tree_if_present},
+    host_fs::{FileLock, PathError, children, lock_deadline, remove_tree_if_present},
     store::StoreError,
 };
 
@@ -213,17 +213,6 @@ fn is_runtime(path: &Utf8PathBuf) -> bool {
 
 fn id_of(path: &Utf8Path) -> Option<VmId> {
     path.file_name()?.parse().ok()
-}
-
-/// What lies in a directory; nothing when there is none.
-fn children(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
-    let entries = match directory.read_dir_utf8() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("read directory", directory)?,
-    };
-    entries
-        .map(|entry| Ok(entry.at("read directory", directory)?.into_path()))
-        .collect()
 }
 
 impl From<StoreError> for ReconcileVmsError {

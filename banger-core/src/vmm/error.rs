@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use tokio::time::timeout;
+
 use super::NetworkError;
 use crate::{error::ErrorKind, host_fs::PathError};
 
@@ -115,4 +117,18 @@ impl BackendError {
 pub(super) fn broken(request: &str) -> impl FnOnce(io::Error) -> BackendError {
     let request = request.to_owned();
     move |source| BackendError::Broken { request, source }
+}
+
+/// Gives a request up at its deadline.
+pub(super) async fn within<T>(
+    deadline: Duration,
+    request: &str,
+    asked: impl Future<Output = Result<T, BackendError>>,
+) -> Result<T, BackendError> {
+    timeout(deadline, asked).await.unwrap_or_else(|_| {
+        Err(BackendError::TimedOut {
+            request: request.to_owned(),
+            deadline,
+        })
+    })
 }

@@ -17,8 +17,7 @@ use crate::{
     directories::Directories,
     domain::{Bytes, Volume, VolumeName},
     host_fs::{
-        FileLock, IoContext as _, LockError, PathError, Staging, lock_deadline,
-        remove_tree_if_present,
+        FileLock, LockError, PathError, Staging, children, lock_deadline, remove_tree_if_present,
     },
     rootfs::{RootfsError, format_empty},
     store::{InsertError, Store},
@@ -199,17 +198,6 @@ fn make(directory: &Utf8Path, size: Bytes) -> Result<(), MakeError> {
     let uuid = uuid::Uuid::now_v7().into_bytes();
     format_empty(&staging.path().join(DISK), size, uuid).map_err(MakeError::Disk)?;
     Ok(staging.publish()?)
-}
-
-/// What lies in a directory; nothing when there is none.
-fn children(directory: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
-    let entries = match directory.read_dir_utf8() {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.at("read directory", directory)?,
-    };
-    entries
-        .map(|entry| Ok(entry.at("read directory", directory)?.into_path()))
-        .collect()
 }
 
 #[cfg(test)]

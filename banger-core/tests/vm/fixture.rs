@@ -417,12 +417,22 @@ pub(crate) fn executable_script(path: &Utf8Path, script: &str) {
 }
 
 fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
-    let layer = scratch.join("layer.tar");
-    fs::write(&layer, busybox_tar()).unwrap();
-    let content = fs::read(&layer).unwrap();
-    let digest = Digest::of(&content);
+    let request = request_of_tar(
+        &busybox_tar(),
+        &scratch.join("layer.tar"),
+        Bytes::from_mib(64),
+    );
+    Ext4RootfsBuilder
+        .build(&request, output, &NoProgress, &CancellationToken::new())
+        .unwrap();
+}
+
+/// What makes a disk of one layer, which is put into a file.
+pub(crate) fn request_of_tar(content: &[u8], layer: &Utf8Path, size: Bytes) -> RootfsRequest {
+    fs::write(layer, content).unwrap();
+    let digest = Digest::of(content);
     let blob = LayerBlob {
-        path: layer,
+        path: layer.to_owned(),
         bytes: LayerBytes::File,
         descriptor: LayerDescriptor {
             digest,
@@ -432,13 +442,10 @@ fn build_rootfs(scratch: &Utf8Path, output: &Utf8Path) {
         },
         verified: false,
     };
-    let request = RootfsRequest {
-        size: Some(Bytes::from_mib(64)),
+    RootfsRequest {
+        size: Some(size),
         ..RootfsRequest::new(vec![blob])
-    };
-    Ext4RootfsBuilder
-        .build(&request, output, &NoProgress, &CancellationToken::new())
-        .unwrap();
+    }
 }
 
 fn busybox_tar() -> Vec<u8> {

@@ -3,13 +3,8 @@
 use std::{fs, time::SystemTime};
 
 use banger_core::{
-    domain::{
-        Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes, RunConfig, Selector,
-    },
-    oci::{
-        Compression, ImageSources as _, LayerBlob, LayerBytes, LayerDescriptor, Platform,
-        SourceOptions,
-    },
+    domain::{Bytes, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes, RunConfig, Selector},
+    oci::{ImageSources as _, Platform, SourceOptions},
     progress::NoProgress,
     rootfs::{Ext4RootfsBuilder, RootfsBuilder as _, RootfsRequest},
     store::Found,
@@ -17,7 +12,7 @@ use banger_core::{
 use camino::Utf8PathBuf;
 use tokio_util::sync::CancellationToken;
 
-use super::fixture::{Host, given};
+use super::fixture::{Host, given, request_of_tar};
 
 /// The image that every bootable host has.
 pub(crate) async fn first(host: &Host) -> Image {
@@ -63,25 +58,9 @@ pub(crate) async fn add_scratch(host: &Host, name: &str, run_config: RunConfig) 
     archive
         .append_data(&mut header, "busybox", busybox.as_slice())
         .unwrap();
-    let content = archive.into_inner().unwrap();
     let layer = host.root().join(format!("{name}.tar"));
-    fs::write(&layer, &content).unwrap();
-    let digest = Digest::of(&content);
-    let blob = LayerBlob {
-        path: layer,
-        bytes: LayerBytes::File,
-        descriptor: LayerDescriptor {
-            digest,
-            size: Bytes::new(content.len() as u64),
-            compression: Compression::None,
-            diff_id: digest,
-        },
-        verified: false,
-    };
-    let request = RootfsRequest {
-        size: Some(Bytes::from_mib(16)),
-        ..RootfsRequest::new(vec![blob])
-    };
+    let content = archive.into_inner().unwrap();
+    let request = request_of_tar(&content, &layer, Bytes::from_mib(16));
     let rootfs = build(host, name, &request);
     add(host, name, rootfs, run_config).await;
 }

@@ -13,13 +13,13 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::UnixStream,
-    time::{sleep, timeout},
-};
+use tokio::{net::UnixStream, time::sleep};
 
 use super::{
-    super::{BackendError, error::broken},
+    super::{
+        BackendError,
+        error::{broken, within},
+    },
     api::{Effort, Fault, Request, VersionAnswer},
 };
 
@@ -163,19 +163,6 @@ const fn deadline(effort: Effort) -> Duration {
         Effort::Some => Duration::from_secs(30),
         Effort::Memory => Duration::from_mins(10),
     }
-}
-
-async fn within<T>(
-    deadline: Duration,
-    request: &str,
-    asked: impl Future<Output = Result<T, BackendError>>,
-) -> Result<T, BackendError> {
-    timeout(deadline, asked).await.unwrap_or_else(|_| {
-        Err(BackendError::TimedOut {
-            request: request.to_owned(),
-            deadline,
-        })
-    })
 }
 
 #[cfg(test)]

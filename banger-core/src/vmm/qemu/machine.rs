@@ -4,10 +4,13 @@ use std::{os::fd::AsFd as _, time::Duration};
 
 use camino::Utf8Path;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::{
-    super::{BackendError, error::broken},
+    super::{
+        BackendError,
+        error::{broken, within},
+    },
     control::Control,
     stream::{self, Feed},
 };
@@ -146,17 +149,4 @@ impl Machine {
         let asked = self.control.execute(name, &nothing);
         within(deadline, name, asked).await.map(drop)
     }
-}
-
-async fn within<T>(
-    deadline: Duration,
-    request: &str,
-    asked: impl Future<Output = Result<T, BackendError>>,
-) -> Result<T, BackendError> {
-    timeout(deadline, asked).await.unwrap_or_else(|_| {
-        Err(BackendError::TimedOut {
-            request: request.to_owned(),
-            deadline,
-        })
-    })
 }
