@@ -128,6 +128,13 @@ pub enum EnvironmentError {
     },
 }
 
+/// [`BANGER_LOG`] alone, for a monitor, which needs nothing else and cannot
+/// complain.
+#[must_use]
+pub(crate) fn log_filter() -> Option<String> {
+    variable(BANGER_LOG).ok().flatten()
+}
+
 impl Environment {
     /// Looks at the environment.
     pub fn read() -> Result<Self, EnvironmentError> {

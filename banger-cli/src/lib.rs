@@ -34,7 +34,7 @@ use std::{ffi::OsString, io, process::ExitCode, time::Duration};
 
 use banger_core::rootfs::BuildRequest;
 use camino::Utf8Path;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     args::{Cli, GlobalArgs, Parsed},
@@ -90,7 +90,7 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
     let registry = command.take_registry();
     let task = Task::prepare(command, &environment.working_directory)?;
     *surface = task.surface();
-    start_log(&environment);
+    start_log(environment.log.as_deref());
     let mut settings = read_settings(&global, &environment)?;
     check_host(&task, &settings)?;
     settings.registries = registries::sign_in(
@@ -100,7 +100,7 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
         &environment,
         || registries::read_password(io::stdin().lock()),
     )?;
-    let runtime = Runtime::new().map_err(|source| setup("the async runtime", source))?;
+    let runtime = runtime(&task).map_err(|source| setup("the async runtime", source))?;
     let progress = progress(&global, &environment);
     let style = Style {
         json: global.json,
@@ -109,6 +109,17 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
     let result = runtime.block_on(carry_out(settings, task, progress, style));
     runtime.shutdown_timeout(WIND_DOWN);
     result
+}
+
+/// One thread where little is done: handing work from thread to thread takes
+/// longer than the work.
+fn runtime(task: &Task) -> io::Result<Runtime> {
+    let mut builder = if task.moves_content() {
+        Builder::new_multi_thread()
+    } else {
+        Builder::new_current_thread()
+    };
+    builder.enable_all().build()
 }
 
 /// Opens the services and carries the task out.
@@ -183,8 +194,8 @@ fn progress(flags: &GlobalArgs, environment: &Environment) -> Progress {
 }
 
 /// Logs only what the user asked for.
-fn start_log(environment: &Environment) {
-    let Some(filter) = &environment.log else {
+fn start_log(filter: Option<&str>) {
+    let Some(filter) = filter else {
         return;
     };
     let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);

@@ -12,7 +12,7 @@ use std::{
 
 use banger_core::vm::monitor::{self, MonitorArguments};
 
-use crate::exit;
+use crate::{environment, exit, start_log};
 
 /// The hidden verb.
 pub(crate) const VERB: &str = "__monitor";
@@ -33,7 +33,11 @@ pub(crate) fn main(arguments: &[OsString]) -> ExitCode {
         .iter()
         .map(|word| word.to_string_lossy().into_owned());
     match MonitorArguments::parse(words) {
-        Ok(arguments) => monitor::run(&arguments),
+        Ok(arguments) => {
+            // into the VM's monitor.log, which is its standard error
+            start_log(environment::log_filter().as_deref());
+            monitor::run(&arguments)
+        }
         Err(error) => {
             // there is nobody left to tell
             let _unseen = writeln!(io::stderr(), "banger: {error}");

@@ -6,7 +6,7 @@
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::domain::{Digest, ImageId, ImageName, KernelName, VmId, VolumeName};
+use crate::domain::{Digest, ImageId, ImageName, KernelName, SnapshotId, VmId, VolumeName};
 
 /// banger's roots on the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +72,18 @@ impl Directories {
     #[must_use]
     pub fn vm_root_disk(&self, id: VmId) -> Utf8PathBuf {
         self.vm(id).join("root.ext4")
+    }
+
+    /// All snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> Utf8PathBuf {
+        self.state.join("snapshots")
+    }
+
+    /// One snapshot's files.
+    #[must_use]
+    pub fn snapshot(&self, id: SnapshotId) -> Utf8PathBuf {
+        self.snapshots().join(id.to_string())
     }
 
     /// All named volumes.

@@ -1,16 +1,17 @@
 //! What Rust cannot check: the moment between fork and exec, descriptors that
-//! arrive by number, and the CPU's own counter.
+//! arrive by number, the CPU's own counter, and what is mapped.
 //!
 //! Purpose: the crate's one place for unsafe code. Invariants: code that runs
 //! between fork and exec makes system calls only; a descriptor is inherited
 //! by the one child it is meant for and by no other.
 //! Entry points: [`start_session`], [`die_with_parent`], [`inherit`],
-//! [`adopt`], [`time_stamp`], [`namespace`].
+//! [`adopt`], [`time_stamp`], [`namespace`], [`mappings`].
 #![expect(
     unsafe_code,
-    reason = "pre_exec, descriptors by number and the counter have no safe form"
+    reason = "pre_exec, descriptors by number, the counter and advice on memory have no safe form"
 )]
 
+pub(crate) mod mappings;
 pub(crate) mod namespace;
 
 use std::{

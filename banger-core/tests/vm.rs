@@ -16,6 +16,7 @@
 mod vm {
     mod boots;
     mod connect;
+    mod contract;
     mod crash;
     pub(crate) mod crowd;
     mod exec;
@@ -26,15 +27,18 @@ mod vm {
     mod images;
     mod leases;
     mod life;
+    mod memory;
     pub(crate) mod network;
     mod proxy;
     mod refusal;
     pub(crate) mod runner;
     pub(crate) mod sessions;
+    mod snapshots;
     // what the backends' own tests boot
     #[path = "../../src/vmm/contract/guest.rs"]
     mod tiny_guest;
     mod volumes;
+    pub(crate) mod walk;
 
     use runner::Test;
 
@@ -81,10 +85,49 @@ mod vm {
         ("a_life_ends_at_rest_too", leases::a_life_that_ends_at_rest),
         ("logs_begin_at_a_time", leases::logs_since_a_time),
         (
+            "an_image_of_busybox_keeps_the_contract",
+            contract::of_busybox,
+        ),
+        ("a_debian_keeps_the_contract", contract::of_systemd),
+        ("one_program_keeps_the_contract", contract::of_one_program),
+        (
+            "a_kept_linux_guest_goes_on_twice",
+            snapshots::a_linux_guest_goes_on_twice,
+        ),
+        (
+            "a_command_goes_on_with_its_machine",
+            snapshots::a_command_goes_on,
+        ),
+        (
+            "firecracker_goes_on_from_a_snapshot",
+            snapshots::firecracker_goes_on,
+        ),
+        (
+            "firecracker_refuses_what_cannot_be_kept",
+            snapshots::firecracker_is_not_kept,
+        ),
+        (
+            "firecracker_survives_damaged_snapshots",
+            snapshots::firecrackers_leftovers,
+        ),
+        (
             "a_hundred_vms_come_and_go_at_once",
             crowd::a_hundred_at_once,
         ),
+        ("a_monitor_is_small", memory::a_small_monitor),
         ("a_failure_is_waited_for", life::a_failure_is_waited_for),
+        (
+            "everybody_is_killed_at_every_step_under_firecracker",
+            walk::every_step,
+        ),
+        (
+            "a_restart_is_not_pruned_under_firecracker",
+            walk::between::a_restart_is_not_pruned,
+        ),
+        (
+            "a_lost_network_ends_its_vm_under_firecracker",
+            walk::between::a_lost_network_ends_its_vm,
+        ),
         ("a_killed_monitor_takes_its_vm", crash::a_killed_monitor),
         ("a_killed_client_loses_nothing", crash::a_killed_client),
         (
@@ -161,17 +204,24 @@ use banger_core::vm::monitor::{self, MonitorArguments};
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1).peekable();
     match arguments.peek().map(String::as_str) {
-        Some("__monitor") => match MonitorArguments::parse(arguments.skip(1)) {
-            Ok(arguments) => monitor::run(&arguments),
-            Err(error) => {
-                eprintln!("{error}");
-                ExitCode::FAILURE
-            }
-        },
+        Some("__monitor") => run_monitor(&arguments.skip(1).collect::<Vec<_>>()),
+        Some("__restart") => vm::walk::between::restart(&arguments.skip(1).collect::<Vec<_>>()),
+        Some("__walk") => vm::walk::ask(&arguments.skip(1).collect::<Vec<_>>()),
         Some("__names") => vm::network::names_in_namespace(),
         Some("__crowd") => vm::crowd::work(&arguments.skip(1).collect::<Vec<_>>()),
         Some("__start") => vm::fixture::start_in_directory(&arguments.skip(1).collect::<Vec<_>>()),
         Some("__client") => vm::sessions::client(&arguments.skip(1).collect::<Vec<_>>()),
         _ => vm::runner::run(vm::TESTS, &arguments.collect::<Vec<_>>()),
+    }
+}
+
+fn run_monitor(arguments: &[String]) -> ExitCode {
+    vm::walk::obey_in_monitor(arguments);
+    match MonitorArguments::parse(arguments.iter().cloned()) {
+        Ok(arguments) => monitor::run(&arguments),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }

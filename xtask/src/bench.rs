@@ -1,5 +1,5 @@
 //! Benchmarks: banger against other ways to the same disk, and against what
-//! the machine can do at all.
+//! the machine can do at all; its machines against the bare VMM and ssh.
 //!
 //! Invariants: what is compared is measured in one go on one machine; nothing
 //! runs elsewhere than on loopback but the making of images. Entry points:
@@ -8,7 +8,11 @@
 mod counts;
 mod images;
 mod layout;
+mod machine;
+mod program;
 mod rootfs;
+mod statistics;
+mod vm;
 
 use std::path::PathBuf;
 
@@ -21,6 +25,8 @@ use crate::Result;
 pub(crate) enum Bench {
     /// Measure the ways from an image to a disk, interleaved
     Rootfs(rootfs::Options),
+    /// Measure machines beside the bare VMM, and commands beside ssh
+    Vm(vm::Options),
     /// Make the images that are measured
     Images {
         /// Which of them; all when none is given
@@ -45,6 +51,7 @@ pub(crate) enum Bench {
 pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Rootfs(options) => rootfs::bench(&options),
+        Bench::Vm(options) => vm::bench(&options),
         Bench::Flatten(flattening) => rootfs::flatten(&flattening),
         Bench::Images { images } => images::make(&images).map(drop),
         Bench::MakeImage { image, directory } => images::make_inside(image, &directory),

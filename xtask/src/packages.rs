@@ -27,7 +27,7 @@ pub(crate) enum Set {
     Run,
     /// To run every test as well
     Test,
-    /// To measure the engine against other ways, besides all that
+    /// To measure banger against other ways, besides all that
     Bench,
 }
 
@@ -42,7 +42,7 @@ const fn package(name: &'static str, purpose: &'static str, set: Set) -> Package
     Package { name, purpose, set }
 }
 
-const PACKAGES: [Package; 21] = [
+const PACKAGES: [Package; 22] = [
     package("qemu-system-x86", "runs virtual machines", Set::Run),
     package(
         "slirp4netns",
@@ -88,6 +88,11 @@ const PACKAGES: [Package; 21] = [
         Set::Test,
     ),
     package("time", "measures children", Set::Bench),
+    package(
+        "openssh-client",
+        "is what commands are compared with",
+        Set::Bench,
+    ),
 ];
 
 /// Installs what is missing of a set.

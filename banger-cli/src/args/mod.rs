@@ -18,6 +18,7 @@ mod network;
 mod ports;
 mod registry;
 mod rootfs;
+mod snapshot;
 mod transfer;
 mod values;
 mod vm;
@@ -44,6 +45,7 @@ pub use network::NetworkArgs;
 pub use ports::PortForward;
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
+pub use snapshot::{DeleteSnapshotsArgs, RestoreArgs, ShowSnapshotArgs, SnapshotCommand};
 pub use transfer::{CopyArgs, PortForwardArgs};
 pub use values::Since;
 pub use vm::{
@@ -132,6 +134,11 @@ pub enum Command {
     /// Make, list and delete disks that outlive their VMs
     #[command(subcommand, visible_alias = "volumes")]
     Volume(VolumeCommand),
+    /// Look after snapshots of VMs
+    ///
+    /// They are made by `vm snapshot`, and gone on from by `vm restore`.
+    #[command(subcommand, visible_alias = "snapshots")]
+    Snapshot(SnapshotCommand),
     /// Print the version
     Version,
 }

@@ -10,7 +10,8 @@ use camino::Utf8PathBuf;
 use clap::{Args, Subcommand, builder::NonEmptyStringValueParser, value_parser};
 
 use super::{
-    AttachArgs, CopyArgs, ExecArgs, KernelArgs, NetworkArgs, PortForwardArgs, ShellArgs,
+    AttachArgs, CopyArgs, ExecArgs, KernelArgs, NetworkArgs, PortForwardArgs, RestoreArgs,
+    ShellArgs,
     values::{self, Since},
 };
 
@@ -41,6 +42,15 @@ pub enum VmCommand {
     Pause(VmArg),
     /// Let the CPUs of a paused VM go on
     Resume(VmArg),
+    /// Keep a running VM as it is, memory and disks, and print the snapshot's id
+    ///
+    /// The VM stands still meanwhile, and then goes on.
+    Snapshot(VmArg),
+    /// Make a VM that goes on where a snapshot was made
+    ///
+    /// It has disks of its own. Its connections are gone, its clock is set, and
+    /// its host name is that of the VM that was kept.
+    Restore(Box<RestoreArgs>),
     /// Print what VMs cost the host: of those that run unless some are named
     ///
     /// CPU time and bytes read and written are counted from the boot.

@@ -8,6 +8,7 @@ mod catalog;
 mod image;
 mod kernel;
 mod rootfs;
+mod snapshot;
 mod vm;
 mod volume;
 
@@ -68,6 +69,7 @@ async fn plain(context: &Context, task: PlainTask) -> Result<u8, CliError> {
         T::DeleteImages(images) => return image::delete(context, &images).await,
         T::DeleteKernels(kernels) => return kernel::delete(context, &kernels).await,
         T::DeleteVolumes(volumes) => return volume::delete(context, &volumes).await,
+        T::Snapshots(task) => return snapshot::snapshots(context, task).await,
         T::DeleteVms(vms, force) => return vm::delete(context, &vms, force).await,
         T::ListAvailableImages => {
             let available = context.services.images.available().await;

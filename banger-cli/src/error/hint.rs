@@ -5,6 +5,7 @@ use banger_core::{
     bundle::BundleError,
     catalog::{CatalogError, SupplyError},
     disk::DiskError,
+    domain::{SnapshotId, VmName},
     image::{
         BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PullError,
         RegisterError, ResizeRootfsError, SaveError,
@@ -25,7 +26,7 @@ use banger_core::{
     vmm::BackendError,
 };
 
-use super::{CliError, boot_hint, list, volume_hint};
+use super::{CliError, boot_hint, list, snapshot_hint, volume_hint};
 
 const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`, or pull one: \
     `banger kernel list --available` shows the names";
@@ -89,6 +90,10 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::VmQuery(error) => vm_query(error),
         CliError::Logs(error) => logs(error),
         CliError::Exec(error) => exec(error),
+        CliError::SnapshotVm(error) => snapshot_hint::take(error),
+        CliError::RestoreVm(error) => snapshot_hint::restore(error),
+        CliError::SnapshotQuery(error) => snapshot_hint::query(error),
+        CliError::DeleteSnapshot(error) => snapshot_hint::delete(error),
         CliError::CreateVolume(error) => volume_hint::create(error),
         CliError::DeleteVolume(error) => volume_hint::delete(error),
         CliError::VolumeQuery(error) => volume_hint::query(error),
@@ -348,7 +353,7 @@ fn import_kernel(error: &ImportKernelError) -> Option<String> {
     }
 }
 
-fn create(error: &CreateVmError) -> Option<String> {
+pub(super) fn create(error: &CreateVmError) -> Option<String> {
     match error {
         CreateVmError::AlreadyExists { name } => Some(format!(
             "use another name with --name, or delete it: `banger vm delete {name}`"
@@ -383,7 +388,7 @@ const fn debian_qemu_package() -> &'static str {
     }
 }
 
-fn start(error: &StartVmError) -> Option<String> {
+pub(super) fn start(error: &StartVmError) -> Option<String> {
     match error {
         StartVmError::Query(error) => vm_query(error),
         StartVmError::Backend(error) => backend(error),
@@ -473,7 +478,7 @@ fn wait(error: &WaitVmError) -> Option<String> {
     }
 }
 
-fn vm_query(error: &VmQueryError) -> Option<String> {
+pub(super) fn vm_query(error: &VmQueryError) -> Option<String> {
     match error {
         VmQueryError::NotFound { .. } | VmQueryError::Ambiguous { .. } => {
             Some("`banger vm list` shows the VMs".to_owned())
@@ -530,12 +535,18 @@ fn connect(error: &ConnectError) -> Option<String> {
 fn delete_image(error: &DeleteImageError) -> Option<String> {
     match error {
         DeleteImageError::Query(error) => image_query(error),
-        DeleteImageError::InUse { vms, .. } => Some(format!(
-            "delete what uses it: `banger vm delete {}`",
-            spaced(vms)
-        )),
+        DeleteImageError::InUse { vms, snapshots, .. } => Some(users(vms, snapshots)),
         _ => None,
     }
+}
+
+/// How to delete what uses an image.
+fn users(vms: &[VmName], snapshots: &[SnapshotId]) -> String {
+    let vms = (!vms.is_empty()).then(|| format!("`banger vm delete {}`", spaced(vms)));
+    let snapshots =
+        (!snapshots.is_empty()).then(|| format!("`banger snapshot delete {}`", spaced(snapshots)));
+    let commands: Vec<String> = vms.into_iter().chain(snapshots).collect();
+    format!("delete what uses it: {}", list(&commands))
 }
 
 fn kernel_query(error: &KernelQueryError) -> Option<String> {

@@ -8,6 +8,7 @@
 mod boot_hint;
 mod hint;
 mod report;
+mod snapshot_hint;
 mod volume_hint;
 
 use std::{io, net::SocketAddr};
@@ -29,8 +30,9 @@ use banger_core::{
     oci::ReferenceParseError,
     rootfs::BuildError,
     vm::{
-        ConnectError, CopyError, CreateVmError, DeleteVmError, ExecError, KillVmError, LogsError,
-        PauseVmError, RestartVmError, SetVmError, StartVmError, StopVmError, VmChangesError,
+        ConnectError, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
+        KillVmError, LogsError, PauseVmError, RestartVmError, RestoreVmError, SetVmError,
+        SnapshotQueryError, SnapshotVmError, StartVmError, StopVmError, VmChangesError,
         VmQueryError, VmStatsError, WaitVmError,
     },
     volume::{CreateVolumeError, DeleteVolumeError, VolumeQueryError},
@@ -109,6 +111,18 @@ pub enum CliError {
         /// What differs.
         difference: String,
     },
+    /// A VM's state could not be kept.
+    #[error(transparent)]
+    SnapshotVm(Box<SnapshotVmError>),
+    /// A VM could not go on from a snapshot.
+    #[error(transparent)]
+    RestoreVm(Box<RestoreVmError>),
+    /// Snapshots could not be listed or shown.
+    #[error(transparent)]
+    SnapshotQuery(Box<SnapshotQueryError>),
+    /// A snapshot could not be deleted.
+    #[error(transparent)]
+    DeleteSnapshot(Box<DeleteSnapshotError>),
     /// A volume could not be made.
     #[error(transparent)]
     CreateVolume(Box<CreateVolumeError>),
@@ -310,6 +324,10 @@ boxed!(
     CreateVolume(CreateVolumeError),
     DeleteVolume(DeleteVolumeError),
     VolumeQuery(VolumeQueryError),
+    SnapshotVm(SnapshotVmError),
+    RestoreVm(RestoreVmError),
+    SnapshotQuery(SnapshotQueryError),
+    DeleteSnapshot(DeleteSnapshotError),
 );
 
 impl CliError {
@@ -389,6 +407,10 @@ impl CliError {
             Self::CreateVolume(error) => error.kind(),
             Self::DeleteVolume(error) => error.kind(),
             Self::VolumeQuery(error) => error.kind(),
+            Self::SnapshotVm(error) => error.kind(),
+            Self::RestoreVm(error) => error.kind(),
+            Self::SnapshotQuery(error) => error.kind(),
+            Self::DeleteSnapshot(error) => error.kind(),
             Self::Copy(error) => error.kind(),
             Self::Connect(error) => error.kind(),
             _ => ErrorKind::Internal,

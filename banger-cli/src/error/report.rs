@@ -201,6 +201,7 @@ mod tests {
                 human(DeleteImageError::InUse {
                     name: name("i"),
                     vms: vec![vm("a"), vm("b")],
+                    snapshots: Vec::new(),
                 }),
                 "`banger vm delete a b`",
             ),

@@ -22,15 +22,15 @@ use banger_core::{
     kernel::{KernelSelection, KernelSource},
     oci::ImageReference,
     rootfs::BuildRequest,
-    vm::{CreateVm, ExecRequest, LogsRequest, PruneVms, SetVm},
+    vm::{CreateVm, ExecRequest, LogsRequest, PruneVms, RestoreVm, SetVm},
     volume::CreateVolume,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
 use crate::{
     args::{
-        Command, ImageCommand, KernelCommand, PortForward, RootfsCommand, Since, VmCommand,
-        VolumeCommand,
+        Command, ImageCommand, KernelCommand, PortForward, RootfsCommand, Since, SnapshotCommand,
+        VmCommand, VolumeCommand,
     },
     error::CliError,
     exit::Surface,
@@ -135,6 +135,8 @@ pub enum PlainTask {
     PauseVm(Selector),
     /// `vm resume`.
     ResumeVm(Selector),
+    /// `vm snapshot`, `vm restore` and `snapshot …`.
+    Snapshots(SnapshotTask),
     /// `vm stats`; of all that run when none is named.
     Stats(Vec<Selector>),
     /// `vm wait`, and how long.
@@ -161,6 +163,21 @@ pub enum PlainTask {
     DeleteVms(Vec<Selector>, bool),
 }
 
+/// A command about snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SnapshotTask {
+    /// `vm snapshot`.
+    Take(Selector),
+    /// `vm restore`.
+    Restore(Selector, Box<RestoreVm>),
+    /// `snapshot list`.
+    List,
+    /// `snapshot show`.
+    Show(Selector),
+    /// `snapshot delete`.
+    Delete(Vec<Selector>),
+}
+
 impl Task {
     /// Makes a task of a command line; relative paths start at `directory`.
     pub fn prepare(command: Command, directory: &Utf8Path) -> Result<Self, CliError> {
@@ -173,6 +190,7 @@ impl Task {
                 Ok(Self::BuildRootfs(Box::new(request)))
             }
             Command::Volume(command) => Ok(Self::Plain(prepare_volume(command))),
+            Command::Snapshot(command) => Ok(Self::Plain(prepare_snapshot(command))),
             Command::Vm(command) => prepare_vm(command, directory),
         }
     }
@@ -211,7 +229,34 @@ impl Task {
             self,
             Self::Run(_)
                 | Self::Plain(
-                    PlainTask::StartVm(_) | PlainTask::RestartVm(..) | PlainTask::BuildFromImage(_)
+                    PlainTask::StartVm(_)
+                        | PlainTask::RestartVm(..)
+                        | PlainTask::Snapshots(SnapshotTask::Restore(..))
+                        | PlainTask::BuildFromImage(_)
+                )
+        )
+    }
+
+    /// Whether the task moves content of images or kernels, which keeps several
+    /// threads busy.
+    #[must_use]
+    pub const fn moves_content(&self) -> bool {
+        matches!(
+            self,
+            Self::BuildRootfs(_)
+                | Self::Run(_)
+                | Self::Plain(
+                    PlainTask::PullImage(_)
+                        | PlainTask::LoadImage(_)
+                        | PlainTask::LoadNamed(..)
+                        | PlainTask::BundleImage(_)
+                        | PlainTask::PromoteImage(_)
+                        | PlainTask::SaveImage(..)
+                        | PlainTask::BuildFromImage(_)
+                        | PlainTask::BuildContainerfile(_)
+                        | PlainTask::ImportKernel(..)
+                        | PlainTask::PullKernel(..)
+                        | PlainTask::BundleKernel(..)
                 )
         )
     }
@@ -293,6 +338,14 @@ fn prepare_volume(command: VolumeCommand) -> PlainTask {
     }
 }
 
+fn prepare_snapshot(command: SnapshotCommand) -> PlainTask {
+    PlainTask::Snapshots(match command {
+        SnapshotCommand::List => SnapshotTask::List,
+        SnapshotCommand::Show(args) => SnapshotTask::Show(selector(&args.snapshot)),
+        SnapshotCommand::Delete(args) => SnapshotTask::Delete(selectors(&args.snapshots)),
+    })
+}
+
 fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError> {
     Ok(Task::Plain(match command {
         VmCommand::Run(args) => return Ok(Task::Run(Box::new(vm::run(*args, directory)?))),
@@ -317,6 +370,12 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
         VmCommand::Kill(args) => PlainTask::KillVm(selector(&args.vm)),
         VmCommand::Pause(args) => PlainTask::PauseVm(selector(&args.vm)),
         VmCommand::Resume(args) => PlainTask::ResumeVm(selector(&args.vm)),
+        VmCommand::Snapshot(args) => PlainTask::Snapshots(SnapshotTask::Take(selector(&args.vm))),
+        VmCommand::Restore(args) => {
+            let snapshot = selector(&args.snapshot);
+            let request = Box::new(vm::restore(*args));
+            PlainTask::Snapshots(SnapshotTask::Restore(snapshot, request))
+        }
         VmCommand::Stats(args) => PlainTask::Stats(selectors(&args.vms)),
         VmCommand::Wait(args) => {
             PlainTask::WaitForVm(selector(&args.vm), args.timeout.map(Duration::from_secs))

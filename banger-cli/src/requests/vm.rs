@@ -2,13 +2,13 @@
 
 use banger_core::{
     domain::{BootMode, OnExpiry, Selector, VmProcess},
-    vm::{CreateVm, ExecRequest, RequestedSource, SetVm, VolumeRequest},
+    vm::{CreateVm, ExecRequest, RequestedSource, RestoreVm, SetVm, VolumeRequest},
 };
 use camino::Utf8Path;
 
 use super::{PullOptions, Target, image};
 use crate::{
-    args::{ChangeArgs, CreateArgs, LeaseArgs, MachineArgs, ProcessArgs, RunArgs},
+    args::{ChangeArgs, CreateArgs, LeaseArgs, MachineArgs, ProcessArgs, RestoreArgs, RunArgs},
     error::CliError,
     session::Attachment,
 };
@@ -189,5 +189,16 @@ pub(super) fn process(args: ProcessArgs, command: Vec<String>) -> ProcessRequest
             interactive: args.interactive,
             terminal: args.tty,
         },
+    }
+}
+
+/// What `vm restore` asks for.
+pub(super) fn restore(args: RestoreArgs) -> RestoreVm {
+    RestoreVm {
+        name: args.name,
+        ports: (args.publish_none || !args.publish.is_empty()).then_some(args.publish),
+        remove_on_stop: args.rm,
+        lease: args.lease.lease(),
+        labels: args.labels.into_iter().collect(),
     }
 }

@@ -125,6 +125,10 @@ id!(
     /// The id of a VM.
     VmId, "VM"
 );
+id!(
+    /// The id of a snapshot.
+    SnapshotId, "snapshot"
+);
 
 const fn is_leading(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9')

@@ -12,8 +12,9 @@ use std::time::{Duration, SystemTime};
 pub struct Lease {
     /// How long it may exist after the lease was granted, running or not.
     pub max_lifetime: Option<Duration>,
-    /// How long it may run while nobody uses it through banger: no command, no
-    /// copy and no forwarded connection.
+    /// How long it may run while nobody uses it through banger: no command,
+    /// attached or not, no copy and no forwarded connection. What it runs by
+    /// itself is none.
     pub idle_timeout: Option<Duration>,
     /// What happens then.
     pub on_expiry: OnExpiry,

@@ -12,6 +12,7 @@ mod kernel;
 mod lease;
 mod network;
 mod size;
+mod snapshot;
 mod verdict;
 mod vm;
 mod vm_change;
@@ -19,8 +20,8 @@ mod volume;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
-    IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, VmId, VmName,
-    VolumeName,
+    IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, SnapshotId, VmId,
+    VmName, VolumeName,
 };
 pub use image::{
     BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
@@ -29,6 +30,7 @@ pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use lease::{GrantedLease, Lease, Moment, OnExpiry, SinceBoot};
 pub use network::{NetworkMode, PortParseError, PortProtocol, PublishedPort};
 pub use size::{Bytes, ParseSizeError};
+pub use snapshot::Snapshot;
 pub use verdict::{Verdict, Vouched, VouchedParseError};
 pub use vm::{
     BackendChoice, BackendKind, BootMode, CommandEnd, RootDiskMode, Vm, VmExit, VmProcess, VmSpec,

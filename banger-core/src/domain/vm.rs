@@ -260,6 +260,9 @@ pub enum VmExit {
     Forced,
     /// The VMM ended out of order: its exit status or signal, in words.
     VmmDied(String),
+    /// What carried the machine's network ended by itself, with this exit status
+    /// or signal and these last words; the machine was brought down.
+    NetworkLost(String),
     /// The monitor vanished and took the machine with it.
     MonitorLost,
     /// The command that the machine existed for ended, and the machine with it.

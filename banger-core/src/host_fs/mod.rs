@@ -25,8 +25,8 @@ pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};
 pub use staged_file::StagedFile;
 pub use staging::Staging;
-pub(crate) use write::temporary_beside;
 pub use write::{
     create_directory, create_private_directory, disk_usage, publish_file, remove_tree_if_present,
     sync_directory, sync_file, write_atomically,
 };
+pub(crate) use write::{directory_usage, temporary_beside};

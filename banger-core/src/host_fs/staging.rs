@@ -85,11 +85,21 @@ impl Staging {
     /// Removes every directory in the making below `parent` whose maker is
     /// gone, and answers their paths. The caller holds the publish lock.
     pub fn remove_abandoned(parent: &Utf8Path) -> Result<Vec<Utf8PathBuf>, PathError> {
+        Self::remove_unused(parent, |_| Ok(false))
+    }
+
+    /// The same but for those in which somebody else is at work.
+    pub(crate) fn remove_unused(
+        parent: &Utf8Path,
+        is_used: impl Fn(&Utf8Path) -> Result<bool, PathError>,
+    ) -> Result<Vec<Utf8PathBuf>, PathError> {
         let mut removed = Vec::new();
         for path in children(parent)? {
-            let staging = path.file_name().is_some_and(Self::is_staging_name);
+            if !path.file_name().is_some_and(Self::is_staging_name) || is_used(&path)? {
+                continue;
+            }
             // a missing lock answer means its maker is at work
-            if staging && FileLock::try_acquire_existing(&path)?.is_some() {
+            if FileLock::try_acquire_existing(&path)?.is_some() {
                 remove_tree_if_present(&path)?;
                 removed.push(path);
             }

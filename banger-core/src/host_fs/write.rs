@@ -8,7 +8,7 @@ use std::{
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::{IoContext as _, PathError};
+use super::{IoContext as _, PathError, children};
 use crate::{domain::Bytes, step::reached};
 
 /// Replaces the file at `path` by one with `content`: written beside it,
@@ -118,6 +118,13 @@ pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
 pub fn disk_usage(path: &Utf8Path) -> Result<Bytes, PathError> {
     let metadata = fs::metadata(path).at("inspect", path)?;
     Ok(Bytes::new(metadata.blocks() * 512))
+}
+
+/// The same of the files in a directory.
+pub(crate) fn directory_usage(path: &Utf8Path) -> Result<Bytes, PathError> {
+    let files = children(path)?;
+    let sizes = files.iter().map(|file| disk_usage(file).map(Bytes::get));
+    Ok(Bytes::new(sizes.sum::<Result<u64, _>>()?))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use super::ValidationError;
 use crate::{
     bundle::BundleError,
     catalog::SupplyError,
-    domain::{ImageName, Selector, VmName},
+    domain::{ImageName, Selector, SnapshotId, VmName},
     error::ErrorKind,
     host_fs::{LockError, PathError},
     kernel::ResolveKernelError,
@@ -257,13 +257,15 @@ pub enum DeleteImageError {
     /// It could not be looked up.
     #[error(transparent)]
     Query(#[from] ImageQueryError),
-    /// VMs use it.
-    #[error("image {name} is used by VM {}", join(vms))]
+    /// VMs use it, or snapshots of VMs.
+    #[error("image {name} is used by {}", users(vms, snapshots))]
     InUse {
         /// The image.
         name: ImageName,
         /// The VMs.
         vms: Vec<VmName>,
+        /// The snapshots.
+        snapshots: Vec<SnapshotId>,
     },
     /// Its artifacts could not be removed.
     #[error("failed to remove the files of image {name}")]
@@ -305,7 +307,8 @@ impl DeleteImageError {
     }
 }
 
-fn join(vms: &[VmName]) -> String {
-    let names: Vec<&str> = vms.iter().map(VmName::as_str).collect();
-    names.join(", ")
+fn users(vms: &[VmName], snapshots: &[SnapshotId]) -> String {
+    let vms = vms.iter().map(|name| format!("VM {name}"));
+    let snapshots = snapshots.iter().map(|id| format!("snapshot {id}"));
+    vms.chain(snapshots).collect::<Vec<_>>().join(", ")
 }

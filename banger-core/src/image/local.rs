@@ -234,10 +234,12 @@ impl LocalImageManager {
             source,
         };
         let vms = store.vms_of_image(image.id).await.map_err(failed)?;
-        if !vms.is_empty() {
+        let snapshots = store.snapshots_of_image(image.id).await.map_err(failed)?;
+        if !vms.is_empty() || !snapshots.is_empty() {
             return Err(DeleteImageError::InUse {
                 name: image.name.clone(),
                 vms,
+                snapshots,
             });
         }
         if store.delete_image(image.id).await.map_err(failed)? {

@@ -23,7 +23,10 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 const OLDEST_SAFE_SQLITE: &str = "3.51.3";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-const READERS: u32 = 4;
+/// One reads while another writes. A read is one short statement, and each
+/// connection has a thread and a cache of its own: opening one takes longer
+/// than many reads.
+const READERS: u32 = 1;
 
 pub(super) async fn open(directories: &Directories) -> Result<Store, StoreError> {
     create_directory(&directories.state).map_err(StoreError::Io)?;
@@ -33,19 +36,21 @@ pub(super) async fn open(directories: &Directories) -> Result<Store, StoreError>
     if !has_write_ahead_log(&path) {
         lock = Some(schema_lock(directories).await?);
     }
-    let writer = connect(&path, 1).await?;
-    check_sqlite_version(&writer).await?;
-    if schema_version(&writer, &path).await? < newest_known() {
+    let mut reader = connect(&path).await?;
+    check_sqlite_version(&reader).await?;
+    // most programs only read: it is connected when it is needed
+    let writer = pool(1).connect_lazy_with(options(&path));
+    if schema_version(&reader, &path).await? < newest_known() {
         if lock.is_none() {
             lock = Some(schema_lock(directories).await?);
         }
         migrate(&writer, &path).await?;
+        // it knows the schema from before
+        reader.close().await;
+        reader = connect(&path).await?;
     }
     drop(lock);
-    Ok(Store {
-        reader: connect(&path, READERS).await?,
-        writer,
-    })
+    Ok(Store { reader, writer })
 }
 
 /// The lock of whoever makes the database or changes its schema.
@@ -62,24 +67,40 @@ fn has_write_ahead_log(path: &Utf8Path) -> bool {
     read.is_ok() && header[18..] == [2, 2]
 }
 
-/// A pool whose every connection has the same pragmas. `FULL` makes a record
-/// durable before the files it names are handed out or removed.
-async fn connect(path: &Utf8Path, connections: u32) -> Result<SqlitePool, StoreError> {
-    let options = SqliteConnectOptions::new()
+/// Connects the reader, which makes the file if there is none.
+async fn connect(path: &Utf8Path) -> Result<SqlitePool, StoreError> {
+    let pool = pool(READERS).connect_with(options(path)).await;
+    pool.map_err(|source| StoreError::Open {
+        path: path.to_owned(),
+        source: source.into(),
+    })
+}
+
+/// Connections that stay. A file cannot go away as a server does: there is
+/// nothing to test.
+///
+/// No connection is ever too old: without limits sqlx starts no task that looks
+/// for such. That task counts the idle ones while others take and return them,
+/// may read a count below zero, which is one of 2^64, and then spins for as long
+/// as the process lives, and keeps its runtime from ending.
+fn pool(connections: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// What every connection has alike. `FULL` makes a record durable before the
+/// files it names are handed out or removed.
+fn options(path: &Utf8Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
-        .foreign_keys(true);
-    let pool = SqlitePoolOptions::new()
-        .max_connections(connections)
-        .connect_with(options)
-        .await;
-    pool.map_err(|source| StoreError::Open {
-        path: path.to_owned(),
-        source: source.into(),
-    })
+        .foreign_keys(true)
 }
 
 /// The newest applied migration, 0 for an empty database; refuses one that

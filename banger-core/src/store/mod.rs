@@ -14,6 +14,7 @@ mod kernels;
 mod lease;
 mod process;
 mod row;
+mod snapshots;
 mod vm_changes;
 mod vms;
 mod volumes;

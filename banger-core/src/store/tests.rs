@@ -145,6 +145,18 @@ fn vm(name: &str, image: ImageId) -> Vm {
     }
 }
 
+/// See `connection::connect`: with one of the limits there is a task that can spin.
+#[tokio::test]
+async fn no_connection_grows_too_old() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    for pool in [&store.reader, &store.writer] {
+        let options = pool.options();
+        let limits = [options.get_idle_timeout(), options.get_max_lifetime()];
+        assert_eq!(limits, [None; 2]);
+    }
+}
+
 #[tokio::test]
 async fn records_come_back_as_they_went_in() {
     let scratch = tempfile::tempdir().unwrap();
@@ -238,8 +250,12 @@ async fn the_end_of_a_command_and_the_use_of_a_volume_are_kept() {
     let taken = store.insert_volume(&volume).await;
     assert!(matches!(taken, Err(InsertError::Taken)));
     store.insert_vm(&vm).await.unwrap();
-    for end in [CommandEnd::Code(255), CommandEnd::Signal(9)] {
-        vm.exit = Some(VmExit::Command(end));
+    for end in [
+        VmExit::Command(CommandEnd::Code(255)),
+        VmExit::Command(CommandEnd::Signal(9)),
+        VmExit::NetworkLost("signal 9".into()),
+    ] {
+        vm.exit = Some(end);
         let stored = store.update_vm(&vm).await.unwrap();
         vm.generation += 1;
         assert_eq!(stored, vm);

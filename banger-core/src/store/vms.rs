@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 
 use super::{
@@ -16,7 +17,9 @@ use crate::domain::{
     VmExit, VmId, VmSpec, VmState,
 };
 
-#[derive(FromRow)]
+/// A VM's columns. A snapshot keeps them as JSON, so that one that is added
+/// later needs a default.
+#[derive(FromRow, Serialize, Deserialize)]
 struct VmRow {
     id: String,
     name: String,
@@ -194,6 +197,16 @@ impl Store {
     }
 }
 
+/// A VM's record in one column.
+pub(super) fn vm_to_column(object: &str, vm: &Vm) -> Result<String, StoreError> {
+    to_json(object, &VmRow::try_from(vm)?)
+}
+
+/// The record in that column.
+pub(super) fn vm_from_column(object: &str, text: &str) -> Result<Vm, StoreError> {
+    from_json::<VmRow>(object, text)?.try_into()
+}
+
 impl TryFrom<&Vm> for VmRow {
     type Error = StoreError;
 
@@ -333,7 +346,7 @@ pub(super) fn state(object: &str, column: &str) -> Result<VmState, StoreError> {
     known.ok_or_else(|| StoreError::damaged(object, &format!("state {column:?} is unknown")))
 }
 
-fn backend(object: &str, column: &str) -> Result<BackendKind, StoreError> {
+pub(super) fn backend(object: &str, column: &str) -> Result<BackendKind, StoreError> {
     let known = BackendKind::ALL
         .into_iter()
         .find(|kind| kind.as_str() == column);
@@ -357,6 +370,7 @@ fn exit_columns(exit: &VmExit) -> (Option<&'static str>, Option<String>) {
         VmExit::PoweredOff => (Some("powered-off"), None),
         VmExit::Forced => (Some("forced"), None),
         VmExit::VmmDied(status) => (Some("vmm-died"), Some(status.clone())),
+        VmExit::NetworkLost(words) => (Some("network-lost"), Some(words.clone())),
         VmExit::MonitorLost => (Some("monitor-lost"), None),
         VmExit::Command(end) => process::exit_columns(*end),
     }
@@ -372,6 +386,7 @@ pub(super) fn exit(
         Some("powered-off") => VmExit::PoweredOff,
         Some("forced") => VmExit::Forced,
         Some("vmm-died") => VmExit::VmmDied(detail.unwrap_or_default()),
+        Some("network-lost") => VmExit::NetworkLost(detail.unwrap_or_default()),
         Some("monitor-lost") => VmExit::MonitorLost,
         Some(process::CODE | process::SIGNAL) => {
             VmExit::Command(process::end(object, kind, detail.as_deref())?)

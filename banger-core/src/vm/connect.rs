@@ -70,6 +70,12 @@ pub enum ConnectError {
         /// The state.
         state: VmState,
     },
+    /// Nobody of banger's is in the guest.
+    #[error("VM {name} has no agent of banger's: it boots natively")]
+    NoAgent {
+        /// The VM.
+        name: VmName,
+    },
     /// The guest does not connect.
     #[error("{address} of VM {name} cannot be connected to: {message}")]
     Refused {
@@ -130,7 +136,7 @@ impl ConnectError {
                 ConnectFailure::Resources => ErrorKind::ResourceExhausted,
             },
             Self::Broken { .. } | Self::VmLost { .. } => ErrorKind::Unavailable,
-            Self::AgentTooOld { .. } => ErrorKind::Unsupported,
+            Self::NoAgent { .. } | Self::AgentTooOld { .. } => ErrorKind::Unsupported,
             Self::Agent { .. } => ErrorKind::Internal,
         }
     }

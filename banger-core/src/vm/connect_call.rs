@@ -45,6 +45,9 @@ pub(super) async fn connect(
             state: vm.state,
         });
     }
+    if !vm.spec.boot_mode.has_agent() {
+        return Err(ConnectError::NoAgent { name: vm.name });
+    }
     let call = Call {
         name: vm.name,
         address,

@@ -6,8 +6,9 @@
 //! bound to its creator has a lock file that the creator holds: once that is
 //! free, a VM that was never started is nobody's.
 
-use std::{fmt::Display, sync::Arc};
+use std::{fmt::Display, fs::File, sync::Arc};
 
+use camino::{Utf8Path, Utf8PathBuf};
 use tokio::sync::oneshot;
 
 use super::{
@@ -25,14 +26,15 @@ use crate::{
         VmName, VmSpec, VmState, VmVolume,
     },
     host_fs::{
-        CopyMethod, FileLock, IoContext as _, PathError, copy_file, create_private_directory,
+        CopyMethod, FileLock, IoContext as _, PathError, copy_file, copy_open_file,
+        create_private_directory,
     },
     image::resize_in_place,
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
     step::reached,
     store::InsertError,
-    task::off_thread,
+    task::{attended, off_thread},
     vmm::{BackendError, ChosenBackend, HostFacts, choose_backend, choose_backend_with_network},
 };
 
@@ -58,19 +60,40 @@ pub(super) async fn create(
     let image = host.find_image(&request.image).await?;
     let volumes = volumes::resolve(host, &request.volumes).await?;
     let backend = backend(host, request.backend, request.network).await?;
-    progress.emit(ProgressEvent::BackendChosen {
-        backend: backend.choice.kind.as_str(),
-        reason: backend.choice.reason,
-    });
-    progress.emit(ProgressEvent::PreparingDisks);
-    // on a task of its own: it undoes its work when nobody waits any more
-    let (answer, answered) = oneshot::channel();
     let wanted = Wanted {
         image: image.id,
         request,
         volumes,
         lifetime,
+        disks: Disks::New,
     };
+    make_attended(host, wanted, &backend, progress).await
+}
+
+/// Makes a VM of which everything but its request is known to be there.
+pub(super) async fn create_wanted(
+    host: &Arc<Host>,
+    wanted: Wanted,
+    backend: &ChosenBackend,
+    progress: &dyn ProgressSink,
+) -> Result<CreatedVm, CreateVmError> {
+    validate(&wanted.request)?;
+    make_attended(host, wanted, backend, progress).await
+}
+
+async fn make_attended(
+    host: &Arc<Host>,
+    wanted: Wanted,
+    backend: &ChosenBackend,
+    progress: &dyn ProgressSink,
+) -> Result<CreatedVm, CreateVmError> {
+    progress.emit(ProgressEvent::BackendChosen {
+        backend: backend.choice.kind.as_str(),
+        reason: backend.choice.reason.clone(),
+    });
+    progress.emit(ProgressEvent::PreparingDisks);
+    // on a task of its own: it undoes its work when nobody waits any more
+    let (answer, answered) = oneshot::channel();
     let making = make_for(host.clone(), wanted, answer);
     drop(host.tasks.spawn(making));
     answered.await.unwrap_or_else(|_| Err(broken_off(host)))
@@ -91,11 +114,24 @@ pub(super) async fn backend(
 }
 
 /// What was asked for, of an image that exists.
-struct Wanted {
-    image: ImageId,
-    request: CreateVm,
-    volumes: Vec<VmVolume>,
-    lifetime: Lifetime,
+pub(super) struct Wanted {
+    pub(super) image: ImageId,
+    pub(super) request: CreateVm,
+    /// In place of the request's.
+    pub(super) volumes: Vec<VmVolume>,
+    pub(super) lifetime: Lifetime,
+    pub(super) disks: Disks,
+}
+
+/// What a VM's disks are made of.
+pub(super) enum Disks {
+    /// Of its image.
+    New,
+    /// Of files with these names, which were kept in this directory.
+    Kept {
+        directory: Utf8PathBuf,
+        names: Vec<String>,
+    },
 }
 
 async fn make_for(
@@ -103,7 +139,7 @@ async fn make_for(
     wanted: Wanted,
     answer: oneshot::Sender<Result<CreatedVm, CreateVmError>>,
 ) {
-    let made = make(&host, wanted).await;
+    let made = make(&host, &wanted).await;
     if let Err(Ok(created)) = answer.send(made) {
         let taken = try_take(&host.files(created.vm.id).directory);
         if let Ok(Taken::Ours(_lock)) = taken {
@@ -112,9 +148,9 @@ async fn make_for(
     }
 }
 
-async fn make(host: &Host, wanted: Wanted) -> Result<CreatedVm, CreateVmError> {
-    let (vm, _lock) = reserve(host, &wanted).await?;
-    match fill(host, &vm, wanted.lifetime).await {
+async fn make(host: &Host, wanted: &Wanted) -> Result<CreatedVm, CreateVmError> {
+    let (vm, _lock) = reserve(host, wanted).await?;
+    match fill(host, &vm, wanted).await {
         Ok(created) => Ok(created),
         Err(error) => {
             undo(host, vm).await;
@@ -158,7 +194,10 @@ fn make_directory(host: &Host, id: VmId) -> Result<FileLock, PathError> {
     create_private_directory(&directory)?;
     reached("made the directory of a VM");
     match try_take(&directory)? {
-        Taken::Ours(lock) => Ok(lock),
+        Taken::Ours(lock) => {
+            reached("locked the directory of a VM");
+            Ok(lock)
+        }
         Taken::Held | Taken::NoDirectory => {
             let refusal = rustix::io::Errno::WOULDBLOCK;
             Err(PathError::new("lock", &directory, refusal))
@@ -231,9 +270,12 @@ fn record(host: &Host, id: VmId, wanted: &Wanted, name: VmName) -> Vm {
 
 /// Makes the disks and marks the VM as created. It is its creator's before
 /// the record says so.
-async fn fill(host: &Host, vm: &Vm, lifetime: Lifetime) -> Result<CreatedVm, CreateVmError> {
-    let how = make_disks(host, vm).await?;
-    let lifeline = match lifetime {
+async fn fill(host: &Host, vm: &Vm, wanted: &Wanted) -> Result<CreatedVm, CreateVmError> {
+    let how = match &wanted.disks {
+        Disks::New => make_disks(host, vm).await?,
+        Disks::Kept { directory, names } => copy_kept(host, vm, directory, names).await?,
+    };
+    let lifeline = match wanted.lifetime {
         Lifetime::Detached => None,
         Lifetime::BoundToCaller => Some(creator_lifeline(host, vm)?),
     };
@@ -258,6 +300,7 @@ fn creator_lifeline(host: &Host, vm: &Vm) -> Result<Lifeline, CreateVmError> {
         name: vm.name.clone(),
         source,
     })?;
+    reached("kept a VM for its creator");
     Ok(Lifeline {
         _descriptor: lock.into(),
     })
@@ -278,6 +321,29 @@ async fn make_disks(host: &Host, vm: &Vm) -> Result<&'static str, CreateVmError>
     }
 }
 
+/// Copies what was kept of another VM.
+async fn copy_kept(
+    host: &Host,
+    vm: &Vm,
+    directory: &Utf8Path,
+    names: &[String],
+) -> Result<&'static str, CreateVmError> {
+    let (from, names) = (directory.to_owned(), names.to_owned());
+    let to = host.files(vm.id).directory;
+    let copied = attended(move |cancel| {
+        names.iter().try_for_each(|name| {
+            let source = from.join(name);
+            let source = File::open(&source).at("open", &source)?;
+            copy_open_file(&source, &to.join(name), &|| cancel.is_cancelled()).map(drop)
+        })
+    });
+    copied.await.map_err(|source| CreateVmError::Io {
+        name: vm.name.clone(),
+        source,
+    })?;
+    Ok("its disks are copies of a snapshot's")
+}
+
 async fn make_writable_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
     let (path, size) = (host.files(vm.id).writable_disk(), vm.spec.disk_size);
     let uuid = uuid::Uuid::now_v7().into_bytes();
@@ -285,7 +351,9 @@ async fn make_writable_disk(host: &Host, vm: &Vm) -> Result<(), CreateVmError> {
     made.map_err(|source| CreateVmError::Disk {
         name: vm.name.clone(),
         source: Box::new(source),
-    })
+    })?;
+    reached("made the disk of a VM");
+    Ok(())
 }
 
 /// Copies the image's disk and grows the copy.

@@ -1,10 +1,13 @@
 //! Removing a VM and all its files.
+//!
+//! Without force, a VM stays that somebody is restarting, though it does not
+//! run.
 
 use std::time::Duration;
 
 use super::{
     DeleteVmError, ReconcileVmsError, VmQueryError,
-    lock::{Taken, take},
+    lock::{Taken, is_held, take},
     reconcile::remove,
     stop::{is_up, stop},
     supervisor::Host,
@@ -12,6 +15,7 @@ use super::{
 use crate::{
     domain::{Selector, Vm},
     host_fs::LockError,
+    step::reached,
 };
 
 /// Removes a VM; a running one only by `force`, which ends it at once: nothing
@@ -33,6 +37,7 @@ pub(super) async fn delete(
         Taken::Held => return Err(DeleteVmError::Busy { name: vm.name }),
         taken => taken,
     };
+    reached("locked a VM");
     let vm = match host.refreshed(&vm).await {
         Ok(vm) => vm,
         // it was removed because it stopped, or by another call
@@ -42,6 +47,10 @@ pub(super) async fn delete(
     if is_up(vm.state) {
         // its monitor vanished a moment ago
         refuse_unless(force, &vm)?;
+    }
+    let restarts = is_held(&host.files(vm.id).restart_lock());
+    if !force && restarts.map_err(|source| io_error(&vm, source))? {
+        return Err(DeleteVmError::Busy { name: vm.name });
     }
     let removed = remove(host, vm.clone()).await;
     removed.map_err(|error| match error {

@@ -77,6 +77,11 @@ impl VmFiles {
         self.directory.join("creator.lock")
     }
 
+    /// The lock of a caller who is about to start the VM again.
+    pub(super) fn restart_lock(&self) -> Utf8PathBuf {
+        self.directory.join("restart.lock")
+    }
+
     /// What the monitor is to run.
     pub(super) fn launch(&self) -> Utf8PathBuf {
         self.directory.join("launch.json")

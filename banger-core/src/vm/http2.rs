@@ -17,7 +17,7 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::body::Body;
 
 /// What one call may have in flight towards us, in bytes.
@@ -46,6 +46,14 @@ where
 #[derive(Clone, Debug)]
 pub(super) struct Http2Client {
     requests: SendRequest<Body>,
+    ended: CancellationToken,
+}
+
+impl Http2Client {
+    /// Waits for the end of the connection.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
 }
 
 /// The origin of every request; nothing looks at it, but HTTP/2 wants one.
@@ -64,12 +72,15 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .handshake(TokioIo::new(stream))
         .await?;
+    let ended = CancellationToken::new();
+    let end = ended.clone().drop_guard();
     drop(tracker.spawn(async move {
+        let _end = end;
         if let Err(error) = connection.await {
             tracing::debug!(%error, "an HTTP/2 connection broke");
         }
     }));
-    Ok(Http2Client { requests })
+    Ok(Http2Client { requests, ended })
 }
 
 impl tower_service::Service<Request<Body>> for Http2Client {

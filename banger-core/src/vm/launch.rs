@@ -1,23 +1,27 @@
 //! What a supervisor leaves for the monitor it starts: `launch.json`.
 //!
-//! Invariants: the file has a format number and is written whole; a monitor
-//! refuses a format it does not know. Entry points: [`Launch`].
+//! Invariants: the file has a format number; it is written under the VM's lock
+//! before the one monitor that reads it is started, in place, so that a crash
+//! leaves no file beside it; a monitor refuses a format it does not know.
+//! Entry points: [`Launch`].
 
 use std::time::Duration;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{purpose::Purpose, volumes::VolumeLock};
 use crate::{
     directories::Directories,
     domain::{BackendChoice, BackendKind, Bytes, VmId},
-    host_fs::{IoContext as _, PathError, write_atomically},
+    host_fs::{IoContext as _, PathError},
+    step::reached,
     vmm::{Acceleration, ChosenBackend, Disk, Machine, MachineNetwork},
 };
 
 /// The format this build writes and reads.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// What a monitor is to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +36,8 @@ pub(super) struct Launch {
     pub(super) volumes: Vec<VolumeLock>,
     /// What the machine is for.
     pub(super) purpose: Purpose,
+    /// The snapshot's directory from which it goes on; none boots it.
+    pub(super) snapshot: Option<Utf8PathBuf>,
     /// How long it may take.
     pub(super) boot_deadline: Duration,
     /// Whether standard input is a lifeline, whose end ends the VM.
@@ -50,10 +56,27 @@ pub(super) enum LaunchError {
 impl Launch {
     /// Writes the file.
     pub(super) fn save(&self, path: &Utf8Path) -> Result<(), PathError> {
-        let content = serde_json::to_vec_pretty(&LaunchFile::from(self))
-            .map_err(std::io::Error::other)
-            .at("encode", path)?;
-        write_atomically(path, &content)
+        let content = self.to_json().map_err(std::io::Error::other);
+        let content = content.at("encode", path)?;
+        std::fs::write(path, format!("{content:#}")).at("write", path)?;
+        reached("wrote what a monitor is to run");
+        Ok(())
+    }
+
+    /// What the file holds.
+    pub(super) fn to_json(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(LaunchFile::from(self))
+    }
+
+    /// Reads what such a file holds; an error says what is wrong with it.
+    pub(super) fn from_json(content: Value) -> Result<Self, String> {
+        let words = |error: serde_json::Error| error.to_string();
+        let Format { format } = Format::deserialize(&content).map_err(words)?;
+        if format != FORMAT {
+            return Err(format!("it has format {format}"));
+        }
+        let file: LaunchFile = serde_json::from_value(content).map_err(words)?;
+        file.try_into()
     }
 
     /// Reads the file.
@@ -67,12 +90,8 @@ impl Launch {
 }
 
 fn decode(content: &[u8]) -> Result<Launch, String> {
-    let Format { format } = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    if format != FORMAT {
-        return Err(format!("it has format {format}"));
-    }
-    let file: LaunchFile = serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    file.try_into()
+    let content = serde_json::from_slice(content).map_err(|error| error.to_string())?;
+    Launch::from_json(content)
 }
 
 #[derive(Deserialize)]
@@ -93,6 +112,7 @@ struct LaunchFile {
     has_agent: bool,
     volumes: Vec<VolumeLock>,
     purpose: Purpose,
+    snapshot: Option<String>,
     boot_deadline_millis: u64,
     bound_to_caller: bool,
 }
@@ -156,6 +176,7 @@ impl From<&Launch> for LaunchFile {
             has_agent: launch.has_agent,
             volumes: launch.volumes.clone(),
             purpose: launch.purpose.clone(),
+            snapshot: launch.snapshot.as_ref().map(ToString::to_string),
             boot_deadline_millis: u64::try_from(launch.boot_deadline.as_millis())
                 .unwrap_or(u64::MAX),
             bound_to_caller: launch.bound_to_caller,
@@ -179,6 +200,7 @@ impl TryFrom<LaunchFile> for Launch {
             has_agent: file.has_agent,
             volumes: file.volumes,
             purpose: file.purpose,
+            snapshot: file.snapshot.map(Into::into),
             boot_deadline: Duration::from_millis(file.boot_deadline_millis),
             bound_to_caller: file.bound_to_caller,
         })
@@ -343,6 +365,7 @@ mod tests {
                 }),
                 reason: "its command runs".to_owned(),
             },
+            snapshot: Some("/s/snapshots/1".into()),
             boot_deadline: Duration::from_millis(1500),
             bound_to_caller: true,
         }
@@ -363,13 +386,13 @@ mod tests {
     fn other_formats_and_unknown_fields_are_refused() {
         let valid = serde_json::to_value(LaunchFile::from(&launch())).unwrap();
         let mut newer = valid.clone();
-        newer["format"] = 3.into();
+        newer["format"] = 4.into();
         let mut unknown = valid.clone();
         unknown["surprise"] = true.into();
         let mut foreign = valid;
         foreign["backend"]["kind"] = "hypervisor".into();
         for (value, word) in [
-            (newer, "format 3"),
+            (newer, "format 4"),
             (unknown, "surprise"),
             (foreign, "hypervisor"),
         ] {

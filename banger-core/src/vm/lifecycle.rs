@@ -79,7 +79,7 @@ pub fn step(state: VmState, event: &VmEvent) -> Result<VmState, IllegalTransitio
 pub(super) const fn after_exit(exit: &VmExit) -> VmState {
     match exit {
         VmExit::PoweredOff | VmExit::Forced | VmExit::Command(_) => VmState::Stopped,
-        VmExit::VmmDied(_) | VmExit::MonitorLost => VmState::Failed,
+        VmExit::VmmDied(_) | VmExit::NetworkLost(_) | VmExit::MonitorLost => VmState::Failed,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariants: the lock never makes a directory; whoever took it reads the
 //! VM's record again, because the former holder may have removed the VM.
-//! Entry points: [`take`], [`is_held`].
+//! Entry points: [`take`], [`is_held`], [`keep`].
 
 use std::{fs::File, time::Duration};
 
@@ -63,6 +63,19 @@ pub(super) async fn take_within(
     tokio::time::timeout(patience, trying)
         .await
         .unwrap_or(Ok(Taken::Held))
+}
+
+/// Takes the lock on a file in a VM's directory, made if missing, waiting a
+/// moment: it keeps the VM for as long as it lives, whoever is its writer
+/// meanwhile.
+pub(super) async fn keep(file: &Utf8Path) -> Result<Taken, PathError> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    match options.open(file) {
+        Ok(_) => take(file).await,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Taken::NoDirectory),
+        Err(error) => Err(PathError::new("open lock file", file, error)),
+    }
 }
 
 /// Whether somebody holds the lock on a VM's directory or on a file in it.

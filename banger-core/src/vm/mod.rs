@@ -27,6 +27,7 @@ mod exec_wire;
 mod files;
 mod guest_files;
 mod http2;
+mod kept;
 mod kill;
 mod launch;
 mod lease;
@@ -43,6 +44,7 @@ mod readiness;
 mod reconcile;
 mod restart;
 mod set;
+mod snapshot;
 mod start;
 mod stats;
 mod stop;
@@ -62,7 +64,7 @@ use bytes::Bytes as Buffer;
 use crate::{
     domain::{
         BackendKind, BootMode, Bytes, Lease, NetworkMode, PublishedPort, RootDiskMode, Selector,
-        Vm, VmChange, VmName, VmProcess, VmSpec,
+        Snapshot, Vm, VmChange, VmName, VmProcess, VmSpec,
     },
     progress::ProgressSink,
 };
@@ -90,6 +92,9 @@ pub use preparation::PrepareBootError;
 pub use prune::{LabelFilter, PruneVms, PrunedVms};
 pub use restart::RestartVmError;
 pub use set::{SetVm, SetVmError};
+pub use snapshot::{
+    DeleteSnapshotError, RestoreVm, RestoreVmError, SnapshotQueryError, SnapshotVmError,
+};
 pub use stats::{RunningStats, VmStats, VmStatsError};
 pub use supervisor::{DEFAULT_BOOT_DEADLINE, LocalVmOptions, LocalVmSupervisor, MonitorProgram};
 pub use volumes::{RequestedSource, VmVolumeError, VolumeRequest};
@@ -261,6 +266,34 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
 
     /// Lets the CPUs of a paused VM go on; one that runs is fine.
     async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError>;
+
+    /// Keeps a VM that runs or is paused as it is: memory, devices and disks. It
+    /// stands still meanwhile, and then is as it was. Cancelling leaves nothing,
+    /// unless everything was kept already.
+    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError>;
+
+    /// Makes a VM that goes on where another one was kept, and answers when its
+    /// agent does, or when its VMM runs if it has none. It has disks of its own;
+    /// its connections are gone, its clock is set, its random numbers are its
+    /// own. One that does not come up leaves nothing. Cancelling leaves it to
+    /// its monitor, if that has it already.
+    async fn restore(
+        &self,
+        snapshot: &Selector,
+        request: RestoreVm,
+        lifetime: Lifetime,
+        progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, RestoreVmError>;
+
+    /// Every snapshot, oldest first.
+    async fn list_snapshots(&self) -> Result<Vec<Snapshot>, SnapshotQueryError>;
+
+    /// The snapshot that an id, or a part of one, means.
+    async fn show_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, SnapshotQueryError>;
+
+    /// Removes a snapshot and its files. VMs that went on from it are not
+    /// touched. Cancelling leaves files for the next reconcile at most.
+    async fn delete_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, DeleteSnapshotError>;
 
     /// What a VM costs the host.
     async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError>;

@@ -1,12 +1,15 @@
 //! Removing VMs that have ended.
 //!
-//! Invariants: what runs, or was never started, is never removed: deleting
-//! without force sees to that once more, under each VM's lock. A crash leaves
+//! Invariants: what runs, is being restarted, or was never started, is never
+//! removed: deleting without force sees to that once more, under each VM's lock. A crash leaves
 //! whole VMs and at most one half removed, which the next command finishes.
 
 use std::time::{Duration, SystemTime};
 
-use super::{DeleteVmError, VmQueryError, delete::delete, reconcile::observe, supervisor::Host};
+use super::{
+    DeleteVmError, VmQueryError, delete::delete, lock::is_held, reconcile::observe,
+    supervisor::Host,
+};
 use crate::domain::{Bytes, Selector, Vm, VmName, VmState};
 
 /// Which of the VMs that stopped or failed are to go: those that meet all of it.
@@ -50,7 +53,10 @@ pub(super) async fn prune(host: &Host, request: PruneVms) -> Result<PrunedVms, V
     let now = host.options.clock.now();
     for record in host.store().vms().await.map_err(VmQueryError::Store)? {
         let observed = observe(host, record).await?;
-        if let Some(vm) = observed.filter(|vm| is_wanted(vm, &request, now)) {
+        if let Some(vm) = observed.filter(|vm| is_wanted(vm, &request, now))
+            // what cannot be asked is refused by name when it is deleted
+            && !is_held(&host.files(vm.id).restart_lock()).unwrap_or(false)
+        {
             remove(host, vm, request.dry_run, &mut pruned).await;
         }
     }

@@ -16,6 +16,7 @@ use super::{
     lease::is_to_be_removed,
     lifecycle::{VmEvent, step},
     lock::{Taken, is_held, try_take},
+    snapshot,
     supervisor::Host,
 };
 use crate::{
@@ -37,6 +38,7 @@ pub(super) async fn reconcile(host: &Host) -> Result<(), ReconcileVmsError> {
         }
     }
     sweep_directories(host).await?;
+    snapshot::sweep(host).await?;
     sweep_runtimes(host, runtimes).await
 }
 

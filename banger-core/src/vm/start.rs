@@ -10,6 +10,7 @@ use std::{
     os::fd::AsFd as _,
     process::Stdio,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -51,6 +52,7 @@ use crate::{
     initrd::{InitrdRequest, boot_config_archive, build},
     process::command,
     progress::{ProgressEvent, ProgressSink},
+    step::reached,
     sys,
     task::off_thread,
     vmm::{
@@ -94,6 +96,7 @@ pub(super) async fn start(
     let vm = host.find(selector).await?;
     check_startable(&vm)?;
     let lock = lock(host, &vm).await?;
+    reached("locked a VM");
     let vm = host.refreshed(&vm).await?;
     check_startable(&vm)?;
     if lease::is_over(&vm, host.options.clock.as_ref()) {
@@ -111,9 +114,44 @@ pub(super) async fn start(
     let mut launch = launch(host, &vm, &image, backend, lifetime);
     launch.purpose = purpose;
     let lock = prepare(host, &vm, image, launch, lock).await?;
+    hand_over(host, vm, lifetime, lock, progress).await
+}
+
+/// Has a VM that was just made go on from what was kept of another.
+pub(super) async fn start_kept(
+    host: &Arc<Host>,
+    vm: &Vm,
+    mut launch: Launch,
+    lifetime: Lifetime,
+    progress: &dyn ProgressSink,
+) -> Result<StartedVm, StartVmError> {
+    let lock = lock(host, vm).await?;
+    let vm = host.refreshed(vm).await?;
+    check_startable(&vm)?;
+    let files = host.files(vm.id);
+    files.check_socket_path().map_err(io_error(&vm))?;
+    if let Some(network) = &mut launch.machine.network {
+        network.ports.clone_from(&vm.spec.ports);
+    }
+    launch.boot_deadline = host.boot_deadline;
+    launch.bound_to_caller = lifetime == Lifetime::BoundToCaller;
+    let save = move || launch.save(&files.launch());
+    off_thread(save).await.map_err(io_error(&vm))?;
+    hand_over(host, vm, lifetime, lock, progress).await
+}
+
+/// Gives a VM and its lock to a monitor, and waits until it is up.
+async fn hand_over(
+    host: &Arc<Host>,
+    vm: Vm,
+    lifetime: Lifetime,
+    lock: FileLock,
+    progress: &dyn ProgressSink,
+) -> Result<StartedVm, StartVmError> {
     progress.emit(ProgressEvent::Booting);
     let (monitor, lifeline) = spawn_monitor(host, &vm, lifetime, lock)?;
     wait_until_ready(host, &vm, monitor).await?;
+    reached("heard that a machine is up");
     if vm.spec.boot_mode.has_agent() {
         progress.emit(ProgressEvent::AgentReady);
     }
@@ -216,6 +254,7 @@ fn launch(
         has_agent,
         volumes: Vec::new(),
         purpose: Purpose::default(),
+        snapshot: None,
         boot_deadline: host.boot_deadline,
         bound_to_caller: lifetime == Lifetime::BoundToCaller,
     }
@@ -248,6 +287,9 @@ async fn prepare(
     let mut guest = guest_config(vm);
     let work = move || {
         check_artifacts(&image.boot.kernel, shared.then_some(&image.rootfs))?;
+        // beside all else: it takes 20 ms, mostly of sleep
+        let is_emulated = launch.backend.acceleration == Acceleration::Software;
+        let speed = is_emulated.then(|| thread::spawn(time_stamp_khz));
         let attached = attach(&launch.directories, &files, &volumes)?;
         launch.machine.disks.extend(attached.disks);
         launch.volumes = attached.locks;
@@ -279,10 +321,9 @@ async fn prepare(
             check_memory(machine.memory, &machine.kernel, archive.len() as u64)?;
             let path = files.initrd();
             std::fs::write(&path, archive).at("write", &path)?;
+            reached("wrote the initrd of a boot");
         }
-        if launch.backend.acceleration == Acceleration::Software {
-            launch.machine.time_stamp_khz = time_stamp_khz();
-        }
+        launch.machine.time_stamp_khz = speed.and_then(|speed| speed.join().ok().flatten());
         launch.save(&files.launch())?;
         Ok(lock)
     };
@@ -351,6 +392,7 @@ fn spawn_monitor(
         monitor_error(vm)(format!("{} could not be started: {error}", program.program))
     };
     let log = monitor_log(&files).map_err(io_error(vm))?;
+    reached("made the log of a monitor");
     let (stdin, lifeline) = standard_input(lifetime).map_err(failed)?;
     let mut command = command(&program.program);
     let inherited = lock.as_fd().try_clone_to_owned().map_err(failed)?;
@@ -365,8 +407,10 @@ fn spawn_monitor(
         .stdout(Stdio::piped())
         .stderr(log);
     let child = command.spawn().map_err(failed)?;
+    reached("started a monitor");
     // the monitor has it now: the lock ends with the last of its descriptors
     drop(lock);
+    reached("left a VM to its monitor");
     Ok((child, lifeline))
 }
 

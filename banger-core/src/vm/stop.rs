@@ -10,7 +10,10 @@ use super::{
     monitor_call::{self, StopAnswer, nobody_listens, reach},
     supervisor::Host,
 };
-use crate::domain::{Selector, Vm, VmExit, VmState};
+use crate::{
+    domain::{Selector, Vm, VmExit, VmState},
+    step::reached,
+};
 
 /// What the rungs after the grace period and the clearing up may take.
 const LADDER_DEADLINE: Duration = Duration::from_secs(15);
@@ -67,6 +70,7 @@ async fn try_stop(
         Err(error) => return Err(failed(vm, in_words(&error))),
     };
     let grace = grace.min(MAX_GRACE);
+    reached("about to have a monitor end its machine");
     match monitor_call::stop(client, grace, grace + LADDER_DEADLINE).await {
         StopAnswer::Stopped { forced } => settled(host, vm, forced).await.map(Some),
         StopAnswer::Broken(_) if !held(host, vm)? => Ok(None),
@@ -89,6 +93,7 @@ fn held(host: &Host, vm: &Vm) -> Result<bool, StopVmError> {
 /// Waits until the monitor is gone, so that the VM can be started or removed
 /// at once, and answers the record.
 async fn settled(host: &Host, vm: &Vm, forced: bool) -> Result<Vm, StopVmError> {
+    reached("heard that a machine is down");
     let directory = host.files(vm.id).directory;
     let waited = take_within(&directory, MONITOR_DEADLINE).await;
     drop(waited.map_err(|source| StopVmError::Io {

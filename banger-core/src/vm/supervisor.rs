@@ -8,18 +8,20 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteVmError, ExecError,
-    ExecId, ExecInfo, ExecRequest, ExecSession, GuestAddress, GuestConnection, GuestFile,
-    KillVmError, Lifetime, LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms,
-    ReadTree, ReconcileVmsError, RestartVmError, SetVm, SetVmError, StartVmError, StartedVm,
-    StopVmError, StreamPiece, TreeStream, VmChangesError, VmQueryError, VmStats, VmStatsError,
-    VmSupervisor, WaitVmError, WriteTree, changes, connect_call, copy, create, delete, exec_call,
-    files::VmFiles, kill, logs, pause, prune, reconcile, restart, set, start, stats, stop, wait,
+    ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteSnapshotError,
+    DeleteVmError, ExecError, ExecId, ExecInfo, ExecRequest, ExecSession, GuestAddress,
+    GuestConnection, GuestFile, KillVmError, Lifetime, LogStream, LogsError, LogsRequest,
+    PauseVmError, PruneVms, PrunedVms, ReadTree, ReconcileVmsError, RestartVmError, RestoreVm,
+    RestoreVmError, SetVm, SetVmError, SnapshotQueryError, SnapshotVmError, StartVmError,
+    StartedVm, StopVmError, StreamPiece, TreeStream, VmChangesError, VmQueryError, VmStats,
+    VmStatsError, VmSupervisor, WaitVmError, WriteTree, changes, connect_call, copy, create,
+    delete, exec_call, files::VmFiles, kill, logs, pause, prune, reconcile, restart, set, snapshot,
+    start, stats, stop, wait,
 };
 use crate::{
     clock::Clock,
     directories::Directories,
-    domain::{Image, ImageId, Selector, Vm, VmChange, VmId},
+    domain::{Image, ImageId, Selector, Snapshot, Vm, VmChange, VmId},
     image::ImageQueryError,
     progress::ProgressSink,
     store::{Found, Store},
@@ -198,6 +200,32 @@ impl VmSupervisor for LocalVmSupervisor {
 
     async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
         pause::pause(&self.host, vm, pause::Wanted::Running).await
+    }
+
+    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError> {
+        snapshot::take(&self.host, vm).await
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Selector,
+        request: RestoreVm,
+        lifetime: Lifetime,
+        progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, RestoreVmError> {
+        snapshot::restore(&self.host, snapshot, request, lifetime, progress).await
+    }
+
+    async fn list_snapshots(&self) -> Result<Vec<Snapshot>, SnapshotQueryError> {
+        snapshot::list(&self.host).await
+    }
+
+    async fn show_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, SnapshotQueryError> {
+        snapshot::find(&self.host, snapshot).await
+    }
+
+    async fn delete_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, DeleteSnapshotError> {
+        snapshot::delete(&self.host, snapshot).await
     }
 
     async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError> {

@@ -23,6 +23,7 @@ use crate::{
     error::ErrorKind,
     host_fs::{FileLock, IoContext as _, PathError},
     rootfs::{RootfsError, disk_of_directory},
+    step::reached,
     store::StoreError,
     task::attended,
     vmm::Disk,
@@ -242,6 +243,7 @@ pub(super) async fn make_disks(host: &Host, vm: &Vm) -> Result<(), VmVolumeError
             path: path.clone(),
             source: Box::new(source),
         })?;
+        reached("copied a directory to a volume");
     }
     Ok(())
 }
@@ -327,7 +329,9 @@ pub(super) fn lock(volumes: &[VolumeLock]) -> Result<Vec<FileLock>, LockVolumeEr
         } else {
             FileLock::try_share_existing(disk)
         };
-        taken?.ok_or_else(|| LockVolumeError::InUse {
+        let taken = taken?;
+        reached("tried to lock a volume");
+        taken.ok_or_else(|| LockVolumeError::InUse {
             name: volume.name.clone(),
             by: if volume.exclusive {
                 "used by another VM"

@@ -36,4 +36,22 @@ impl Channel {
             Self::Accept(listener) => Ok(listener.accept().await?.0),
         }
     }
+
+    /// The next stream when the one before has `ended`, or when the guest has
+    /// made another one; waits until there is one, which may be for ever. May
+    /// be cancelled.
+    pub(crate) async fn open_anew(
+        &mut self,
+        ended: impl Future<Output = ()>,
+    ) -> io::Result<UnixStream> {
+        if let Self::Connect(_) = self {
+            ended.await;
+        }
+        self.open().await
+    }
+
+    /// Whether keeping the machine's state makes the guest open a new stream.
+    pub(crate) const fn is_renewed_by_snapshots(&self) -> bool {
+        matches!(self, Self::Accept(_))
+    }
 }

@@ -87,6 +87,9 @@ pub enum BackendError {
     },
 }
 
+/// How a VMM tells that the host's disk is full (`strerror(ENOSPC)`).
+const NO_SPACE: &str = "No space left on device";
+
 impl BackendError {
     /// The classification of the failure.
     #[must_use]
@@ -97,6 +100,7 @@ impl BackendError {
             }
             Self::Spawn { source, .. } => ErrorKind::of_io(source),
             Self::Io(error) => ErrorKind::of_io(error.io_error()),
+            Self::Refused { fault, .. } if fault.contains(NO_SPACE) => ErrorKind::ResourceExhausted,
             Self::Refused { .. } | Self::Broken { .. } | Self::Ended { .. } => ErrorKind::Internal,
             Self::TimedOut { .. } => ErrorKind::Timeout,
             Self::Network(error) => error.kind(),

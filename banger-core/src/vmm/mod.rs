@@ -34,4 +34,4 @@ pub(crate) use frequency::time_stamp_khz;
 pub(crate) use guest::GuestView;
 pub use machine::{Disk, Machine};
 pub use network::{HardwareAddress, MachineNetwork, NetworkError};
-pub(crate) use process::{Spawned, VmmOutput, VmmProcess, VmmRequest, sockets};
+pub(crate) use process::{Spawned, VmmEvent, VmmOutput, VmmProcess, VmmRequest, sockets};

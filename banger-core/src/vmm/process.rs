@@ -35,6 +35,7 @@ use super::{
 use crate::{
     domain::{BackendKind, PublishedPort},
     process::command,
+    step::reached,
     sys,
 };
 
@@ -80,7 +81,19 @@ enum Network {
         ports: Vec<PublishedPort>,
     },
     /// Carried by a helper, which ends with this.
-    Carried { _helper: NetworkHelper },
+    Carried(Box<NetworkHelper>),
+    /// Carried by a helper that has ended.
+    Ended,
+}
+
+/// Something that ends by itself.
+#[derive(Debug)]
+pub(crate) enum VmmEvent {
+    /// The VMM, and the machine with it.
+    Ended,
+    /// The helper without which the machine has no network, by its last words.
+    /// Told once.
+    NetworkLost(String),
 }
 
 /// A VMM that was just started.
@@ -162,8 +175,27 @@ impl Network {
             ports,
         };
         let helper = NetworkHelper::join(&request).await?;
-        *self = Self::Carried { _helper: helper };
+        *self = Self::Carried(Box::new(helper));
         Ok(())
+    }
+
+    /// Waits until the helper ended by itself; for ever where there is none. May
+    /// be cancelled and called again.
+    async fn lost(&mut self) -> String {
+        let Self::Carried(helper) = self else {
+            return std::future::pending().await;
+        };
+        let words = helper.ended().await;
+        *self = Self::Ended;
+        words
+    }
+
+    /// Ends the helper of a machine that has ended.
+    async fn end(&mut self) {
+        if let Self::Carried(helper) = self {
+            helper.end().await;
+            *self = Self::Ended;
+        }
     }
 }
 
@@ -212,9 +244,11 @@ impl VmmProcess {
             let refused = enclosure.and_then(|mut enclosure| enclosure.failure());
             refused.map_or_else(|| failed(source), BackendError::Network)
         })?;
+        reached("started a VMM");
         let (Some(console), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
+        tracing::debug!(id = child.id().unwrap_or_default(), "the VMM was started");
         Ok(Spawned {
             process: Self {
                 child,
@@ -253,13 +287,31 @@ impl VmmProcess {
                 let status = timeout(EXIT_DEADLINE, child.wait()).await;
                 Err(status.map_or(error, ended))
             }
-            launched => launched,
+            Ok(()) => {
+                reached("launched a machine");
+                tracing::debug!("the machine was launched");
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 
-    /// Waits for the end. May be cancelled and called again.
+    /// Waits for the end, of what carries its network, too. May be cancelled and
+    /// called again.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait().await
+        let status = self.child.wait().await;
+        self.network.end().await;
+        status
+    }
+
+    /// Waits until something ends by itself. May be cancelled and called again.
+    pub(crate) async fn event(&mut self) -> VmmEvent {
+        let Self { child, network, .. } = self;
+        tokio::select! {
+            biased;
+            _ = child.wait() => VmmEvent::Ended,
+            words = network.lost() => VmmEvent::NetworkLost(words),
+        }
     }
 
     /// Waits until the machine that was launched runs, as far as its VMM knows.
@@ -302,10 +354,6 @@ impl VmmProcess {
     /// The disks' content is not among them. The guest stays paused; once it
     /// is resumed the channel may have to be opened anew. What failed or was
     /// given up on leaves incomplete files there.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "the monitor gets orders for it next")
-    )]
     pub(crate) async fn snapshot(&mut self, directory: &Utf8Path) -> Result<(), BackendError> {
         match &mut self.control {
             Control::Qemu(machine) => machine.snapshot(directory).await,

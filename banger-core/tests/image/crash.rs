@@ -5,6 +5,8 @@ mod bench;
 mod machine;
 mod operation;
 mod registry;
+#[path = "../common/steps.rs"]
+mod steps;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,12 +20,11 @@ use std::{
     thread,
 };
 
-use banger_core::{domain::Digest, step};
+use banger_core::domain::Digest;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::{Signal, getpid, kill_process};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tracing::{Event, Metadata, Subscriber, span};
 
 use bench::Bench;
 use operation::Operation;
@@ -42,36 +43,6 @@ const THREADS: usize = 4;
 /// The step at which nobody is killed.
 const NEVER: usize = usize::MAX;
 
-/// Kills the process at a step.
-struct Killer {
-    steps: AtomicUsize,
-    at: usize,
-}
-
-impl Subscriber for Killer {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == step::TARGET
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        if self.steps.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
-            kill_process(getpid(), Signal::KILL).unwrap();
-        }
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 /// The process that is killed, if this is it.
 #[expect(clippy::disallowed_methods, reason = "how this process is told")]
 fn asked() -> Option<(Operation, Utf8PathBuf, usize)> {
@@ -84,11 +55,12 @@ fn asked() -> Option<(Operation, Utf8PathBuf, usize)> {
 fn victim(operation: Operation, root: &Utf8Path, at: usize) {
     Runtime::new().unwrap().block_on(async {
         let bench = Bench::open(root).await;
-        let killer = Killer {
-            steps: AtomicUsize::new(0),
-            at,
-        };
-        tracing::subscriber::set_global_default(killer).unwrap();
+        let made = AtomicUsize::new(0);
+        steps::watch(move |_| {
+            if made.fetch_add(1, Ordering::SeqCst) + 1 == at {
+                kill_process(getpid(), Signal::KILL).unwrap();
+            }
+        });
         operation.carry_out(&bench).await;
     });
 }

@@ -232,7 +232,7 @@ pub(crate) fn cancelled_create() {
     });
 }
 
-fn send(process: i32, signal: Signal) {
+pub(crate) fn send(process: i32, signal: Signal) {
     kill_process(Pid::from_raw(process).unwrap(), signal).unwrap();
 }
 

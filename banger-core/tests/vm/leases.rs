@@ -8,7 +8,7 @@ use banger_core::{
     progress::NoProgress,
     vm::{
         ExecError, ExecRequest, Lifetime, LogsRequest, PauseVmError, SetVm, StartVmError,
-        VmSupervisor as _,
+        VmSupervisor as _, WhenDetached,
     },
 };
 
@@ -84,6 +84,14 @@ pub(crate) fn a_limited_life() {
         let id = Selector::from(vm.id.to_string().as_str());
         host.start(&id).await;
         host.shell(&id, "sleep 4").await;
+        assert_eq!(host.state(&id).await, VmState::Running);
+        let unattended = ExecRequest {
+            argv: ["sleep", "6"].map(str::to_owned).to_vec(),
+            when_detached: WhenDetached::Keep,
+            ..ExecRequest::default()
+        };
+        drop(host.vms.exec(&id, unattended).await.unwrap());
+        tokio::time::sleep(Duration::from_secs(4)).await;
         assert_eq!(host.state(&id).await, VmState::Running);
         let idle = host.vms.wait(&id, Some(Duration::from_mins(2))).await;
         let idle = idle.unwrap();

@@ -10,6 +10,7 @@
 mod channel;
 mod clock;
 mod connect;
+mod entropy;
 pub(crate) mod exec;
 mod port;
 mod preface;
@@ -57,9 +58,10 @@ const RUNDOWN: Duration = Duration::from_secs(2);
 /// Whether the host's clock is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostTime {
-    /// The machine's clock is set when it is more than 500 ms off.
+    /// The machine's clock is set when it is more than 500 ms off, and the
+    /// host's random bytes are mixed in.
     Adopt,
-    /// The clock stays as it is: the agent shares it with others.
+    /// Both stay as they are: the agent shares them with others.
     Ignore,
 }
 

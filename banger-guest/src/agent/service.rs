@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{
-    HostTime, clock,
+    HostTime, clock, entropy,
     exec::{self, Sessions},
 };
 use crate::{console, files};
@@ -64,12 +64,16 @@ impl Agent {
         Arc::clone(&self.power_off)
     }
 
-    fn take_time(&self, host: Duration) {
+    /// Takes over what the machine is to have of its host.
+    fn take_from(&self, host: &HelloRequest) {
         if self.host_time == HostTime::Ignore {
             return;
         }
-        if let Err(error) = clock::adopt(host) {
+        if let Err(error) = clock::adopt(Duration::from_nanos(host.unix_time_nanos)) {
             console::line(format_args!("cannot set the clock: {error}"));
+        }
+        if let Err(error) = entropy::adopt(&host.entropy) {
+            console::line(format_args!("cannot take the host's entropy: {error}"));
         }
     }
 }
@@ -88,7 +92,7 @@ impl AgentService for Agent {
                 "the host names no protocol generation",
             ));
         }
-        self.take_time(Duration::from_nanos(host.unix_time_nanos));
+        self.take_from(&host);
         let boot_id = files::read(Path::new(BOOT_ID)).unwrap_or_default();
         Ok(Response::new(HelloResponse {
             generation: GUEST_GENERATION,

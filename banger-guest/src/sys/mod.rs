@@ -1,12 +1,12 @@
 //! The calls that need `unsafe`.
 //!
-//! Purpose: fork, exec, signals, vsock and two ioctls, each behind a safe function.
+//! Purpose: fork, exec, signals, vsock and three ioctls, each behind a safe function.
 //! Invariants: this is the crate's only unsafe code and every block says why it
 //! is sound; between fork and exec only async-signal-safe calls are made and
 //! nothing is allocated, since other threads may hold locks.
 //! Entry points: [`child::start`], [`signals`], [`fork`], [`raise_loopback`],
 //! [`begin_vsock_connection`],
-//! [`watch`], [`signal_when_readable`], [`freeze`].
+//! [`watch`], [`signal_when_readable`], [`freeze`], [`reseed`].
 #![expect(unsafe_code, reason = "the one module with unsafe code")]
 
 pub(crate) mod child;
@@ -27,6 +27,9 @@ use tokio::io::{Interest, unix::AsyncFd};
 const F_SETSIG: libc::c_int = 10;
 /// `_IOWR('X', 119, int)` of linux/fs.h.
 const FIFREEZE: libc::c_ulong = 0xC004_5877;
+
+/// `RNDRESEEDCRNG`, `_IO('R', 7)` of linux/random.h.
+const RESEED: libc::c_ulong = 0x5207;
 
 /// Splits the process in two: the child gets none, the parent the child's id.
 /// To be called while the process has one thread.
@@ -114,6 +117,16 @@ pub(crate) fn freeze(directory: impl AsFd) -> io::Result<()> {
     let descriptor = directory.as_fd().as_raw_fd();
     // SAFETY: the descriptor is open; the argument is not used.
     if unsafe { libc::ioctl(descriptor, FIFREEZE, 0) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Has every generator of random numbers seeded from what was mixed in
+/// (random(4)).
+pub(crate) fn reseed(device: &std::fs::File) -> io::Result<()> {
+    // SAFETY: the descriptor is open; the call has no argument.
+    if unsafe { libc::ioctl(device.as_raw_fd(), RESEED) } == -1 {
         return Err(io::Error::last_os_error());
     }
     Ok(())

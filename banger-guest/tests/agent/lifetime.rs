@@ -116,6 +116,7 @@ async fn both_sides_introduce_themselves() {
     let hello = |generation| HelloRequest {
         generation,
         unix_time_nanos: 1,
+        ..HelloRequest::default()
     };
     let answer = soon(host.client.hello(hello(9)))
         .await

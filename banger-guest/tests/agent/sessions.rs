@@ -331,6 +331,7 @@ async fn a_new_connection_greets_and_finds_both_streams() {
         let hello = HelloRequest {
             generation: 9,
             unix_time_nanos: 1,
+            ..HelloRequest::default()
         };
         soon(host.client.hello(hello)).await.unwrap();
         let mut running = host.attach("both", 0).await.unwrap();

@@ -32,10 +32,11 @@ async fn a_machine_outlives_its_hosts_until_one_asks_for_power_off() {
         let hello = HelloRequest {
             generation: 1,
             unix_time_nanos: 1,
+            ..HelloRequest::default()
         };
         for _ in 0..2 {
             let (mut client, connection) = dial(connect(&streams).await).await;
-            soon(client.hello(hello)).await.unwrap();
+            soon(client.hello(hello.clone())).await.unwrap();
             drop((client, connection));
         }
         // what a restored guest hears: another connection's beginning in the

@@ -13,15 +13,8 @@ mod original;
 mod pipelines;
 mod registry;
 mod report;
-mod statistics;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    process::Command,
-    thread,
-    time::Duration,
-};
+use std::{fs, io, path::Path, thread, time::Duration};
 
 use clap::Args;
 
@@ -32,10 +25,13 @@ use self::{
     pipelines::{Bench, Pipeline},
     report::{ImageReport, Report},
 };
-use super::images::{self, Image};
+use super::{
+    images::{self, Image},
+    program::{build_banger, release},
+};
 use crate::{
     Result,
-    paths::{bench as directory, failed_at, target, workspace},
+    paths::{bench as directory, failed_at, workspace},
     run::{capture, command, run, say, step},
     tests::cargo,
 };
@@ -78,12 +74,11 @@ pub(super) fn bench(options: &Options) -> Result<()> {
 }
 
 fn build() -> Result<()> {
-    let release = ["build", "--release", "--quiet", "--package"];
+    build_banger()?;
+    let example = ["--package", "banger-core", "--example", "format_empty"];
     run(cargo()
-        .args(release)
-        .args(["banger-cli", "--bin", "banger"]))?;
-    let example = ["banger-core", "--example", "format_empty"];
-    run(cargo().args(release).args(example))
+        .args(["build", "--release", "--quiet"])
+        .args(example))
 }
 
 /// Removes what runs made and waits until ext4 hands out the inodes again:
@@ -174,22 +169,6 @@ fn format_empty(bench: &Bench) -> Result<f64> {
         .parse()
         .map_err(|_| format!("format_empty printed {printed}"))?;
     Ok(microseconds / 1000.0)
-}
-
-/// A program that was built.
-fn release(name: &str) -> PathBuf {
-    target().join("release").join(name)
-}
-
-/// banger, with nothing of the user's.
-fn banger(directory: &Path) -> Command {
-    let mut banger = command(release("banger"), workspace());
-    banger
-        .env("XDG_CONFIG_HOME", directory.join("config"))
-        .env("BANGER_STATE_DIR", directory.join("state"))
-        .env("BANGER_CACHE_DIR", directory.join("cache"))
-        .env("BANGER_RUNTIME_DIR", directory.join("runtime"));
-    banger
 }
 
 /// What was measured of one image.

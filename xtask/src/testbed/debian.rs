@@ -1,6 +1,7 @@
 //! Layouts that hold systems of the host's own release: `debian/`, minimal and
 //! with a second layer that adds, replaces and removes; `systemd/`, with an
-//! init system; `many-files/`, with tens of thousands of files.
+//! init system; `many-files/`, with tens of thousands of files. The benchmarks
+//! have one with an ssh server.
 
 use std::{
     fs,
@@ -22,6 +23,9 @@ const SYSTEMD: &str = "systemd-sysv,dbus";
 /// Packages of many small files and deep directories.
 const MANY_FILES: &str = "python3,git,golang-src,libboost-dev";
 
+/// A server that ssh reaches.
+const SSH: &str = "openssh-server";
+
 pub(super) fn recipe() -> Result<String> {
     Ok(format!("2 {}", release()?))
 }
@@ -32,6 +36,14 @@ pub(super) fn systemd_recipe() -> Result<String> {
 
 pub(super) fn many_files_recipe() -> Result<String> {
     Ok(format!("1 {} {MANY_FILES}", release()?))
+}
+
+pub(crate) fn ssh_recipe() -> Result<String> {
+    Ok(format!("1 {} {SSH}", release()?))
+}
+
+pub(crate) fn make_ssh(directory: &Path) -> Result<()> {
+    make_whole(directory, SSH, "/bin/bash")
 }
 
 pub(super) fn make_systemd(directory: &Path) -> Result<()> {

@@ -2,6 +2,7 @@
 //! make panics, and every call is written down.
 
 pub(super) mod files;
+mod snapshots;
 mod vms;
 mod volumes;
 
@@ -17,8 +18,8 @@ use banger_core::{
     catalog::Available,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
-        Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Vm, VmId, VmSpec,
-        VmState, Volume,
+        Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Snapshot, Vm, VmId,
+        VmSpec, VmState, Volume,
     },
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
@@ -72,6 +73,7 @@ pub(super) struct World {
     pub(super) kernels: Mutex<Vec<Kernel>>,
     pub(super) vms: Mutex<Vec<Vm>>,
     volumes: Mutex<Vec<Volume>>,
+    snapshots: Mutex<Vec<Snapshot>>,
     pub(super) scripts: Mutex<VecDeque<Script>>,
     pub(super) requests: Mutex<Vec<ExecRequest>>,
     pub(super) boot: Mutex<Boot>,

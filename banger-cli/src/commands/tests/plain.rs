@@ -165,6 +165,50 @@ async fn a_vm_is_paused_and_measured() {
 }
 
 #[tokio::test]
+async fn a_vm_is_kept_and_gone_on_from() {
+    let world = World::default()
+        .with_vm("a", VmState::Running)
+        .with_vm("b", VmState::Stopped);
+    let world = Arc::new(world);
+    let refused = banger(&world, "banger vm snapshot b").await;
+    assert_eq!(
+        (refused.status(), told(&refused).as_str()),
+        (
+            4,
+            "banger: VM b is stopped: only one that runs can be kept\nhint: start it: `banger vm start b`\n"
+        )
+    );
+    let kept = banger(&world, "banger vm snapshot a").await;
+    let id = kept.stdout.trim();
+    let restored = banger(&world, &format!("banger vm restore {id} -n c -p 8080:80")).await;
+    assert_eq!(restored.stdout, "c\n");
+    let alone = format!("banger vm restore {id} -n d --publish-none");
+    banger(&world, &alone).await;
+    let as_before = format!("banger vm restore {id} -n e");
+    banger(&world, &as_before).await;
+    let calls = world.calls();
+    let asked: Vec<_> = calls
+        .iter()
+        .filter(|call| call.starts_with("restore"))
+        .collect();
+    assert!(asked[0].contains("8080"), "{asked:?}");
+    assert_eq!(asked[1..], ["restore Some([])", "restore None"]);
+    let listed = banger(&world, "banger snapshot ls --json").await;
+    assert_eq!(json(&listed.stdout)[0]["vm"], "a");
+    let shown = banger(&world, &format!("banger snapshot show {id}")).await;
+    assert!(shown.stdout.contains(id), "{}", shown.stdout);
+    let deleted = banger(&world, &format!("banger snapshot rm {id}")).await;
+    assert_eq!(deleted.stdout.trim(), id);
+    let gone = banger(&world, &format!("banger vm restore {id} -n f")).await;
+    assert_eq!(gone.status(), 3);
+    assert!(
+        told(&gone).contains("`banger snapshot list`"),
+        "{}",
+        told(&gone)
+    );
+}
+
+#[tokio::test]
 async fn a_vm_is_restarted_killed_and_waited_for() {
     let world = World::default()
         .with_vm("a", VmState::Running)

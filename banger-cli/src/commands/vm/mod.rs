@@ -48,7 +48,7 @@ use banger_core::domain::Vm;
 use crate::{commands::lines, context::Context, error::CliError, output::VmOutput};
 
 /// Prints one VM: its name, or its record as JSON.
-async fn print(context: &Context, vm: &Vm) -> Result<(), CliError> {
+pub(super) async fn print(context: &Context, vm: &Vm) -> Result<(), CliError> {
     context
         .print(&VmOutput::from(vm), || lines([&vm.name]))
         .await

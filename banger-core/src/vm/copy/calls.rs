@@ -177,6 +177,9 @@ impl Call {
                 state: vm.state,
             });
         }
+        if !vm.spec.boot_mode.has_agent() {
+            return Err(CopyError::NoAgent { name: vm.name });
+        }
         let call = Self { name: vm.name };
         let client = reach(&host.files(vm.id).socket(), &host.tasks).await;
         let client = client.map_err(|error| call.lost(in_words(&error)))?;

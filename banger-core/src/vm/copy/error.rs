@@ -48,6 +48,12 @@ pub enum CopyError {
         /// The state.
         state: VmState,
     },
+    /// Nobody of banger's is in the guest.
+    #[error("VM {name} has no agent of banger's: it boots natively")]
+    NoAgent {
+        /// The VM.
+        name: VmName,
+    },
     /// The copy makes no sense.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -103,7 +109,7 @@ impl CopyError {
             Self::Guest { failure, .. } => failure.kind(),
             Self::Host(error) => kind_of_transfer(error.failure()),
             Self::Abandoned => ErrorKind::Cancelled,
-            Self::AgentTooOld { .. } => ErrorKind::Unsupported,
+            Self::NoAgent { .. } | Self::AgentTooOld { .. } => ErrorKind::Unsupported,
             Self::VmLost { .. } => ErrorKind::Unavailable,
             Self::Agent { .. } => ErrorKind::Internal,
         }

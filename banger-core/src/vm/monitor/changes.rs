@@ -3,14 +3,16 @@
 //! Invariants: they are done one after the other, by whoever owns the machine;
 //! one that comes too late is refused, never left without an answer.
 
+use camino::Utf8PathBuf;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 use super::{
+    keep::Keeper,
     machine::RunningMachine,
     record::{Record, RecordError},
 };
-use crate::{domain::VmState, vm::in_words, vmm::BackendError};
+use crate::{domain::VmState, error::ErrorKind, vm::in_words, vmm::BackendError};
 
 /// Requests that may wait.
 const QUEUE: usize = 16;
@@ -27,6 +29,8 @@ pub(super) struct ChangeRequest {
 pub(super) enum Change {
     Pause,
     Resume,
+    /// Its state is to be kept in a directory.
+    Keep(Utf8PathBuf),
 }
 
 /// The asking end of a queue of requests.
@@ -53,35 +57,63 @@ impl ChangeSender {
 }
 
 impl ChangeRequest {
-    /// Does what is asked for, and answers.
-    pub(super) async fn serve(self, machine: &mut RunningMachine, record: &mut Record) {
-        let done = match self.change {
-            Change::Pause => pause(machine, record).await,
-            Change::Resume => resume(machine, record).await,
+    /// Does what is asked for, and answers. May be cancelled: whoever asked is
+    /// told that the machine is not up then.
+    pub(super) async fn serve(
+        self,
+        machine: &mut RunningMachine,
+        record: &mut Record,
+        keeper: Keeper<'_>,
+    ) {
+        let Self { change, mut answer } = self;
+        let done = match change {
+            Change::Pause => pause(machine, record, "it was asked to pause").await,
+            Change::Resume => resume(machine, record, "it was asked to go on").await,
+            Change::Keep(directory) => {
+                let given_up = answer.closed();
+                keeper.keep(&directory, given_up, machine, record).await
+            }
         };
         // whoever asked may be gone
-        self.answer.send(done).ok();
+        answer.send(done).ok();
     }
 }
 
-async fn pause(machine: &mut RunningMachine, record: &mut Record) -> Result<(), Status> {
+/// Stops the CPUs, unless they stand still.
+pub(super) async fn pause(
+    machine: &mut RunningMachine,
+    record: &mut Record,
+    reason: &str,
+) -> Result<(), Status> {
     if record.vm().state == VmState::Paused {
         return Ok(());
     }
     done(machine.pause().await)?;
-    recorded(record.paused().await)
+    recorded(record.paused(reason).await)
 }
 
-async fn resume(machine: &mut RunningMachine, record: &mut Record) -> Result<(), Status> {
+/// Lets the CPUs go on, unless they do.
+pub(super) async fn resume(
+    machine: &mut RunningMachine,
+    record: &mut Record,
+    reason: &str,
+) -> Result<(), Status> {
     if record.vm().state == VmState::Running {
         return Ok(());
     }
     done(machine.resume().await)?;
-    recorded(record.resumed().await)
+    recorded(record.resumed(reason).await)
 }
 
-fn done(done: Result<(), BackendError>) -> Result<(), Status> {
-    done.map_err(|error| Status::internal(in_words(&error)))
+/// What a VMM's answer is to whoever asked.
+pub(super) fn done(done: Result<(), BackendError>) -> Result<(), Status> {
+    done.map_err(|error| {
+        let words = in_words(&error);
+        match error.kind() {
+            ErrorKind::ResourceExhausted => Status::resource_exhausted(words),
+            _ => Status::internal(words),
+        }
+    })
 }
 
 fn recorded(recorded: Result<(), RecordError>) -> Result<(), Status> {

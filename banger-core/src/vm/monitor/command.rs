@@ -17,10 +17,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
-use super::{console_log::SharedLog, console_watch::Fault};
+use super::{console_log::SharedLog, console_watch::Fault, guest_link::LinkChanges};
 use crate::{
     domain::CommandEnd,
     vm::{
@@ -33,7 +33,7 @@ use crate::{
 };
 
 /// The name of its session.
-const SESSION: &str = "entrypoint";
+pub(super) const SESSION: &str = "entrypoint";
 /// How long a process may take to start: the guest may be slow and busy.
 const START_DEADLINE: Duration = Duration::from_mins(1);
 /// Between two looks at a session that somebody else joined.
@@ -57,15 +57,27 @@ pub(super) struct RunningCommand {
     known: Option<CommandEnd>,
 }
 
-/// Starts the command; answers once it runs.
+/// What a command needs of its monitor.
+#[derive(Debug)]
+pub(super) struct Context<'a> {
+    /// Where its output goes.
+    pub(super) log: SharedLog,
+    /// Tells of new ways to the agent.
+    pub(super) links: LinkChanges,
+    /// Owns what follows it.
+    pub(super) tracker: &'a TaskTracker,
+    /// Ends that.
+    pub(super) closing: CancellationToken,
+}
+
+/// Starts the command, or joins it where the machine went on with it; answers
+/// once it runs.
 pub(super) async fn start(
     guest: Http2Client,
     command: &MachineCommand,
-    log: SharedLog,
-    tracker: &TaskTracker,
+    context: Context<'_>,
 ) -> Result<RunningCommand, Fault> {
-    let mut agent =
-        AgentServiceClient::with_origin(guest, origin()).max_decoding_message_size(MESSAGE_LIMIT);
+    let mut agent = agent(guest);
     let creating = agent.create_exec(create_request(command));
     let created = timeout(START_DEADLINE, creating).await.unwrap_or_else(|_| {
         let problem = format!("the command did not start within {START_DEADLINE:?}");
@@ -76,12 +88,16 @@ pub(super) async fn start(
     let (ended, end) = oneshot::channel();
     let follower = Follower {
         agent,
-        log,
+        log: context.log,
+        links: context.links,
         stops: wanted_stops,
+        signal: None,
         offset: 0,
     };
-    drop(tracker.spawn(async move {
-        if let Some(end) = follower.follow().await {
+    let closing = context.closing;
+    drop(context.tracker.spawn(async move {
+        let end = closing.run_until_cancelled(follower.follow()).await;
+        if let Some(end) = end.flatten() {
             // nobody waits for it any more when the machine is gone
             ended.send(end).ok();
         }
@@ -92,6 +108,10 @@ pub(super) async fn start(
         end,
         known: None,
     })
+}
+
+fn agent(guest: Http2Client) -> AgentServiceClient<Http2Client> {
+    AgentServiceClient::with_origin(guest, origin()).max_decoding_message_size(MESSAGE_LIMIT)
 }
 
 fn create_request(command: &MachineCommand) -> wire::CreateExecRequest {
@@ -124,52 +144,59 @@ fn fault(status: &Status) -> Fault {
 struct Follower {
     agent: AgentServiceClient<Http2Client>,
     log: SharedLog,
+    links: LinkChanges,
     /// Signals that the command is to get.
     stops: mpsc::Receiver<u32>,
+    /// The one of these that was not sent yet.
+    signal: Option<u32>,
     /// Where the output goes on.
     offset: u64,
 }
 
 /// Why a session is not followed any more.
 enum Left {
+    /// It ended, or is gone.
     Ended(Option<CommandEnd>),
     /// Another client joined.
     Displaced,
-    /// The session or the agent is gone.
-    Gone,
+    /// The agent cannot be reached.
+    Broken,
 }
 
 impl Follower {
     async fn follow(mut self) -> Option<CommandEnd> {
-        let mut signal = None;
         loop {
-            match self.attend(signal.take()).await {
-                Left::Ended(end) => return end,
-                Left::Gone => return None,
-                Left::Displaced => signal = self.give_way().await?,
+            let left = match self.attend().await {
+                Left::Displaced => self.give_way().await,
+                left => Err(left),
+            };
+            match left {
+                Ok(()) | Err(Left::Displaced) => {}
+                Err(Left::Ended(end)) => return end,
+                Err(Left::Broken) => self.agent = agent(self.links.next().await),
             }
         }
     }
 
-    /// Waits until nobody else is there, or a signal is to be sent; none when
-    /// the session is gone.
-    async fn give_way(&mut self) -> Option<Option<u32>> {
-        loop {
+    /// Waits until nobody else is there, or a signal is to be sent.
+    async fn give_way(&mut self) -> Result<(), Left> {
+        while self.signal.is_none() {
             tokio::select! {
-                Some(signal) = self.stops.recv() => return Some(Some(signal)),
+                Some(signal) = self.stops.recv() => self.signal = Some(signal),
                 () = sleep(PAUSE) => {}
             }
             let listed = self.agent.list_execs(wire::ListExecsRequest {}).await;
-            let sessions = listed.ok()?.into_inner().execs;
-            let session = sessions.into_iter().find(|exec| exec.exec_id == SESSION)?;
-            if !session.attached {
-                return Some(None);
+            let sessions = listed.map_err(|_| Left::Broken)?.into_inner().execs;
+            let session = sessions.into_iter().find(|exec| exec.exec_id == SESSION);
+            if !session.ok_or(Left::Ended(None))?.attached {
+                return Ok(());
             }
         }
+        Ok(())
     }
 
     /// Joins the session, and stays with it.
-    async fn attend(&mut self, signal: Option<u32>) -> Left {
+    async fn attend(&mut self) -> Left {
         let (requests, outgoing) = mpsc::channel(QUEUE);
         let attach = wire::AttachExec {
             exec_id: SESSION.to_owned(),
@@ -181,21 +208,20 @@ impl Follower {
             Ok(responses) => responses.into_inner(),
             Err(status) => return left(&status),
         };
-        let mut pending = signal;
         let mut ordinal = None;
         loop {
-            if let (Some(number), Some(next)) = (pending, ordinal) {
+            if let (Some(number), Some(next)) = (self.signal, ordinal) {
                 let signal = wire::ExecSignal {
                     number,
                     ordinal: next,
                 };
                 drop(requests.send(message(Request::Signal(signal))).await);
-                (pending, ordinal) = (None, Some(next + 1));
+                (self.signal, ordinal) = (None, Some(next + 1));
             }
             let response = tokio::select! {
                 response = responses.message() => response,
-                Some(signal) = self.stops.recv(), if pending.is_none() => {
-                    pending = Some(signal);
+                Some(signal) = self.stops.recv(), if self.signal.is_none() => {
+                    self.signal = Some(signal);
                     continue;
                 }
             };
@@ -211,7 +237,7 @@ impl Follower {
                 Ok(Some(Response::Truncated(lost))) => self.offset = lost.to,
                 Ok(Some(Response::Accepted(_))) => {}
                 Ok(Some(Response::Exit(exit))) => return Left::Ended(end_of(exit)),
-                Ok(None) => return Left::Gone,
+                Ok(None) => return Left::Broken,
                 Err(status) => return left(&status),
             }
         }
@@ -230,7 +256,8 @@ impl Follower {
 fn left(status: &Status) -> Left {
     match status.code() {
         Code::Aborted => Left::Displaced,
-        _ => Left::Gone,
+        Code::NotFound => Left::Ended(None),
+        _ => Left::Broken,
     }
 }
 

@@ -24,6 +24,8 @@ use crate::{
 const FAULT_DEADLINE: Duration = Duration::from_secs(2);
 /// Why such a guest is brought down.
 pub(super) const COMMAND_ENDED: &str = "its command ended";
+/// Why a machine without its network is.
+pub(super) const NETWORK_LOST: &str = "the helper of its network ended";
 
 /// How a boot ended.
 #[derive(Debug)]
@@ -98,7 +100,9 @@ pub(super) async fn boot_failed(
 pub(super) async fn ended_by_itself(mut machine: RunningMachine, event: MachineEvent) -> Ending {
     let exited = match event {
         MachineEvent::Exited(exited) => exited,
-        MachineEvent::Fault(_) => end_after_fault(&mut machine).await,
+        MachineEvent::Fault(_) | MachineEvent::NetworkLost(_) => {
+            end_after_fault(&mut machine).await
+        }
     };
     if exited.in_order {
         return Ending {
@@ -129,6 +133,21 @@ pub(super) fn stopped(down: BroughtDown, order: StopOrder) -> Ending {
         exit,
         reason,
         readiness: None,
+    }
+}
+
+/// A machine whose network's helper ended was brought down: without, it could
+/// not do what it is for, and another helper would not know its connections.
+pub(super) fn without_network(ending: Ending, words: String) -> Ending {
+    let how = match &ending.exit {
+        VmExit::Forced => ", its machine by force",
+        VmExit::VmmDied(_) => ", its machine out of order",
+        _ => "",
+    };
+    Ending {
+        reason: format!("{NETWORK_LOST} with {words}{how}"),
+        exit: VmExit::NetworkLost(words),
+        ..ending
     }
 }
 
@@ -187,6 +206,11 @@ pub(super) fn fault_of(event: MachineEvent, stage: &str) -> Fault {
             failure: BootFailure::VmmDied,
             stage: stage.to_owned(),
             cause: format!("the machine ended: {}", exited.description),
+        },
+        MachineEvent::NetworkLost(words) => Fault {
+            failure: BootFailure::Other,
+            stage: stage.to_owned(),
+            cause: format!("{NETWORK_LOST}: {words}"),
         },
     }
 }

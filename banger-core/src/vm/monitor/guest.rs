@@ -4,14 +4,18 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use banger_proto::{
     GUEST_GENERATION, OLDEST_GUEST_GENERATION,
-    guest::v1::{HelloRequest, PowerOffRequest, agent_service_client::AgentServiceClient},
+    guest::v1::{
+        HelloRequest, ListExecsRequest, PowerOffRequest, agent_service_client::AgentServiceClient,
+    },
 };
+use rustix::rand::GetRandomFlags;
 use tokio::{
     net::UnixStream,
     time::{sleep, timeout},
 };
 use tokio_util::task::TaskTracker;
 
+use super::command;
 use crate::{
     clock::Clock,
     vm::{
@@ -31,7 +35,7 @@ pub(super) struct Greeting {
 }
 
 /// How long a running agent may take to answer on a new stream.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
 /// Between one stream and the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -44,6 +48,8 @@ pub(super) enum Refusal {
     Broken(String),
 }
 
+/// Random bytes that a guest is given.
+const ENTROPY: usize = 32;
 /// Longest boot id that is believed (a UUID has 36 characters).
 const BOOT_ID_LIMIT: usize = 64;
 
@@ -62,6 +68,7 @@ pub(super) async fn greet(
         answered.map_err(|status| Refusal::Broken(status.message().to_owned()))
     };
     let answer = hello().await?.into_inner();
+    tracing::debug!("the agent answered");
     if answer.generation < OLDEST_GUEST_GENERATION {
         return Err(Refusal::Outdated(outdated(answer.generation)));
     }
@@ -76,10 +83,6 @@ pub(super) async fn greet(
 /// channel broke: the agent may still sit on a stream that ended, and what is
 /// said on a new one may be lost. Opens one after the other until it answers,
 /// which may be never.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the monitor restores machines next")
-)]
 pub(super) async fn greet_anew(
     channel: &mut Channel,
     tracker: &TaskTracker,
@@ -107,6 +110,18 @@ pub(super) async fn power_off(client: Http2Client) -> Result<(), String> {
         .map_err(|status| status.message().to_owned())
 }
 
+/// Whether commands run for clients in the guest, attached or not; what the
+/// machine runs by itself is none. An agent that does not answer runs none.
+pub(super) async fn has_commands(client: Http2Client) -> bool {
+    let mut agent = AgentServiceClient::with_origin(client, origin());
+    let listing = timeout(ANSWER_PATIENCE, agent.list_execs(ListExecsRequest {}));
+    let Ok(Ok(listed)) = listing.await else {
+        return false;
+    };
+    let mut execs = listed.into_inner().execs.into_iter();
+    execs.any(|exec| exec.exit.is_none() && exec.exec_id != command::SESSION)
+}
+
 fn outdated(generation: u32) -> String {
     format!(
         "the guest program is older than banger: it speaks generation {generation} of the \
@@ -114,11 +129,21 @@ fn outdated(generation: u32) -> String {
     )
 }
 
+/// Random bytes; zeroes, which do no harm, where the host has none.
+fn entropy() -> [u8; ENTROPY] {
+    let mut bytes = [0; ENTROPY];
+    if let Err(error) = rustix::rand::getrandom(&mut bytes, GetRandomFlags::empty()) {
+        tracing::warn!(%error, "the guest gets no entropy of the host's");
+    }
+    bytes
+}
+
 fn hello_request(clock: &dyn Clock) -> HelloRequest {
     let since_epoch = clock.now().duration_since(UNIX_EPOCH).unwrap_or_default();
     HelloRequest {
         generation: GUEST_GENERATION,
         unix_time_nanos: u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX),
+        entropy: entropy().to_vec().into(),
     }
 }
 

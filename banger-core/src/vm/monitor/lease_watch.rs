@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use super::{activity::Activity, orders::StopOrder, record::Record};
+use super::{
+    activity::Activity, guest::has_commands, guest_link::GuestLink, orders::StopOrder,
+    record::Record,
+};
 use crate::{
     clock::Clock,
     domain::{GrantedLease, OnExpiry},
@@ -25,6 +28,7 @@ const LEAST: Duration = Duration::from_millis(20);
 pub(super) struct LeaseWatch<'a> {
     pub(super) clock: &'a dyn Clock,
     pub(super) activity: &'a Activity,
+    pub(super) guest: &'a GuestLink,
 }
 
 impl LeaseWatch<'_> {
@@ -45,19 +49,29 @@ impl LeaseWatch<'_> {
             tracing::warn!(error, "the VM's lease could not be read");
             return None;
         }
-        let why = self.is_over(record.vm().spec.lease.as_ref()?)?;
+        let why = self.is_over(record.vm().spec.lease.as_ref()?).await?;
         Some(StopOrder {
             grace: EXPIRY_GRACE,
             why,
         })
     }
 
-    fn is_over(&self, granted: &GrantedLease) -> Option<&'static str> {
+    async fn is_over(&self, granted: &GrantedLease) -> Option<&'static str> {
         if granted.is_over(&self.clock.moment()) {
             return Some("its lease is over");
         }
         let limit = granted.lease.idle_timeout?;
-        (limit <= self.activity.idle()).then_some("nobody used it for as long as its lease allows")
+        if self.activity.idle() < limit {
+            return None;
+        }
+        // a command may run that nobody is attached to
+        if let Some(guest) = self.guest.get()
+            && has_commands(guest).await
+        {
+            drop(self.activity.begin());
+            return None;
+        }
+        Some("nobody used it for as long as its lease allows")
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use camino::Utf8Path;
 use rustix::process::Signal;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _},
@@ -23,8 +24,9 @@ use super::{
 };
 use crate::{
     process::last_lines,
+    step::reached,
     vm::in_words,
-    vmm::{BackendError, Channel, Spawned, VmmOutput, VmmProcess, VmmRequest},
+    vmm::{BackendError, Channel, Spawned, VmmEvent, VmmOutput, VmmProcess, VmmRequest},
 };
 
 /// Bytes of the VMM's own output that are kept.
@@ -58,6 +60,8 @@ pub(super) enum MachineEvent {
     Fault(Fault),
     /// Its VMM ended.
     Exited(Exited),
+    /// What carried its network ended, with these last words; told once.
+    NetworkLost(String),
 }
 
 /// The end of a VMM.
@@ -118,7 +122,10 @@ impl RunningMachine {
         };
         tokio::select! {
             () = faulted => {}
-            _ = self.vmm.wait() => {}
+            event = self.vmm.event() => match event {
+                VmmEvent::Ended => {}
+                VmmEvent::NetworkLost(words) => return MachineEvent::NetworkLost(words),
+            },
         }
         // its last lines may be the fault that ended it
         let untold = if self.fault_told {
@@ -138,6 +145,7 @@ impl RunningMachine {
     /// Waits for the end of the VMM. May be cancelled.
     pub(super) async fn wait(&mut self) -> Exited {
         let status = self.vmm.wait().await;
+        reached("a VMM ended");
         self.exited(status).await
     }
 
@@ -156,6 +164,11 @@ impl RunningMachine {
         self.vmm.resume().await
     }
 
+    /// Keeps its state, while its CPUs stand still, in files in a directory.
+    pub(super) async fn snapshot(&mut self, directory: &Utf8Path) -> Result<(), BackendError> {
+        self.vmm.snapshot(directory).await
+    }
+
     /// The process id of its VMM; none once it has ended.
     pub(super) fn vmm_id(&self) -> Option<u32> {
         self.vmm.id()
@@ -163,12 +176,15 @@ impl RunningMachine {
 
     /// Presses its power button, once.
     pub(super) async fn press_power_button(&mut self) -> Result<(), BackendError> {
-        self.vmm.press_power_button().await
+        self.vmm.press_power_button().await?;
+        reached("pressed a power button");
+        Ok(())
     }
 
     /// Signals the VMM.
     pub(super) fn signal(&self, signal: Signal) {
         self.vmm.signal(signal);
+        reached("signalled a VMM");
     }
 
     /// The fault the console told of.

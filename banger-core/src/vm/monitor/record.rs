@@ -75,15 +75,15 @@ impl Record {
     }
 
     /// Its CPUs stand still.
-    pub(super) async fn paused(&mut self) -> Result<(), RecordError> {
-        let reason = "it was asked to pause".to_owned();
-        self.apply(&VmEvent::Paused, reason, |_| ()).await
+    pub(super) async fn paused(&mut self, reason: &str) -> Result<(), RecordError> {
+        self.apply(&VmEvent::Paused, reason.to_owned(), |_| ())
+            .await
     }
 
     /// Its CPUs go on.
-    pub(super) async fn resumed(&mut self) -> Result<(), RecordError> {
-        let reason = "it was asked to go on".to_owned();
-        self.apply(&VmEvent::Resumed, reason, |_| ()).await
+    pub(super) async fn resumed(&mut self, reason: &str) -> Result<(), RecordError> {
+        self.apply(&VmEvent::Resumed, reason.to_owned(), |_| ())
+            .await
     }
 
     /// What is asked of the VM as it is now; anybody may change that.

@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     pin::pin,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -16,8 +16,8 @@ use std::{
 
 use async_trait::async_trait;
 use banger_proto::monitor::v1::{
-    PauseRequest, PauseResponse, ResumeRequest, ResumeResponse, StatsRequest, StatsResponse,
-    StopRequest, StopResponse,
+    PauseRequest, PauseResponse, ResumeRequest, ResumeResponse, SnapshotRequest, SnapshotResponse,
+    StatsRequest, StatsResponse, StopRequest, StopResponse,
     monitor_service_server::{MonitorService, MonitorServiceServer},
 };
 use http::{Request, Response};
@@ -35,13 +35,17 @@ use tower_service::Service as _;
 use super::{
     activity::{Activity, CountedBody},
     changes::{Change, ChangeSender},
+    guest_link::GuestLink,
     orders::StopOrder,
     usage::{Usage, usage_of},
 };
-use crate::vm::http2::{
-    CONNECTION_WINDOW, Http2Client, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor,
+use crate::{
+    sys::mappings::let_go_of_programs,
+    vm::http2::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor},
 };
 
+/// Without a client for this long, a monitor is at rest.
+const REST_AFTER: Duration = Duration::from_secs(2);
 /// Clients at one time.
 const MAX_CONNECTIONS: usize = 256;
 /// How long last answers may take to reach their clients.
@@ -78,7 +82,7 @@ pub(super) struct Server {
     pub(super) orders: mpsc::Sender<StopOrder>,
     pub(super) outcome: watch::Receiver<Option<Outcome>>,
     /// The agent, once it answered.
-    pub(super) guest: Arc<OnceLock<Http2Client>>,
+    pub(super) guest: GuestLink,
     /// What a running machine can be asked.
     pub(super) changes: ChangeSender,
     pub(super) activity: Activity,
@@ -97,8 +101,23 @@ impl Server {
 
     async fn accept(self, listener: UnixListener) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let mut is_at_rest = false;
         while let Ok(place) = places.clone().acquire_owned().await {
-            match listener.accept().await {
+            let accepted = if is_at_rest {
+                listener.accept().await
+            } else {
+                let Ok(accepted) = timeout(REST_AFTER, listener.accept()).await else {
+                    // all places but the one at hand
+                    is_at_rest = places.available_permits() == MAX_CONNECTIONS - 1;
+                    if is_at_rest {
+                        rest();
+                    }
+                    continue;
+                };
+                accepted
+            };
+            is_at_rest = false;
+            match accepted {
                 Ok((stream, _)) => {
                     let connection = self.clone().connection(stream);
                     drop(self.tracker.spawn(async move {
@@ -155,17 +174,24 @@ impl Server {
 
     /// Hands a call to the guest as it is.
     async fn pass_on(&self, request: Request<Incoming>) -> Response<Body> {
-        let Some(guest) = self.guest.get() else {
+        let Some(mut guest) = self.guest.get() else {
             return Status::unavailable("the guest's agent does not answer yet").into_http();
         };
         let call = self.activity.begin();
-        match guest.clone().call(request.map(Body::new)).await {
+        match guest.call(request.map(Body::new)).await {
             Ok(response) => response.map(|body| Body::new(CountedBody::new(body, call))),
             Err(error) => {
                 tracing::debug!(%error, "the guest broke a call off");
                 Status::unavailable("the connection to the guest's agent broke").into_http()
             }
         }
+    }
+}
+
+/// Lets go of what only clients need.
+fn rest() {
+    if let Err(error) = let_go_of_programs() {
+        tracing::debug!(%error, "parts of the program stay mapped");
     }
 }
 
@@ -203,6 +229,15 @@ impl MonitorService for Server {
     ) -> Result<tonic::Response<ResumeResponse>, Status> {
         self.changes.ask(Change::Resume).await?;
         Ok(tonic::Response::new(ResumeResponse {}))
+    }
+
+    async fn snapshot(
+        &self,
+        request: tonic::Request<SnapshotRequest>,
+    ) -> Result<tonic::Response<SnapshotResponse>, Status> {
+        let directory = request.into_inner().directory.into();
+        self.changes.ask(Change::Keep(directory)).await?;
+        Ok(tonic::Response::new(SnapshotResponse {}))
     }
 
     async fn stats(

@@ -3,7 +3,7 @@
 use std::{
     process::ExitCode,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -24,13 +24,15 @@ use super::{
     console_log::{CONSOLE_LOG_LIMIT, ConsoleLog, SharedLog},
     console_watch::Fault,
     ending::{
-        COMMAND_ENDED, Ending, boot_failed, end_of, ended_by_itself, failure, fault_at_end,
-        fault_of, not_started, port_refused, stopped, with_command,
+        COMMAND_ENDED, Ending, NETWORK_LOST, boot_failed, end_of, ended_by_itself, failure,
+        fault_at_end, fault_of, not_started, port_refused, stopped, with_command, without_network,
     },
-    guest::{Greeting, Refusal, greet},
+    guest::{Greeting, Refusal, greet, greet_anew},
+    guest_link::GuestLink,
+    keep::Keeper,
     ladder::{BroughtDown, Guest, Ladder},
     lease_watch::{LeaseWatch, deletes},
-    machine::RunningMachine,
+    machine::{MachineEvent, RunningMachine},
     orders::{self, Signals, StopOrder, watch_lifeline},
     record::{Record, RecordError, warn_of},
     server::{Outcome, Server},
@@ -40,6 +42,7 @@ use crate::{
     domain::{VmExit, VmState},
     error::ErrorKind,
     host_fs::{FileLock, create_private_directory, remove_tree_if_present},
+    step::reached,
     store::Store,
     sys,
     vm::{
@@ -59,6 +62,8 @@ use crate::{
 
 /// What a guest gets to power off when its command has ended.
 const COMMAND_GRACE: Duration = Duration::from_secs(10);
+/// What a guest gets to power off when its network is gone.
+const NETWORK_GRACE: Duration = Duration::from_secs(10);
 /// How long tasks may take to end when the monitor does.
 const CLOSING_DEADLINE: Duration = Duration::from_secs(2);
 
@@ -77,10 +82,12 @@ pub(super) struct Session {
     /// Whether its lease ended this boot and says that the VM is to go.
     delete_after_lease: bool,
     outcome: watch::Sender<Option<Outcome>>,
-    guest: Arc<OnceLock<Http2Client>>,
-    /// The channel of a guest that will not use it: open, so that it looks
-    /// like any other to the VMM.
-    unused_channel: Option<Channel>,
+    guest: GuestLink,
+    /// The channel of a guest until its agent answered; for one without an agent
+    /// it stays open, so that it looks like any other to the VMM.
+    channel: Option<Channel>,
+    /// Whether keeping its state makes the agent come back on a new stream.
+    is_renewed_by_snapshots: bool,
     /// What the machine exists for.
     command: Option<RunningCommand>,
     /// The locks on its volumes.
@@ -103,6 +110,7 @@ impl Session {
     pub(super) async fn prepare(arguments: &MonitorArguments) -> Result<Self, String> {
         let lock = sys::adopt(arguments.lock).map_err(|error| in_words(&error))?;
         let lock = FileLock::from_inherited(lock);
+        reached("took over the lock on a VM");
         let signals = Signals::install().map_err(|error| in_words(&error))?;
         let launch = Launch::load(&arguments.launch).map_err(|error| in_words(&error))?;
         let store = Store::open(&launch.directories)
@@ -126,8 +134,9 @@ impl Session {
             vmm: Arc::default(),
             delete_after_lease: false,
             outcome: watch::Sender::new(None),
-            guest: Arc::default(),
-            unused_channel: None,
+            guest: GuestLink::new(),
+            channel: None,
+            is_renewed_by_snapshots: false,
             command: None,
             volumes: Vec::new(),
             tracker: TaskTracker::new(),
@@ -159,8 +168,10 @@ impl Session {
     fn listen(&self, signals: Signals, orders: mpsc::Sender<StopOrder>) -> Result<(), String> {
         remove_tree_if_present(&self.files.runtime).map_err(|error| in_words(&error))?;
         create_private_directory(&self.files.runtime).map_err(|error| in_words(&error))?;
+        reached("made the runtime directory of a VM");
         let socket = self.files.socket();
         let listener = UnixListener::bind(&socket).map_err(|error| format!("{socket}: {error}"))?;
+        reached("bound the socket of a monitor");
         if self.launch.bound_to_caller {
             watch_lifeline(orders.clone(), &self.tracker, self.closing.clone())
                 .map_err(|error| in_words(&error))?;
@@ -199,17 +210,19 @@ impl Session {
             Ok(log) => log,
             Err(fault) => return not_started(pipe, fault),
         };
-        let (mut machine, channel) = match self.start_machine(log.clone()) {
+        let (mut machine, mut channel) = match self.start_machine(log.clone()) {
             Ok(started) => started,
             Err(fault) => return not_started(pipe, fault),
         };
         let end = if self.launch.has_agent {
-            self.boot(&mut machine, channel).await
+            self.boot(&mut machine, &mut channel).await
         } else {
-            self.unused_channel = Some(channel);
             self.boot_without_agent(&mut machine).await
         };
+        self.is_renewed_by_snapshots = self.launch.has_agent && channel.is_renewed_by_snapshots();
+        self.channel = Some(channel);
         drop(reserved);
+        reached("let go of the ports of a VM");
         match end {
             BootEnd::Up(greeting) => self.up(machine, greeting, log, pipe).await,
             BootEnd::Fault(fault) => boot_failed(machine, fault, pipe).await,
@@ -250,6 +263,7 @@ impl Session {
             stage: "machine".to_owned(),
             cause: in_words(&error),
         })?;
+        reached("made the log of a console");
         Ok(Arc::new(Mutex::new(log)))
     }
 
@@ -259,6 +273,7 @@ impl Session {
             return Ok(None);
         };
         let reserved = reserve(&network.ports, &self.record.vm().ports)?;
+        reached("bound the ports of a VM");
         network.ports = reserved.ports().to_vec();
         Ok(Some(reserved))
     }
@@ -268,7 +283,7 @@ impl Session {
             machine: &self.launch.machine,
             backend: &self.launch.backend,
             directory: &self.files.runtime,
-            snapshot: None,
+            snapshot: self.launch.snapshot.as_deref(),
         };
         let started = RunningMachine::start(&request, log).map_err(|cause| Fault {
             failure: BootFailure::VmmNotStarted,
@@ -281,12 +296,15 @@ impl Session {
     }
 
     /// Waits until the agent answers or cannot be expected to any more.
-    async fn boot(&mut self, machine: &mut RunningMachine, mut channel: Channel) -> BootEnd {
+    async fn boot(&mut self, machine: &mut RunningMachine, channel: &mut Channel) -> BootEnd {
         if let Some(end) = self.launch_machine(machine).await {
             return end;
         }
         let deadline = self.launch.boot_deadline;
         let greeting = async {
+            if self.launch.snapshot.is_some() {
+                return greet_anew(channel, &self.tracker, self.clock.as_ref()).await;
+            }
             let stream = channel.open().await;
             let stream = stream.map_err(|error| Refusal::Broken(in_words(&error)))?;
             greet(stream, &self.tracker, self.clock.as_ref()).await
@@ -357,6 +375,7 @@ impl Session {
         log: SharedLog,
         pipe: ReadinessPipe,
     ) -> Ending {
+        let has_agent = self.launch.has_agent;
         let network = self.launch.machine.network.as_ref();
         let ports = network.map(|network| network.ports.clone());
         let (boot_id, client) = greeting
@@ -378,11 +397,13 @@ impl Session {
             };
             return boot_failed(machine, fault, pipe).await;
         }
-        if let Some(client) = client {
-            // it is set once, here
-            drop(self.guest.set(client));
+        if let (Some(client), Some(channel)) = (client, self.channel.take_if(|_| has_agent)) {
+            self.guest.set(client);
+            let (clock, closing) = (self.clock.clone(), self.closing.clone());
+            self.guest.keep_up(channel, clock, &self.tracker, closing);
         }
         pipe.tell(&Readiness::Ready);
+        reached("told that a machine is up");
         self.serve(machine).await
     }
 
@@ -393,7 +414,13 @@ impl Session {
         log: SharedLog,
     ) -> Result<(), Fault> {
         if let (Some(guest), Some(command)) = (guest, &self.launch.purpose.command) {
-            self.command = Some(command::start(guest, command, log, &self.tracker).await?);
+            let context = command::Context {
+                log,
+                links: self.guest.changes(),
+                tracker: &self.tracker,
+                closing: self.closing.clone(),
+            };
+            self.command = Some(command::start(guest, command, context).await?);
         }
         Ok(())
     }
@@ -406,10 +433,14 @@ impl Session {
             let watch = LeaseWatch {
                 clock: self.clock.as_ref(),
                 activity: &self.activity,
+                guest: &self.guest,
             };
             let look = sleep(watch.pause(self.record.vm().spec.lease.as_ref()));
             let order = tokio::select! {
                 event = machine.event() => {
+                    if let MachineEvent::NetworkLost(words) = event {
+                        return self.end_without_network(machine, words).await;
+                    }
                     let ending = ended_by_itself(machine, event).await;
                     return with_command(ending, self.command.as_mut(), "it powered itself off");
                 }
@@ -418,10 +449,7 @@ impl Session {
                     grace: COMMAND_GRACE,
                     why: COMMAND_ENDED,
                 }),
-                Some(request) = self.changes.recv() => {
-                    request.serve(&mut machine, &mut self.record).await;
-                    None
-                }
+                Some(request) = self.changes.recv() => self.change(request, &mut machine).await,
                 () = look => {
                     let expired = watch.look(&mut self.record).await;
                     let lease = self.record.vm().spec.lease.as_ref();
@@ -438,9 +466,37 @@ impl Session {
         }
     }
 
+    /// Does what is asked of the machine, unless it is told to end first.
+    async fn change(
+        &mut self,
+        request: ChangeRequest,
+        machine: &mut RunningMachine,
+    ) -> Option<StopOrder> {
+        let keeper = Keeper {
+            launch: &self.launch,
+            link: self.is_renewed_by_snapshots.then(|| self.guest.changes()),
+        };
+        tokio::select! {
+            biased;
+            Some(order) = self.orders.recv() => Some(order),
+            () = request.serve(machine, &mut self.record, keeper) => None,
+        }
+    }
+
+    /// Brings a machine down in order whose network is gone.
+    async fn end_without_network(&mut self, mut machine: RunningMachine, words: String) -> Ending {
+        self.changes.close();
+        let order = StopOrder {
+            grace: NETWORK_GRACE,
+            why: NETWORK_LOST,
+        };
+        let ending = stopped(self.bring_down(&mut machine, order).await, order);
+        without_network(ending, words)
+    }
+
     async fn bring_down(&mut self, machine: &mut RunningMachine, order: StopOrder) -> BroughtDown {
         let guest = match self.guest.get() {
-            Some(client) => Guest::Agent(client.clone()),
+            Some(client) => Guest::Agent(client),
             None if self.record.vm().state == VmState::Starting => Guest::Booting,
             None => Guest::WithoutAgent,
         };
@@ -457,6 +513,7 @@ impl Session {
         let forced = exit == VmExit::Forced;
         warn_of(self.record_end(exit, reason).await);
         self.outcome.send_replace(Some(Outcome { forced }));
+        reached("told that a machine is down");
         self.closing.cancel();
         self.tracker.close();
         if timeout(CLOSING_DEADLINE, self.tracker.wait())
@@ -465,6 +522,7 @@ impl Session {
         {
             tracing::warn!("a task of the monitor outlives it");
         }
+        reached("closed the socket of a monitor");
     }
 
     async fn record_end(&mut self, exit: VmExit, reason: String) -> Result<(), RecordError> {

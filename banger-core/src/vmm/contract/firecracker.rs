@@ -40,6 +40,15 @@ async fn the_power_button_is_typed_and_the_log_is_not_the_console() {
 }
 
 #[tokio::test]
+async fn the_power_button_is_heard() {
+    let bench = Bench::new(BackendKind::Firecracker);
+    let mut running = bench.run(&bench.machine(&guest::obedient()), "vm").await;
+    running.process.press_power_button().await.unwrap();
+    let status = running.end().await;
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
 async fn the_channel_is_where_the_guests_connections_arrive() {
     let bench = Bench::new(BackendKind::Firecracker);
     let mut running = bench.run(&bench.machine(&guest::counter()), "vm").await;

@@ -58,6 +58,18 @@ pub(super) fn farewell(text: &str) -> Vec<u8> {
     kernel(&code)
 }
 
+/// Waits for a key of the keyboard controller's, then ends its machine by it.
+pub(super) fn obedient() -> Vec<u8> {
+    kernel(&[
+        0xe4, 0x64, // in al, status
+        0xa8, 0x01, // test al, a byte is there
+        0x74, 0xfa, // jz to `in`
+        0xb0, 0xfe, // mov al, reset
+        0xe6, 0x64, // out command, al
+        0xeb, 0xfe, // jmp to itself
+    ])
+}
+
 /// Says a text, byte by byte.
 fn say(text: &str) -> Vec<u8> {
     let bytes = text.bytes();

@@ -15,7 +15,12 @@ use super::{
     disk_link,
     version::{OLDEST, Version},
 };
-use crate::{domain::BackendKind, host_fs::IoContext as _, host_fs::sync_file, task::off_thread};
+use crate::{
+    domain::BackendKind,
+    host_fs::{IoContext as _, sync_file},
+    step::reached,
+    task::off_thread,
+};
 
 /// The guest kernel's command line. `panic=-1` with `reboot=k`, which
 /// Firecracker's keyboard controller understands, makes a panic end the machine
@@ -132,6 +137,7 @@ impl Machine {
                 };
                 self.client.send(&vsock).await?;
                 self.client.send(&Entropy {}).await?;
+                reached("described a machine to its VMM");
                 self.client.send(&Action::InstanceStart).await
             }
             Plan::Restore(snapshot) => self.client.send(snapshot).await,

@@ -22,7 +22,7 @@ use camino::Utf8Path;
 use tokio::{net::UnixListener, process::Command};
 
 use super::{BackendError, Channel, process::VmmRequest};
-use crate::host_fs::IoContext as _;
+use crate::{host_fs::IoContext as _, step::reached};
 use client::Client;
 pub(super) use machine::Machine;
 use machine::Plan;
@@ -56,9 +56,11 @@ pub(super) fn prepare(
     for (index, disk) in request.machine.disks.iter().enumerate() {
         let link = directory.join(disk_link(index));
         symlink(&disk.path, &link).at("link a disk as", &link)?;
+        reached("linked a disk for a VMM");
     }
     let socket = directory.join(CHANNEL_SOCKET);
     let channel = UnixListener::bind(&socket).at("bind socket", &socket)?;
+    reached("bound the socket of a channel");
     let api = directory.join(API_SOCKET);
     command
         .args(["--api-sock", api.as_str(), "--id", &id(directory)])

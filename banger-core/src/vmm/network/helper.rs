@@ -32,6 +32,7 @@ use super::{
 use crate::{
     domain::PublishedPort,
     process::{command, last_lines},
+    step::reached,
     sys,
 };
 
@@ -94,15 +95,16 @@ impl NetworkHelper {
             Self::spawn(program, request).map_err(|error| NetworkError::Helper {
                 problem: format!("{program}: {error}"),
             })?;
+        reached("started the helper of a network");
         match timeout(DEADLINE, begun(ready)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => reached("a helper carries a network"),
             Ok(Err(_)) => return Err(helper.died().await),
             Err(_) => return Err(late("it was not ready")),
         }
         let socket = socket_path(request.directory);
         for port in request.ports {
             match timeout(DEADLINE, lead(&socket, port)).await {
-                Ok(Ok(Answer { error: None })) => {}
+                Ok(Ok(Answer { error: None })) => reached("led a port of the host to a guest"),
                 Ok(Ok(Answer {
                     error: Some(refusal),
                 })) => {
@@ -132,7 +134,21 @@ impl NetworkHelper {
             Err(error) => error.to_string(),
         };
         let words = self.words.lock().unwrap_or_else(PoisonError::into_inner);
-        format!("{status}: {}", last_lines(&words))
+        let words = last_lines(&words);
+        if words.is_empty() {
+            return status;
+        }
+        format!("{status}: {words}")
+    }
+
+    /// Ends the helper, so that the host's ports are free when this returns.
+    /// May be cancelled and called again.
+    pub(crate) async fn end(&mut self) {
+        match timeout(DEADLINE, self.child.kill()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the helper of a network was not ended"),
+            Err(_) => tracing::warn!("the helper of a network does not end"),
+        }
     }
 
     /// What became of a helper that does not answer.

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Selector, Vm, VmChange, VmExit},
+    domain::{Selector, Snapshot, Vm, VmChange, VmExit},
     progress::ProgressSink,
     vm::{
-        ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteVmError,
-        ExecControl, ExecError, ExecEvent, ExecExit, ExecId, ExecInfo, ExecRequest, ExecSession,
-        GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LocalVmSupervisor,
-        LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree,
-        RestartVmError, SetVm, SetVmError, StartVmError, StartedVm, StopVmError, StreamPiece,
-        TreeStream, VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError,
-        WriteTree,
+        ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteSnapshotError,
+        DeleteVmError, ExecControl, ExecError, ExecEvent, ExecExit, ExecId, ExecInfo, ExecRequest,
+        ExecSession, GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime,
+        LocalVmSupervisor, LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms,
+        ReadTree, RestartVmError, RestoreVm, RestoreVmError, SetVm, SetVmError, SnapshotQueryError,
+        SnapshotVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
+        VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError, WriteTree,
     },
 };
 use tokio::sync::mpsc;
@@ -82,6 +82,34 @@ impl VmSupervisor for Machines {
 
     async fn resume(&self, vm: &Selector) -> Result<Vm, PauseVmError> {
         self.real.resume(vm).await
+    }
+
+    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError> {
+        self.real.snapshot(vm).await
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Selector,
+        request: RestoreVm,
+        lifetime: Lifetime,
+        progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, RestoreVmError> {
+        self.real
+            .restore(snapshot, request, lifetime, progress)
+            .await
+    }
+
+    async fn list_snapshots(&self) -> Result<Vec<Snapshot>, SnapshotQueryError> {
+        self.real.list_snapshots().await
+    }
+
+    async fn show_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, SnapshotQueryError> {
+        self.real.show_snapshot(snapshot).await
+    }
+
+    async fn delete_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, DeleteSnapshotError> {
+        self.real.delete_snapshot(snapshot).await
     }
 
     async fn stats(&self, vm: &Selector) -> Result<VmStats, VmStatsError> {

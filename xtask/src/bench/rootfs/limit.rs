@@ -11,7 +11,6 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::Path,
-    thread,
     time::Instant,
 };
 
@@ -23,7 +22,7 @@ use rustix::{
 };
 use sha2::{Digest as _, Sha256};
 
-use super::super::layout;
+use super::super::{layout, machine::cores};
 use crate::{Result, paths::failed_at};
 
 const PIECE: usize = 4 << 20;
@@ -86,10 +85,6 @@ impl Limit {
     fn shared(&self, work: f64) -> f64 {
         (work / cores() as f64).max(self.write)
     }
-}
-
-pub(super) fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The size in a gzip member's last four bytes (RFC 1952).

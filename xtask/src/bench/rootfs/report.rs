@@ -1,21 +1,18 @@
 //! What was measured, as a table for people or as JSON.
 
-use std::{fs, path::Path};
-
 use serde_json::{Value, json};
 
 use super::{
+    super::{
+        machine::machine,
+        statistics::{Spread, ratio},
+    },
     Samples,
-    limit::{Limit, cores},
+    limit::Limit,
     measure::{Disk, Sample},
     pipelines::{Pipeline, Subject},
-    statistics::{Spread, ratio},
 };
-use crate::{
-    Result,
-    paths::workspace,
-    run::{capture, command},
-};
+use crate::Result;
 
 /// All that was measured.
 pub(super) struct Report {
@@ -53,7 +50,7 @@ impl Report {
         }
         if let Some(empty) = self.empty {
             lines.push(String::new());
-            lines.push(format!("empty disk of 64 GiB: {} ms", spread(empty)));
+            lines.push(format!("empty disk of 64 GiB: {empty} ms"));
         }
         lines.join("\n")
     }
@@ -63,7 +60,7 @@ impl Report {
         json!({
             "machine": self.machine,
             "images": images.collect::<Vec<_>>(),
-            "empty_milliseconds": self.empty.map(spread_json),
+            "empty_milliseconds": self.empty.map(Spread::json),
         })
     }
 }
@@ -146,13 +143,11 @@ impl ImageReport {
         vec![
             format!("parts of the limit: {}", parts.join(", ")),
             format!(
-                "limit: {}; layout stands at {}",
-                spread(limit),
+                "limit: {limit}; layout stands at {}",
                 times(self.against_limit(Limit::seconds))
             ),
             format!(
-                "limit with both digests: {}; layout stands at {}",
-                spread(verified),
+                "limit with both digests: {verified}; layout stands at {}",
                 times(self.against_limit(Limit::seconds_verified))
             ),
         ]
@@ -163,7 +158,7 @@ impl ImageReport {
             let against = self.compare(row.pipeline, Pipeline::Layout);
             row.json(against)
         });
-        let part = |seconds: fn(&Limit) -> f64| self.limit(seconds).map(spread_json);
+        let part = |seconds: fn(&Limit) -> f64| self.limit(seconds).map(Spread::json);
         json!({
             "image": self.subject.image.name(),
             "layers": self.subject.counts.layers,
@@ -218,7 +213,7 @@ impl Row {
     fn line(&self, against: Option<f64>) -> String {
         columns(&[
             self.pipeline.name(),
-            &spread(self.seconds),
+            &self.seconds.to_string(),
             &times(against),
             &format!("{:.0}", self.peak_mebibytes.most),
             &times(self.written()),
@@ -228,9 +223,9 @@ impl Row {
     fn json(&self, against: Option<f64>) -> Value {
         json!({
             "pipeline": self.pipeline.name(),
-            "seconds": spread_json(self.seconds),
+            "seconds": self.seconds.json(),
             "against_layout": against,
-            "peak_mebibytes": spread_json(self.peak_mebibytes),
+            "peak_mebibytes": self.peak_mebibytes.json(),
             "written_bytes": self.disk.map(|disk| disk.written),
             "written_against_disk": self.written(),
         })
@@ -256,19 +251,6 @@ fn columns(cells: &[&str; 5]) -> String {
     format!("  {name:<10}{seconds:>22}{against:>12}{peak:>10}{written:>9}")
 }
 
-fn spread(spread: Spread) -> String {
-    let Spread {
-        median,
-        least,
-        most,
-    } = spread;
-    format!("{median:.2} ({least:.2}..{most:.2})")
-}
-
-fn spread_json(spread: Spread) -> Value {
-    json!({"median": spread.median, "min": spread.least, "max": spread.most})
-}
-
 fn times(ratio: Option<f64>) -> String {
     ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}x"))
 }
@@ -276,23 +258,6 @@ fn times(ratio: Option<f64>) -> String {
 #[expect(clippy::cast_precision_loss, reason = "sizes of images are below 2^52")]
 fn float(number: u64) -> f64 {
     number as f64
-}
-
-/// Processor, cores and kernel: numbers mean nothing without.
-fn machine() -> Result<String> {
-    let kernel = capture(command("uname", workspace()).arg("-r"))?;
-    let text = fs::read_to_string(Path::new("/proc/cpuinfo")).unwrap_or_default();
-    let model = processor(&text).unwrap_or("an unknown processor");
-    Ok(format!(
-        "{model}, {} cores, Linux {}",
-        cores(),
-        kernel.trim()
-    ))
-}
-
-fn processor(text: &str) -> Option<&str> {
-    let line = text.lines().find(|line| line.starts_with("model name"))?;
-    line.split_once(':').map(|(_, model)| model.trim())
 }
 
 #[cfg(test)]
@@ -329,12 +294,5 @@ mod checks {
     #[test]
     fn a_pipeline_that_did_not_run_has_no_row() {
         assert!(Row::of(Pipeline::Tar, std::iter::empty()).is_none());
-    }
-
-    #[test]
-    fn the_processor_is_named() {
-        let text = "processor\t: 0\nmodel name\t: A B\n";
-        assert_eq!(processor(text), Some("A B"));
-        assert_eq!(processor(""), None);
     }
 }

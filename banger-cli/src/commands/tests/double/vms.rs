@@ -4,14 +4,15 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Bytes, Selector, Vm, VmChange, VmChangeKind, VmExit, VmState},
+    domain::{Bytes, Selector, Snapshot, Vm, VmChange, VmChangeKind, VmExit, VmState},
     progress::ProgressSink,
     vm::{
         BootFailure, ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm,
-        DeleteVmError, ExecError, ExecExit, ExecId, ExecInfo, ExecRequest, ExecSession,
-        GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LogStream, LogsError,
-        LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree, RestartVmError, RunningStats,
-        SetVm, SetVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
+        DeleteSnapshotError, DeleteVmError, ExecError, ExecExit, ExecId, ExecInfo, ExecRequest,
+        ExecSession, GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LogStream,
+        LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree, RestartVmError,
+        RestoreVm, RestoreVmError, RunningStats, SetVm, SetVmError, SnapshotQueryError,
+        SnapshotVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
         VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError, WriteTree,
     },
 };
@@ -121,6 +122,33 @@ impl VmSupervisor for World {
     async fn resume(&self, selector: &Selector) -> Result<Vm, PauseVmError> {
         self.call("resume");
         turn(self, selector, VmState::Running)
+    }
+
+    async fn snapshot(&self, selector: &Selector) -> Result<Snapshot, SnapshotVmError> {
+        self.keep(selector)
+    }
+
+    async fn restore(
+        &self,
+        snapshot: &Selector,
+        request: RestoreVm,
+        _lifetime: Lifetime,
+        _progress: &dyn ProgressSink,
+    ) -> Result<StartedVm, RestoreVmError> {
+        let vm = self.go_on(snapshot, request)?;
+        Ok(StartedVm { vm, lifeline: None })
+    }
+
+    async fn list_snapshots(&self) -> Result<Vec<Snapshot>, SnapshotQueryError> {
+        Ok(lock(&self.snapshots).clone())
+    }
+
+    async fn show_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, SnapshotQueryError> {
+        self.known_snapshot(snapshot)
+    }
+
+    async fn delete_snapshot(&self, snapshot: &Selector) -> Result<Snapshot, DeleteSnapshotError> {
+        self.forget(snapshot)
     }
 
     async fn stats(&self, selector: &Selector) -> Result<VmStats, VmStatsError> {
