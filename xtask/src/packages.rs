@@ -84,7 +84,7 @@ const PACKAGES: [Package; 22] = [
     package("npm", "fills images with modules of node", Set::Bench),
     package(
         "python3-pip",
-        "downloads Firecracker, and fills images with wheels",
+        "downloads Firecracker, buf and gRPC for Python, and fills images with wheels",
         Set::Test,
     ),
     package("time", "measures children", Set::Bench),

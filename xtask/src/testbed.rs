@@ -5,12 +5,15 @@
 //! for one another. Entry points: [`make`], [`debian()`]; [`provide`] for parts
 //! of others.
 
+mod buf;
 mod busybox;
 pub(crate) mod debian;
 mod firecracker;
 mod kernel;
 pub(crate) mod layout;
+mod python;
 mod sources;
+mod wheel;
 
 use std::{
     fs::{self, File},
@@ -60,7 +63,7 @@ pub(crate) fn make() -> Result<PathBuf> {
 }
 
 /// What only tests need.
-fn more_parts() -> Result<[Part<'static>; 4]> {
+fn more_parts() -> Result<[Part<'static>; 6]> {
     Ok([
         Part {
             name: "firecracker",
@@ -85,6 +88,18 @@ fn more_parts() -> Result<[Part<'static>; 4]> {
             what: "making a busybox image",
             recipe: busybox::recipe(),
             make: &busybox::make,
+        },
+        Part {
+            name: "buf",
+            what: "downloading buf",
+            recipe: buf::recipe(),
+            make: &buf::make,
+        },
+        Part {
+            name: "python",
+            what: "downloading Python's gRPC",
+            recipe: python::recipe()?,
+            make: &python::make,
         },
     ])
 }

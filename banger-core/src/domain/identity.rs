@@ -129,6 +129,10 @@ id!(
     /// The id of a snapshot.
     SnapshotId, "snapshot"
 );
+id!(
+    /// The id of an operation.
+    OperationId, "operation"
+);
 
 const fn is_leading(byte: u8) -> bool {
     matches!(byte, b'a'..=b'z' | b'0'..=b'9')

@@ -11,6 +11,7 @@ mod image;
 mod kernel;
 mod lease;
 mod network;
+mod operation;
 mod size;
 mod snapshot;
 mod verdict;
@@ -20,8 +21,8 @@ mod volume;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
-    IdParseError, ImageId, ImageName, KernelName, NameParseError, Selector, SnapshotId, VmId,
-    VmName, VolumeName,
+    IdParseError, ImageId, ImageName, KernelName, NameParseError, OperationId, Selector,
+    SnapshotId, VmId, VmName, VolumeName,
 };
 pub use image::{
     BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
@@ -29,6 +30,7 @@ pub use image::{
 pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use lease::{GrantedLease, Lease, Moment, OnExpiry, SinceBoot};
 pub use network::{NetworkMode, PortParseError, PortProtocol, PublishedPort};
+pub use operation::{BegunOperation, Operation, OperationEvent, OperationRequest, OperationState};
 pub use size::{Bytes, ParseSizeError};
 pub use snapshot::Snapshot;
 pub use verdict::{Verdict, Vouched, VouchedParseError};

@@ -12,6 +12,7 @@ mod error;
 mod images;
 mod kernels;
 mod lease;
+mod operations;
 mod process;
 mod row;
 mod snapshots;
@@ -24,6 +25,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use crate::{directories::Directories, step::reached};
 
 pub use error::{InsertError, StoreError};
+pub use operations::OperationEnd;
 
 /// The database, open. Clones share its connections.
 #[derive(Clone, Debug)]

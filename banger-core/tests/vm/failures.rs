@@ -156,8 +156,9 @@ pub(crate) fn too_little_memory() {
             },
             other => panic!("{other:?}"),
         };
+        // enough for the kernel to come so far that it can tell
         let tight = CreateVm {
-            memory: needed,
+            memory: Bytes::new(needed.get() + Bytes::from_mib(4).get()),
             ..request("tight")
         };
         let tight = Selector::from(host.make(tight).await.name.as_str());

@@ -7,10 +7,6 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use super::{
-    fixture::{GRACE, Host, PATIENCE, block_on, given, request},
-    tiny_guest,
-};
 use banger_core::{
     ErrorKind,
     clock::{Clock as _, SystemClock},
@@ -25,6 +21,11 @@ use banger_core::{
         VolumeRequest, WhenDetached,
     },
     volume::{CreateVolume, LocalVolumeManager, VolumeManager as _},
+};
+
+use super::{
+    fixture::{GRACE, Host, PATIENCE, block_on, given, request},
+    tiny_guest,
 };
 
 /// Counts in a file for as long as the machine goes on.

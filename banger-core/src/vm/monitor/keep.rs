@@ -6,7 +6,7 @@
 //! into a snapshot's directory in the making, which is its caller's; whatever
 //! fails, a machine that ran goes on. Entry point: [`Keeper::keep`].
 
-use std::{fs::File, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::time::timeout;
@@ -58,18 +58,7 @@ impl Keeper<'_> {
     ) -> Result<(), Status> {
         self.check(directory)?;
         let work = Work::begin(&self.launch.directories, directory).await?;
-        let kept = self.keep_locked(directory, given_up, machine, record).await;
-        work.end().map_err(|error| status(&error))?;
-        kept
-    }
-
-    async fn keep_locked(
-        self,
-        directory: &Utf8Path,
-        given_up: impl Future<Output = ()>,
-        machine: &mut RunningMachine,
-        record: &mut Record,
-    ) -> Result<(), Status> {
+        let work = Arc::new(work);
         let was_running = record.vm().state == VmState::Running;
         if was_running && let Err(status) = changes::pause(machine, record, PAUSED).await {
             // it may stand still without its record saying so
@@ -77,7 +66,7 @@ impl Keeper<'_> {
             return Err(status);
         }
         let kept = tokio::select! {
-            kept = self.write(directory, machine) => kept,
+            kept = self.write(directory, &work, machine) => kept,
             () = given_up => Err(Status::cancelled("nobody waits for it any more")),
         };
         if was_running {
@@ -102,17 +91,22 @@ impl Keeper<'_> {
     async fn write(
         &self,
         directory: &Utf8Path,
+        work: &Arc<Work>,
         machine: &mut RunningMachine,
     ) -> Result<(), Status> {
         done(machine.snapshot(directory).await)?;
         reached("kept the state of a machine");
         let (launch, directory) = (self.launch.clone(), directory.to_owned());
+        // a thread that is given up on ends soon, and is at work until then
+        let work = Arc::clone(work);
         let copied = attended(move |cancel| {
             let kept = Kept::describe(&launch)?;
             for path in kept.own_files() {
                 copy(path, &directory, &|| cancel.is_cancelled())?;
             }
-            kept.save(&directory)
+            kept.save(&directory)?;
+            drop(work);
+            Ok(())
         });
         copied.await.map_err(|error| status(&error))
     }
@@ -125,7 +119,9 @@ impl Keeper<'_> {
     }
 }
 
-/// Keeps a directory from those who sweep while a monitor is at work in it.
+/// Keeps a directory from those who sweep, for as long as anybody of this
+/// monitor's is at work in it.
+#[derive(Debug)]
 struct Work {
     path: Utf8PathBuf,
     _lock: FileLock,
@@ -144,9 +140,13 @@ impl Work {
             None => Err(Status::internal(format!("{path} is locked"))),
         }
     }
+}
 
-    fn end(self) -> Result<(), PathError> {
-        std::fs::remove_file(&self.path).at("remove", &self.path)
+impl Drop for Work {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, "the lock on a snapshot in the making is left");
+        }
     }
 }
 

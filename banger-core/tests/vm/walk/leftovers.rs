@@ -52,9 +52,8 @@ pub(crate) fn leftovers(ground: &Ground, records: &[Vm], snapshots: &[Snapshot])
     let mut found = processes_of(&root, runs);
     // a signal takes its time: what it ends is no part of a VM that runs
     let victims = victims(&root);
-    let living = processes::of(&root);
-    let dying = living.iter().filter(|living| victims.contains(&living.id));
-    found.extend(dying.map(|it| format!("process {} was killed and lives", it.id)));
+    let dying = victims.iter().filter(|id| processes::is_ending(**id));
+    found.extend(dying.map(|id| format!("process {id} was killed and lives")));
     found.extend(files(&ground.host.directories, vm, runs));
     found.extend(kept_files(&ground.host.directories, snapshots));
     found.extend(locks(&ground.host.directories, vm, runs));

@@ -144,3 +144,16 @@ fn ids() -> impl Iterator<Item = i32> {
 fn process(id: i32) -> Utf8PathBuf {
     format!("/proc/{id}").into()
 }
+
+/// Whether a process that was killed is not through with it: it has no command
+/// line any more some moments before it lets go of its files (proc(5), `stat`).
+pub(crate) fn is_ending(id: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{id}/stat")) else {
+        return false;
+    };
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, Some('Z' | 'X') | None)
+}

@@ -1,0 +1,197 @@
+//! `bangerd`: banger as a service.
+//!
+//! Purpose: a thin front end over `banger_grpc`, with the settings of the `banger`
+//! command: same flags, same variables, same configuration, same state.
+//! Invariants: it listens before it repairs what a crash left, and health tells
+//! which it is; SIGTERM and SIGINT drain it; machines never end with it.
+
+mod arguments;
+mod monitor;
+
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use banger_cli::{
+    config::Config,
+    environment::{self, Environment},
+    error::CliError,
+    exit::{self, Surface},
+    policy,
+    services::Services,
+    settings::{self, Settings},
+};
+use banger_core::{
+    clock::SystemClock,
+    store::{Store, StoreError},
+};
+use banger_grpc::{
+    backend::Backend,
+    server::{Limits, Opener, ServeError, Server},
+    socket::{ServerSocket, SocketError},
+};
+use camino::Utf8PathBuf;
+use clap::Parser as _;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{SignalKind, signal},
+};
+
+use arguments::Arguments;
+
+/// The service could not be started, or could not go on.
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    /// Settings, or what crashes left, cannot be used.
+    #[error(transparent)]
+    Cli(#[from] CliError),
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The records of operations cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The host lacks something every program has.
+    #[error("failed to set up {what}")]
+    Setup {
+        what: &'static str,
+        source: io::Error,
+    },
+}
+
+fn main() -> ExitCode {
+    let words = environment::arguments();
+    if let Some(arguments) = monitor::arguments(&words) {
+        return monitor::main(arguments);
+    }
+    let arguments = match Arguments::try_parse_from(words) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // there is nobody left to tell
+            drop(error.print());
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(exit::USAGE));
+        }
+    };
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(status(&error))
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), DaemonError> {
+    let environment = Environment::read().map_err(CliError::from)?;
+    start_log(&environment);
+    let settings = settings(arguments, &environment)?;
+    let socket = arguments.socket.clone();
+    let socket = socket.unwrap_or_else(|| settings.directories.runtime.join("grpc.sock"));
+    let runtime = Runtime::new().map_err(|source| DaemonError::Setup {
+        what: "the async runtime",
+        source,
+    })?;
+    let served = runtime.block_on(serve(settings, socket));
+    runtime.shutdown_background();
+    served
+}
+
+/// Listens, repairs, serves.
+async fn serve(settings: Settings, socket: Utf8PathBuf) -> Result<(), DaemonError> {
+    let asked_to_end = asked_to_end().map_err(|source| DaemonError::Setup {
+        what: "signal handling",
+        source,
+    })?;
+    let bound = ServerSocket::bind(&socket).await?;
+    let server = Server::new(Limits::default()).await?;
+    let opener = server.opener();
+    let serving = server.serve(bound, asked_to_end);
+    tokio::pin!(serving);
+    tracing::info!(%socket, "listening");
+    tokio::select! {
+        // asked to end before it began
+        ended = &mut serving => return ended.map_err(Into::into),
+        ready = Box::pin(open(settings, opener)) => ready?,
+    }
+    tracing::info!("serving");
+    serving.await.map_err(Into::into)
+}
+
+/// Repairs what crashes left, and lets the server serve.
+async fn open(settings: Settings, opener: Opener) -> Result<(), DaemonError> {
+    let directories = settings.directories.clone();
+    let services = Services::open_local(settings).await?;
+    let backend = Backend {
+        images: services.images,
+        kernels: services.kernels,
+        vms: services.vms,
+        store: Store::open(&directories).await?,
+        clock: Arc::new(SystemClock),
+    };
+    opener.open(backend).await?;
+    Ok(())
+}
+
+/// Listens to SIGTERM and SIGINT from now on; the future is ready when one came.
+fn asked_to_end() -> io::Result<impl Future<Output = ()> + Send> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("draining");
+    })
+}
+
+fn settings(arguments: &Arguments, environment: &Environment) -> Result<Settings, CliError> {
+    let flags = arguments.global();
+    let config = match settings::config_file(&flags, environment) {
+        Some((path, named)) => Config::read(&path, named)?,
+        None => Config::default(),
+    };
+    let mut settings = settings::resolve(&flags, environment, &config, &camino::Utf8Path::is_file)?;
+    if let Some(path) = &settings.policy {
+        settings.supply.policy = policy::read(path)?;
+    }
+    Ok(settings)
+}
+
+/// A service says what it does, unless it is told what to log.
+fn start_log(environment: &Environment) {
+    let filter = environment.log.as_deref().unwrap_or("info");
+    let filter = tracing_subscriber::EnvFilter::builder().parse_lossy(filter);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        .with_writer(io::stderr);
+    // this is the program's first step: there is no other log
+    let _other = log.try_init();
+}
+
+fn status(error: &DaemonError) -> u8 {
+    match error {
+        DaemonError::Cli(error) => exit::of_error(error, Surface::Own),
+        DaemonError::Store(error) => exit::of_kind(error.kind()),
+        DaemonError::Socket(error) => exit::of_kind(error.kind()),
+        DaemonError::Serve(_) | DaemonError::Setup { .. } => exit::INTERNAL,
+    }
+}
+
+fn complain(error: &DaemonError) {
+    let mut words = format!("bangerd: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    // there is nobody left to tell
+    let _unseen = writeln!(io::stderr(), "{words}");
+}

@@ -1,0 +1,13 @@
+//! The service as orchestrators use it: the program itself, and a client in
+//! Python that is none of ours.
+//!
+//! Needs the parts that `cargo xtask test` makes.
+
+#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+
+mod service {
+    mod chaos;
+    pub(crate) mod daemon;
+    pub(crate) mod foreign;
+    mod life;
+}

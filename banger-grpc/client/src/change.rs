@@ -1,0 +1,59 @@
+//! The requests that change something.
+
+use banger_api::v1::{
+    CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ImportKernelRequest,
+    Operation, PullImageRequest, StartVmRequest, StopVmRequest,
+    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
+    vm_service_client::VmServiceClient,
+};
+use tonic::{Status, transport::Channel};
+use uuid::Uuid;
+
+/// A request that begins an operation. The API's own requests are all there are.
+pub trait Change: Clone + sealed::Sealed {
+    /// The request with an id: its own, or a new one if it has none.
+    #[must_use]
+    fn identified(self) -> Self;
+
+    /// Sends it once.
+    fn send(
+        self,
+        channel: Channel,
+    ) -> impl Future<Output = Result<Option<Operation>, Status>> + Send;
+}
+
+mod sealed {
+    /// Nobody else's requests are changes.
+    pub trait Sealed {}
+}
+
+macro_rules! change {
+    ($($request:ty => $client:ident.$call:ident),* $(,)?) => {$(
+        impl sealed::Sealed for $request {}
+
+        impl Change for $request {
+            fn identified(mut self) -> Self {
+                if self.request_id.is_empty() {
+                    self.request_id = Uuid::now_v7().to_string();
+                }
+                self
+            }
+
+            async fn send(self, channel: Channel) -> Result<Option<Operation>, Status> {
+                let answer = $client::new(channel).$call(self).await?;
+                Ok(answer.into_inner().operation)
+            }
+        }
+    )*};
+}
+
+change!(
+    CreateVmRequest => VmServiceClient.create_vm,
+    DeleteImageRequest => ImageServiceClient.delete_image,
+    DeleteKernelRequest => KernelServiceClient.delete_kernel,
+    DeleteVmRequest => VmServiceClient.delete_vm,
+    ImportKernelRequest => KernelServiceClient.import_kernel,
+    PullImageRequest => ImageServiceClient.pull_image,
+    StartVmRequest => VmServiceClient.start_vm,
+    StopVmRequest => VmServiceClient.stop_vm,
+);

@@ -1,0 +1,198 @@
+//! What went wrong, in the core's terms.
+
+use std::{collections::HashMap, time::Duration};
+
+use banger_api::{
+    ERROR_DOMAIN, reason,
+    v1::{ErrorReason, Operation, OperationState, operation::Outcome},
+};
+use banger_core::ErrorKind;
+use camino::Utf8Path;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+/// A call failed, or the operation that it began.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct Failure {
+    /// What sort of failure it is: what the core would have answered.
+    pub kind: ErrorKind,
+    /// Why; none when no server of banger's said so.
+    pub reason: Option<ErrorReason>,
+    /// Why, for people.
+    pub message: String,
+    /// Facts of the reason.
+    pub facts: HashMap<String, String>,
+    /// When the server says that it makes sense to try again.
+    pub retry_after: Option<Duration>,
+}
+
+impl Failure {
+    /// Whether the same request may succeed later without a change.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self.reason {
+            Some(reason) => reason::code(reason) == Code::Unavailable,
+            // the connection broke
+            None => self.kind == ErrorKind::Unavailable,
+        }
+    }
+
+    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            reason: None,
+            message: message.into(),
+            facts: HashMap::new(),
+            retry_after: None,
+        }
+    }
+
+    pub(crate) fn no_endpoint(socket: &Utf8Path, error: &tonic::transport::Error) -> Self {
+        let message = format!("{socket} cannot be a server's socket: {error}");
+        Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    pub(crate) fn no_operation() -> Self {
+        Self::new(ErrorKind::Internal, "the server's answer has no operation")
+    }
+
+    pub(crate) fn out_of_time(last: Option<Self>) -> Self {
+        let message = match last {
+            Some(last) => format!("no success in time: {last}"),
+            None => "no answer in time".to_owned(),
+        };
+        Self::new(ErrorKind::Timeout, message)
+    }
+
+    /// Why an operation did not do what was asked; none when it did, or may still.
+    pub(crate) fn of_operation(operation: &Operation) -> Option<Self> {
+        let name = &operation.name;
+        match (operation.state(), &operation.outcome) {
+            (OperationState::Succeeded | OperationState::Running, _) => None,
+            (OperationState::Cancelled, _) => {
+                let message = format!("{name} was cancelled");
+                Some(Self::new(ErrorKind::Cancelled, message))
+            }
+            (_, Some(Outcome::Failure(failure))) => {
+                let facts = failure.metadata.clone().into_iter().collect();
+                let code = Code::from(failure.code);
+                Some(Self::told(
+                    code,
+                    Some(failure.reason()),
+                    &failure.message,
+                    facts,
+                ))
+            }
+            _ => Some(Self::new(ErrorKind::Internal, format!("{name} failed"))),
+        }
+    }
+
+    fn told(
+        code: Code,
+        reason: Option<ErrorReason>,
+        message: &str,
+        facts: HashMap<String, String>,
+    ) -> Self {
+        let reason = reason.filter(|reason| *reason != ErrorReason::Unspecified);
+        Self {
+            kind: reason.map_or_else(|| kind_of_code(code), kind_of_reason),
+            reason,
+            message: message.to_owned(),
+            facts,
+            retry_after: None,
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let info = details
+            .error_info()
+            .filter(|info| info.domain == ERROR_DOMAIN);
+        let reason = info.and_then(|info| reason::of_name(&info.reason));
+        let facts = info.map(|info| info.metadata.clone()).unwrap_or_default();
+        let retry = details.retry_info().and_then(|retry| retry.retry_delay);
+        Self {
+            retry_after: retry,
+            ..Self::told(status.code(), reason, status.message(), facts)
+        }
+    }
+}
+
+/// The kind of the core's failure that a reason stands for.
+#[must_use]
+pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
+    match reason {
+        ErrorReason::ObjectNotFound
+        | ErrorReason::VmNotFound
+        | ErrorReason::ImageNotFound
+        | ErrorReason::KernelNotFound
+        | ErrorReason::NotInCatalog
+        | ErrorReason::OperationNotFound
+        | ErrorReason::ExecNotFound
+        | ErrorReason::ExecProgramNotFound
+        | ErrorReason::FileNotFound
+        | ErrorReason::WatchExpired => ErrorKind::NotFound,
+        ErrorReason::ObjectExists
+        | ErrorReason::VmExists
+        | ErrorReason::ImageExists
+        | ErrorReason::KernelExists
+        | ErrorReason::RequestIdReused => ErrorKind::AlreadyExists,
+        ErrorReason::InvalidRequest
+        | ErrorReason::ExecBadWorkingDirectory
+        | ErrorReason::ExecUnknownUser
+        | ErrorReason::ExecBeyondOutput => ErrorKind::InvalidInput,
+        ErrorReason::PeerUnauthenticated => ErrorKind::Unauthenticated,
+        ErrorReason::Forbidden
+        | ErrorReason::PolicyRefused
+        | ErrorReason::ExecNotExecutable
+        | ErrorReason::FileForbidden => ErrorKind::PermissionDenied,
+        ErrorReason::PeerUnavailable
+        | ErrorReason::ServerStarting
+        | ErrorReason::ServerDraining
+        | ErrorReason::VmLost => ErrorKind::Unavailable,
+        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull => ErrorKind::ResourceExhausted,
+        ErrorReason::WrongState
+        | ErrorReason::VmBusy
+        | ErrorReason::VmWrongState
+        | ErrorReason::VmLeaseOver
+        | ErrorReason::HostPortTaken
+        | ErrorReason::ImageInUse
+        | ErrorReason::KernelInUse
+        | ErrorReason::KernelBusy
+        | ErrorReason::ExecTakenOver
+        | ErrorReason::FileWrongKind => ErrorKind::Conflict,
+        ErrorReason::CorruptData => ErrorKind::Corrupt,
+        ErrorReason::WorkTimedOut => ErrorKind::Timeout,
+        ErrorReason::Capability | ErrorReason::HostNoBackend => ErrorKind::Unsupported,
+        ErrorReason::Cancelled => ErrorKind::Cancelled,
+        ErrorReason::Unspecified
+        | ErrorReason::Internal
+        | ErrorReason::OperationInterrupted
+        | ErrorReason::VmBootFailed
+        | ErrorReason::MonitorFailed
+        | ErrorReason::AgentFailed => ErrorKind::Internal,
+    }
+}
+
+/// The kind of a failure of which nothing but the code is known.
+const fn kind_of_code(code: Code) -> ErrorKind {
+    match code {
+        Code::NotFound => ErrorKind::NotFound,
+        Code::AlreadyExists => ErrorKind::AlreadyExists,
+        Code::InvalidArgument | Code::OutOfRange => ErrorKind::InvalidInput,
+        Code::Unauthenticated => ErrorKind::Unauthenticated,
+        Code::PermissionDenied => ErrorKind::PermissionDenied,
+        // a connection that breaks ends its calls as cancelled or unknown
+        Code::Unavailable | Code::Unknown | Code::Cancelled => ErrorKind::Unavailable,
+        Code::ResourceExhausted => ErrorKind::ResourceExhausted,
+        Code::FailedPrecondition | Code::Aborted => ErrorKind::Conflict,
+        Code::DataLoss => ErrorKind::Corrupt,
+        Code::DeadlineExceeded => ErrorKind::Timeout,
+        Code::Unimplemented => ErrorKind::Unsupported,
+        Code::Ok | Code::Internal => ErrorKind::Internal,
+    }
+}

@@ -1,0 +1,143 @@
+//! A client of banger's gRPC API that can be trusted to retry.
+//!
+//! Purpose: calls that succeed or fail once, whatever happens to the connection and
+//! the server between. Invariants: every change has a request id, made once and sent
+//! with every attempt; an attempt is repeated only when its failure says that this may
+//! help; no call takes longer than its budget; failures have the kinds that the core's
+//! have. Entry points: [`Client::connect`], [`Client::change`], [`Failure`].
+
+mod change;
+mod failure;
+mod retry;
+
+use std::time::Duration;
+
+use banger_api::v1::{
+    GetOperationRequest, Operation, OperationState, WaitOperationRequest,
+    event_service_client::EventServiceClient, exec_service_client::ExecServiceClient,
+    file_service_client::FileServiceClient, image_service_client::ImageServiceClient,
+    kernel_service_client::KernelServiceClient, operation_service_client::OperationServiceClient,
+    system_service_client::SystemServiceClient, vm_service_client::VmServiceClient,
+};
+use camino::Utf8Path;
+use tokio::time::Instant;
+use tonic::transport::{Channel, Endpoint};
+
+pub use change::Change;
+pub use failure::{Failure, kind_of_reason};
+
+/// How long one attempt waits for an operation's end.
+const ONE_WAIT: Duration = Duration::from_secs(30);
+
+/// A client of one server. Clones share its connection.
+#[derive(Clone, Debug)]
+pub struct Client {
+    channel: Channel,
+    /// How long a call may take, all attempts together.
+    budget: Duration,
+}
+
+impl Client {
+    /// A client of the server with that socket. The connection is made when it is
+    /// needed, and again when it broke.
+    pub fn connect(socket: &Utf8Path, budget: Duration) -> Result<Self, Failure> {
+        let endpoint = Endpoint::try_from(format!("unix://{socket}"));
+        let endpoint = endpoint.map_err(|error| Failure::no_endpoint(socket, &error))?;
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            budget,
+        })
+    }
+
+    /// Asks for a change and waits for its end: the operation did what was asked, or
+    /// this fails. Cancelling leaves the work to the server; the same `request_id`, if
+    /// the caller set one, leads back to it.
+    pub async fn change<C: Change>(&self, request: C) -> Result<Operation, Failure> {
+        let request = request.identified();
+        let deadline = Instant::now() + self.budget;
+        let begun = retry::until(deadline, || {
+            let (request, channel) = (request.clone(), self.channel.clone());
+            async move { request.send(channel).await }
+        });
+        let mut operation = begun.await?.ok_or_else(Failure::no_operation)?;
+        while operation.state() == OperationState::Running {
+            operation = self.wait_once(&operation.name, deadline).await?;
+        }
+        Failure::of_operation(&operation).map_or(Ok(operation), Err)
+    }
+
+    async fn wait_once(&self, name: &str, deadline: Instant) -> Result<Operation, Failure> {
+        let waited = retry::until(deadline, || {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let request = WaitOperationRequest {
+                name: name.to_owned(),
+                timeout: prost_types::Duration::try_from(left.min(ONE_WAIT)).ok(),
+            };
+            let mut operations = self.operations();
+            async move { operations.wait_operation(request).await }
+        });
+        let waited = waited.await?.into_inner().operation;
+        waited.ok_or_else(Failure::no_operation)
+    }
+
+    /// The operation that a request began, if it began one: for whoever lost the
+    /// answer, and everything else but the request's id.
+    pub async fn operation_of_request(&self, request_id: &str) -> Result<Operation, Failure> {
+        let deadline = Instant::now() + self.budget;
+        let found = retry::until(deadline, || {
+            let name = format!("operations/by-request/{request_id}");
+            let mut operations = self.operations();
+            async move { operations.get_operation(GetOperationRequest { name }).await }
+        });
+        let found = found.await?.into_inner().operation;
+        found.ok_or_else(Failure::no_operation)
+    }
+
+    /// Calls that only read, as the API has them. They are not repeated.
+    #[must_use]
+    pub fn images(&self) -> ImageServiceClient<Channel> {
+        ImageServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn kernels(&self) -> KernelServiceClient<Channel> {
+        KernelServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn vms(&self) -> VmServiceClient<Channel> {
+        VmServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn execs(&self) -> ExecServiceClient<Channel> {
+        ExecServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn files(&self) -> FileServiceClient<Channel> {
+        FileServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn events(&self) -> EventServiceClient<Channel> {
+        EventServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn operations(&self) -> OperationServiceClient<Channel> {
+        OperationServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn system(&self) -> SystemServiceClient<Channel> {
+        SystemServiceClient::new(self.channel.clone())
+    }
+}

@@ -1,0 +1,213 @@
+//! From what a client asks of a machine to what the core takes.
+
+use std::{collections::BTreeMap, net::Ipv4Addr, num::NonZeroU16, time::Duration};
+
+use banger_api::v1;
+use banger_core::{
+    domain::{
+        BackendKind, BootMode, Bytes, Lease, NetworkMode, OnExpiry, PortProtocol, PublishedPort,
+        RootDiskMode, Selector, VmName, VmProcess,
+    },
+    vm::CreateVm,
+};
+
+use super::vm::OWN_LABELS;
+use crate::request::Checks;
+
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_KEY: usize = 63;
+const MAX_LABEL_VALUE: usize = 255;
+const MAX_WORDS: usize = 1024;
+const MAX_PORTS: usize = 256;
+
+/// The core's request; what is wrong with the spec is noted in `checks`.
+pub(crate) fn create_vm(
+    image: Selector,
+    name: Option<VmName>,
+    spec: &v1::VmSpec,
+    checks: &mut Checks,
+) -> CreateVm {
+    let defaults = CreateVm::new(image);
+    let or = |value: u64, default: Bytes| {
+        if value == 0 {
+            default
+        } else {
+            Bytes::new(value)
+        }
+    };
+    check_words("spec.command", &spec.command, checks);
+    check_env("spec.env", &spec.env, checks);
+    check_labels(&spec.labels, checks);
+    CreateVm {
+        name,
+        vcpus: if spec.vcpus == 0 {
+            defaults.vcpus
+        } else {
+            spec.vcpus
+        },
+        memory: or(spec.memory_bytes, defaults.memory),
+        disk_size: or(spec.disk_bytes, defaults.disk_size),
+        boot_mode: boot_mode(spec, checks).unwrap_or(defaults.boot_mode),
+        root_disk: root_disk(spec, checks).unwrap_or(defaults.root_disk),
+        backend: backend(&spec.backend, checks),
+        network: network(spec, checks).unwrap_or(defaults.network),
+        ports: ports(&spec.ports, checks),
+        remove_on_stop: spec.remove_on_stop,
+        lease: spec.lease.as_ref().map(|one| lease(one, checks)),
+        labels: spec.labels.clone(),
+        process: VmProcess {
+            argv: spec.command.clone(),
+            env: spec.env.clone(),
+            working_directory: given(&spec.working_directory),
+            user: given(&spec.user),
+        },
+        ..defaults
+    }
+}
+
+fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+/// Notes what is wrong with the words of a command line or an environment.
+pub(crate) fn check_words(field: &str, words: &[String], checks: &mut Checks) {
+    if MAX_WORDS < words.len() {
+        checks.violated(field, format!("has more than {MAX_WORDS} parts"));
+    }
+    if words.iter().any(|word| word.contains('\0')) {
+        checks.violated(field, "holds a zero byte");
+    }
+}
+
+/// Notes what is wrong with an environment.
+pub(crate) fn check_env(field: &str, env: &[String], checks: &mut Checks) {
+    check_words(field, env, checks);
+    if let Some(word) = env.iter().find(|word| !word.contains('=')) {
+        checks.violated(field, format!("{word:?} is not KEY=VALUE"));
+    }
+}
+
+fn check_labels(labels: &BTreeMap<String, String>, checks: &mut Checks) {
+    if MAX_LABELS < labels.len() {
+        checks.violated("spec.labels", format!("more than {MAX_LABELS}"));
+    }
+    for (key, value) in labels {
+        if key.starts_with(OWN_LABELS) {
+            checks.violated("spec.labels", format!("{key:?} is the server's"));
+        }
+        if !(1..=MAX_LABEL_KEY).contains(&key.len()) {
+            checks.violated(
+                "spec.labels",
+                format!("a key has 1 to {MAX_LABEL_KEY} bytes"),
+            );
+        }
+        if MAX_LABEL_VALUE < value.len() {
+            let problem = format!("the value of {key:?} is longer than {MAX_LABEL_VALUE} bytes");
+            checks.violated("spec.labels", problem);
+        }
+    }
+}
+
+fn boot_mode(spec: &v1::VmSpec, checks: &mut Checks) -> Option<BootMode> {
+    match v1::BootMode::try_from(spec.boot_mode) {
+        Ok(v1::BootMode::Unspecified) => None,
+        Ok(v1::BootMode::Agent) => Some(BootMode::Agent),
+        Ok(v1::BootMode::Entrypoint) => Some(BootMode::Entrypoint),
+        Ok(v1::BootMode::Init) => Some(BootMode::Init),
+        Ok(v1::BootMode::Native) => Some(BootMode::Native),
+        Err(_) => checks.unknown("spec.boot_mode", spec.boot_mode),
+    }
+}
+
+fn root_disk(spec: &v1::VmSpec, checks: &mut Checks) -> Option<RootDiskMode> {
+    match v1::RootDisk::try_from(spec.root_disk) {
+        Ok(v1::RootDisk::Unspecified) => None,
+        Ok(v1::RootDisk::Overlay) => Some(RootDiskMode::Overlay),
+        Ok(v1::RootDisk::Clone) => Some(RootDiskMode::Clone),
+        Err(_) => checks.unknown("spec.root_disk", spec.root_disk),
+    }
+}
+
+fn network(spec: &v1::VmSpec, checks: &mut Checks) -> Option<NetworkMode> {
+    match v1::Network::try_from(spec.network) {
+        Ok(v1::Network::Unspecified) => None,
+        Ok(v1::Network::None) => Some(NetworkMode::None),
+        Ok(v1::Network::User) => Some(NetworkMode::User),
+        Err(_) => checks.unknown("spec.network", spec.network),
+    }
+}
+
+fn backend(name: &str, checks: &mut Checks) -> Option<BackendKind> {
+    if name.is_empty() {
+        return None;
+    }
+    let known = BackendKind::ALL
+        .into_iter()
+        .find(|kind| kind.as_str() == name);
+    if known.is_none() {
+        checks.violated("spec.backend", format!("{name:?} is unknown"));
+    }
+    known
+}
+
+fn ports(ports: &[v1::PublishedPort], checks: &mut Checks) -> Vec<PublishedPort> {
+    if MAX_PORTS < ports.len() {
+        checks.violated("spec.ports", format!("more than {MAX_PORTS}"));
+        return Vec::new();
+    }
+    let mut published = Vec::with_capacity(ports.len());
+    for (index, port) in ports.iter().enumerate() {
+        match published_port(port) {
+            Ok(port) => published.push(port),
+            Err(problem) => checks.violated(&format!("spec.ports[{index}]"), problem),
+        }
+    }
+    published
+}
+
+fn published_port(port: &v1::PublishedPort) -> Result<PublishedPort, &'static str> {
+    let address = match port.address.as_str() {
+        "" => Ok(Ipv4Addr::LOCALHOST),
+        text => text.parse().map_err(|_| "the address is no IPv4 address"),
+    }?;
+    let host = u16::try_from(port.host_port).map_err(|_| "the host's port is no port")?;
+    let guest = u16::try_from(port.guest_port)
+        .ok()
+        .and_then(NonZeroU16::new);
+    let protocol = match v1::PortProtocol::try_from(port.protocol) {
+        Ok(v1::PortProtocol::Unspecified | v1::PortProtocol::Tcp) => PortProtocol::Tcp,
+        Ok(v1::PortProtocol::Udp) => PortProtocol::Udp,
+        Err(_) => return Err("the protocol is unknown"),
+    };
+    Ok(PublishedPort {
+        address,
+        host,
+        guest: guest.ok_or("the machine's port is no port")?,
+        protocol,
+    })
+}
+
+fn lease(lease: &v1::Lease, checks: &mut Checks) -> Lease {
+    let mut limit = |field: &str, limit: Option<prost_types::Duration>| -> Option<Duration> {
+        let limit = checks.duration(field, limit)?;
+        if limit.is_zero() {
+            checks.violated(field, "must be longer than nothing");
+        }
+        Some(limit)
+    };
+    let max_lifetime = limit("spec.lease.max_lifetime", lease.max_lifetime);
+    let idle_timeout = limit("spec.lease.idle_timeout", lease.idle_timeout);
+    let on_expiry = match v1::LeaseExpiry::try_from(lease.on_expiry) {
+        Ok(v1::LeaseExpiry::Unspecified | v1::LeaseExpiry::Delete) => Some(OnExpiry::Delete),
+        Ok(v1::LeaseExpiry::Stop) => Some(OnExpiry::Stop),
+        Err(_) => checks.unknown("spec.lease.on_expiry", lease.on_expiry),
+    };
+    if max_lifetime.is_none() && idle_timeout.is_none() {
+        checks.violated("spec.lease", "limits nothing");
+    }
+    Lease {
+        max_lifetime,
+        idle_timeout,
+        on_expiry: on_expiry.unwrap_or(OnExpiry::Delete),
+    }
+}

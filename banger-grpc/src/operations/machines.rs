@@ -1,0 +1,231 @@
+//! Work on virtual machines.
+//!
+//! Invariants: an operation makes at most one machine that is ever whole, and knows
+//! it by its id from the moment on in which it is (`migrations/0060_operations.sql`);
+//! an operation that fails or is given up leaves none.
+
+use std::time::Duration;
+
+use banger_api::v1::{
+    CreateVmRequest, DeleteVmRequest, ErrorReason, PhaseKind, StartVmRequest, StopVmRequest,
+    operation::Outcome,
+};
+use banger_core::{
+    domain::{Selector, Vm, VmName, VmState},
+    vm::{CreateVm, DeleteVmError, Lifetime, StartVmError, StopVmError, VmQueryError},
+};
+use tokio::time::{Instant, sleep};
+
+use super::{artifacts::settled, work::Context};
+use crate::{
+    convert::{self, spec, vm::OPERATION_LABEL},
+    fault::Fault,
+    request::{Checks, name::IMAGES},
+};
+
+/// How long a machine has to stop unless its caller says.
+const GRACE: Duration = Duration::from_secs(30);
+/// How long somebody else may be at work on a machine.
+const SETTLING: Duration = Duration::from_mins(3);
+/// How often a machine is looked at that somebody else is at work on.
+const PAUSE: Duration = Duration::from_millis(100);
+
+type Outcomes = Result<Option<Outcome>, Fault>;
+
+/// What the core is to make. Pure.
+pub(crate) fn create_request(request: &CreateVmRequest) -> Result<CreateVm, Fault> {
+    let mut checks = Checks::default();
+    let image = IMAGES.id("image", &request.image, &mut checks);
+    let name = checks.parse_given::<VmName>("vm_id", &request.vm_id);
+    let image = Selector::from(image.unwrap_or_default());
+    let wanted = request.spec.clone().unwrap_or_default();
+    let create = spec::create_vm(image, name, &wanted, &mut checks);
+    checks.finish()?;
+    Ok(create)
+}
+
+pub(super) async fn create(context: &Context, request: &CreateVmRequest) -> Outcomes {
+    let made = match &context.operation.made {
+        Some(id) => match show(context, id).await? {
+            Some(vm) => vm,
+            // it was whole once, and has come to its end since
+            None => return Ok(None),
+        },
+        None => make(context, request).await?,
+    };
+    if !request.start {
+        return outcome(&made);
+    }
+    let id = made.id.to_string();
+    match context.phase(PhaseKind::Boot, boot(context, &id)).await {
+        Ok(Some(vm)) => outcome(&vm),
+        Ok(None) => Ok(None),
+        Err(fault) => {
+            undo_create(context).await?;
+            Err(fault)
+        }
+    }
+}
+
+/// Makes the machine. One that a server that is gone had not finished was removed
+/// before this one began to serve.
+async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault> {
+    let mut create = create_request(request)?;
+    let operation = context.operation.id.to_string();
+    create.labels.insert(OPERATION_LABEL.to_owned(), operation);
+    let vms = &context.backend.vms;
+    let creating = vms.create(create, Lifetime::Detached, context.journal.as_ref());
+    let created = context.phase(PhaseKind::Create, creating).await?;
+    Ok(created.vm)
+}
+
+/// Removes the machine that the operation made or is making, and waits until it is
+/// gone.
+pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
+    let deadline = Instant::now() + SETTLING;
+    let backend = &context.backend;
+    while let Some(id) = backend.store.vm_of_operation(context.operation.id).await? {
+        let id = id.to_string();
+        match show(context, &id).await? {
+            // whoever makes it sees that it is not wanted any more
+            None
+            | Some(Vm {
+                state: VmState::Creating,
+                ..
+            }) => {}
+            Some(_) => match backend.vms.delete(&Selector::from(id.as_str()), true).await {
+                Ok(_)
+                | Err(
+                    DeleteVmError::Busy { .. }
+                    | DeleteVmError::Query(VmQueryError::NotFound { .. }),
+                ) => {}
+                Err(error) => return Err(error.into()),
+            },
+        }
+        check_time(deadline, &id)?;
+        sleep(PAUSE).await;
+    }
+    Ok(())
+}
+
+pub(super) async fn start(context: &Context, request: &StartVmRequest) -> Outcomes {
+    let id = settled(&request.name, "vms/").unwrap_or_default();
+    match context.phase(PhaseKind::Boot, boot(context, id)).await? {
+        Some(vm) => outcome(&vm),
+        None => Err(gone(id)),
+    }
+}
+
+/// Ends a boot that was given up.
+pub(super) async fn undo_start(context: &Context, request: &StartVmRequest) -> Result<(), Fault> {
+    let id = settled(&request.name, "vms/").unwrap_or_default();
+    let Some(vm) = show(context, id).await? else {
+        return Ok(());
+    };
+    // one that ran before the operation began is not its own
+    let ours = vm
+        .started
+        .is_some_and(|started| context.operation.created <= started);
+    if ours && matches!(vm.state, VmState::Starting | VmState::Running) {
+        stop_now(context, id, Duration::ZERO).await?;
+    }
+    Ok(())
+}
+
+/// Boots a machine, or waits for a boot that somebody else began. None when it is
+/// gone: it may have done what it was for.
+async fn boot(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
+    let deadline = Instant::now() + SETTLING;
+    let vms = &context.backend.vms;
+    loop {
+        let Some(vm) = show(context, id).await? else {
+            return Ok(None);
+        };
+        let ran = context.operation.created <= vm.created && vm.started.is_some();
+        match vm.state {
+            VmState::Running => return Ok(Some(vm)),
+            VmState::Starting | VmState::Stopping | VmState::Creating | VmState::Deleting => {}
+            // made for this operation, it came up and has ended since
+            VmState::Stopped if ran && context.is_resumed() => return Ok(Some(vm)),
+            _ => {
+                let selector = Selector::from(id);
+                let starting = vms.start(&selector, Lifetime::Detached, context.journal.as_ref());
+                match starting.await {
+                    Ok(started) => return Ok(Some(started.vm)),
+                    Err(StartVmError::Busy { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        check_time(deadline, id)?;
+        sleep(PAUSE).await;
+    }
+}
+
+pub(super) async fn stop(context: &Context, request: &StopVmRequest) -> Outcomes {
+    let id = settled(&request.name, "vms/").unwrap_or_default();
+    let grace = request
+        .grace
+        .and_then(|grace| Duration::try_from(grace).ok());
+    let stopping = stop_now(context, id, grace.unwrap_or(GRACE));
+    match context.phase(PhaseKind::Stop, stopping).await? {
+        Some(vm) => outcome(&vm),
+        // one that is removed when it stops, or that a server before this one stopped
+        None => Ok(None),
+    }
+}
+
+async fn stop_now(context: &Context, id: &str, grace: Duration) -> Result<Option<Vm>, Fault> {
+    match context.backend.vms.stop(&Selector::from(id), grace).await {
+        Ok(vm) => Ok(Some(vm)),
+        Err(StopVmError::Query(VmQueryError::NotFound { .. })) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) async fn delete(context: &Context, request: &DeleteVmRequest) -> Outcomes {
+    let Some(id) = settled(&request.name, "vms/") else {
+        return Ok(None);
+    };
+    let selector = Selector::from(id);
+    let deleting = context.backend.vms.delete(&selector, request.force);
+    match context.phase(PhaseKind::Delete, deleting).await {
+        Ok(vm) => outcome(&vm),
+        Err(DeleteVmError::Query(VmQueryError::NotFound { .. }))
+            if request.allow_missing || context.is_resumed() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The machine with that id, unless it is gone.
+async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
+    match context.backend.vms.show(&Selector::from(id)).await {
+        Ok(vm) => Ok(Some(vm)),
+        Err(VmQueryError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is what every sort of work ends with"
+)]
+fn outcome(vm: &Vm) -> Outcomes {
+    Ok(Some(Outcome::Vm(convert::vm::vm(vm))))
+}
+
+fn gone(id: &str) -> Fault {
+    let message = format!("VM {id} does not exist any more");
+    Fault::new(ErrorReason::VmNotFound, message)
+}
+
+fn check_time(deadline: Instant, id: &str) -> Result<(), Fault> {
+    if Instant::now() < deadline {
+        return Ok(());
+    }
+    let message = format!("somebody else was at work on VM {id} for more than {SETTLING:?}");
+    Err(Fault::new(ErrorReason::WorkTimedOut, message))
+}

@@ -1,0 +1,217 @@
+//! The sorts of work, as they are remembered and as they are done.
+//!
+//! Invariants: every sort can be done again by a server that does not know how far
+//! the one before it came; what is remembered names objects by what is never used
+//! again, where there is such a thing. Entry points: [`Work`], [`Context`].
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use banger_api::v1::{
+    self, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ErrorReason,
+    ImportKernelRequest, OperationKind, PhaseKind, PullImageRequest, StartVmRequest, StopVmRequest,
+    operation::Outcome,
+};
+use banger_core::domain::Operation;
+use prost::Message;
+use sha2::{Digest as _, Sha256};
+
+use super::{artifacts, journal::Journal, machines};
+use crate::{
+    backend::Backend,
+    convert::{
+        self,
+        operation::{kind_name, kind_of_name},
+    },
+    fault::Fault,
+    request::name::{IMAGES, KERNELS, VMS},
+};
+
+/// What is to be done: a request whose names are settled, without its id and
+/// without how long its caller waits.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives while its operation is begun"
+)]
+pub(crate) enum Work {
+    PullImage(PullImageRequest),
+    DeleteImage(DeleteImageRequest),
+    ImportKernel(ImportKernelRequest),
+    DeleteKernel(DeleteKernelRequest),
+    CreateVm(CreateVmRequest),
+    StartVm(StartVmRequest),
+    StopVm(StopVmRequest),
+    DeleteVm(DeleteVmRequest),
+}
+
+macro_rules! for_each_kind {
+    ($work:expr, $request:ident => $answer:expr) => {
+        match $work {
+            Work::PullImage($request) => $answer,
+            Work::DeleteImage($request) => $answer,
+            Work::ImportKernel($request) => $answer,
+            Work::DeleteKernel($request) => $answer,
+            Work::CreateVm($request) => $answer,
+            Work::StartVm($request) => $answer,
+            Work::StopVm($request) => $answer,
+            Work::DeleteVm($request) => $answer,
+        }
+    };
+}
+
+impl Work {
+    /// The work that an operation is.
+    pub(crate) fn of(operation: &Operation) -> Result<Self, Fault> {
+        let decoded = decode(kind_of_name(&operation.kind), &operation.request);
+        decoded.ok_or_else(|| {
+            let message = format!("operation {} is none that this server knows", operation.id);
+            Fault::new(ErrorReason::CorruptData, message)
+        })
+    }
+
+    const fn kind(&self) -> OperationKind {
+        match self {
+            Self::PullImage(_) => OperationKind::PullImage,
+            Self::DeleteImage(_) => OperationKind::DeleteImage,
+            Self::ImportKernel(_) => OperationKind::ImportKernel,
+            Self::DeleteKernel(_) => OperationKind::DeleteKernel,
+            Self::CreateVm(_) => OperationKind::CreateVm,
+            Self::StartVm(_) => OperationKind::StartVm,
+            Self::StopVm(_) => OperationKind::StopVm,
+            Self::DeleteVm(_) => OperationKind::DeleteVm,
+        }
+    }
+
+    pub(super) fn kind_name(&self) -> String {
+        kind_name(self.kind())
+    }
+
+    /// The name of what it is about, for people and lists.
+    pub(super) fn target(&self) -> String {
+        let named = |collection: crate::request::name::Collection, id: &str| match id {
+            "" => String::new(),
+            id => collection.name(id),
+        };
+        match self {
+            Self::PullImage(request) => named(IMAGES, &request.image_id),
+            Self::ImportKernel(request) => named(KERNELS, &request.kernel_id),
+            Self::CreateVm(request) => named(VMS, &request.vm_id),
+            Self::DeleteImage(request) => request.name.clone(),
+            Self::DeleteKernel(request) => request.name.clone(),
+            Self::StartVm(request) => request.name.clone(),
+            Self::StopVm(request) => request.name.clone(),
+            Self::DeleteVm(request) => request.name.clone(),
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        for_each_kind!(self, request => request.encode_to_vec())
+    }
+
+    /// What tells the request from another under the same id.
+    pub(crate) fn digest(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.kind_name());
+        hash.update([0]);
+        hash.update(self.encode());
+        hex::encode(hash.finalize())
+    }
+
+    /// Whether several requests may share one operation.
+    pub(super) const fn is_shareable(&self) -> bool {
+        matches!(self, Self::PullImage(_))
+    }
+
+    /// Does it, or what is left of it to do.
+    pub(super) async fn run(&self, context: &Context) -> Result<Option<Outcome>, Fault> {
+        match self {
+            Self::PullImage(request) => artifacts::pull_image(context, request).await,
+            Self::DeleteImage(request) => artifacts::delete_image(context, request).await,
+            Self::ImportKernel(request) => artifacts::import_kernel(context, request).await,
+            Self::DeleteKernel(request) => artifacts::delete_kernel(context, request).await,
+            Self::CreateVm(request) => machines::create(context, request).await,
+            Self::StartVm(request) => machines::start(context, request).await,
+            Self::StopVm(request) => machines::stop(context, request).await,
+            Self::DeleteVm(request) => machines::delete(context, request).await,
+        }
+    }
+
+    /// Removes what it made, after it was given up.
+    pub(super) async fn undo(&self, context: &Context) -> Result<(), Fault> {
+        match self {
+            Self::CreateVm(_) => machines::undo_create(context).await,
+            Self::StartVm(request) => machines::undo_start(context, request).await,
+            // what these leave when they are dropped is whole, or nothing
+            Self::PullImage(_)
+            | Self::DeleteImage(_)
+            | Self::ImportKernel(_)
+            | Self::DeleteKernel(_)
+            | Self::StopVm(_)
+            | Self::DeleteVm(_) => Ok(()),
+        }
+    }
+}
+
+fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
+    fn message<T: Message + Default>(bytes: &[u8]) -> Option<T> {
+        T::decode(bytes).ok()
+    }
+    Some(match kind {
+        OperationKind::Unspecified => return None,
+        OperationKind::PullImage => Work::PullImage(message(bytes)?),
+        OperationKind::DeleteImage => Work::DeleteImage(message(bytes)?),
+        OperationKind::ImportKernel => Work::ImportKernel(message(bytes)?),
+        OperationKind::DeleteKernel => Work::DeleteKernel(message(bytes)?),
+        OperationKind::CreateVm => Work::CreateVm(message(bytes)?),
+        OperationKind::StartVm => Work::StartVm(message(bytes)?),
+        OperationKind::StopVm => Work::StopVm(message(bytes)?),
+        OperationKind::DeleteVm => Work::DeleteVm(message(bytes)?),
+    })
+}
+
+/// What work is done with.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) backend: Backend,
+    /// The operation, as this attempt began it.
+    pub(super) operation: Operation,
+    pub(super) journal: Arc<Journal>,
+    phases: Mutex<Vec<(PhaseKind, Duration)>>,
+}
+
+impl Context {
+    pub(super) fn new(backend: Backend, operation: Operation, journal: Arc<Journal>) -> Self {
+        Self {
+            backend,
+            operation,
+            journal,
+            phases: Mutex::default(),
+        }
+    }
+
+    /// Whether a server that is gone began this already.
+    pub(super) const fn is_resumed(&self) -> bool {
+        1 < self.operation.attempts
+    }
+
+    /// Does a part of the work and notes how long it took.
+    pub(super) async fn phase<T>(&self, kind: PhaseKind, part: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let done = part.await;
+        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        phases.push((kind, started.elapsed()));
+        done
+    }
+
+    pub(super) fn phases(&self) -> Vec<v1::Phase> {
+        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
+        let phase = |(kind, took): &(PhaseKind, Duration)| v1::Phase {
+            kind: (*kind).into(),
+            duration: convert::duration(*took),
+        };
+        phases.iter().map(phase).collect()
+    }
+}

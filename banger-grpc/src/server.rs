@@ -1,0 +1,212 @@
+//! The server's life: from the first connection to the last.
+//!
+//! Invariants: it listens from the first moment on and says that it is starting;
+//! asked to end, it begins nothing new, finishes what it has begun within a limit
+//! and ends; every wait has a deadline. Entry points: [`Server`].
+
+use std::{sync::Arc, time::Duration};
+
+use banger_api::{
+    DESCRIPTORS,
+    v1::{
+        event_service_server::EventServiceServer, exec_service_server::ExecServiceServer,
+        file_service_server::FileServiceServer, image_service_server::ImageServiceServer,
+        kernel_service_server::KernelServiceServer,
+        operation_service_server::OperationServiceServer,
+        system_service_server::SystemServiceServer, vm_service_server::VmServiceServer,
+    },
+};
+use banger_core::store::StoreError;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Router;
+
+use crate::{
+    backend::{Backend, Front, Hub},
+    operations::Operations,
+    phase::Phases,
+    services::{
+        event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
+        operation::OperationsOf, system::System, vm::Vms,
+    },
+    socket::ServerSocket,
+};
+
+/// How often a connection is asked whether it is still there, and how long that
+/// may take.
+const KEEPALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(20));
+
+/// How long calls may go on after the work is done or left.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// What a server takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest message of a client.
+    pub request_bytes: usize,
+    /// Largest message to a client.
+    pub response_bytes: usize,
+    /// Most calls at a time on one connection.
+    pub calls_per_connection: u32,
+    /// How long operations may go on after the server was asked to end, before they are
+    /// left to the next one.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: usize = 1024 * 1024;
+        Self {
+            request_bytes: MIB,
+            response_bytes: 4 * MIB,
+            calls_per_connection: 256,
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A server that is being put together.
+#[derive(Debug)]
+pub struct Server {
+    front: Front,
+    limits: Limits,
+    router: Router,
+}
+
+/// Lets a server serve.
+#[derive(Debug)]
+pub struct Opener {
+    front: Front,
+}
+
+impl Opener {
+    /// What crashes left is repaired: the server goes on with the operations of those
+    /// before it, and serves from now on.
+    pub async fn open(self, backend: Backend) -> Result<(), StoreError> {
+        let operations = Operations::new(backend.clone());
+        operations.resume().await?;
+        let hub = Arc::new(Hub {
+            backend,
+            operations,
+        });
+        // an opener is used up by opening: nobody did before
+        let _first = self.front.hub.set(hub);
+        self.front.phases.serve().await;
+        Ok(())
+    }
+}
+
+/// The server could not go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The descriptors for reflection are damaged.
+    #[error("failed to describe the services")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The transport failed.
+    #[error("failed to serve")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+impl Server {
+    /// A server that starts: only [`Phases`] and what they are told by answers.
+    pub async fn new(limits: Limits) -> Result<Self, ServeError> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let phases = Phases::starting(reporter).await;
+        let system = System {
+            phases: phases.clone(),
+            limits,
+        };
+        let system = SystemServiceServer::new(system)
+            .max_decoding_message_size(limits.request_bytes)
+            .max_encoding_message_size(limits.response_bytes);
+        let router = tonic::transport::Server::builder()
+            .http2_keepalive_interval(Some(KEEPALIVE.0))
+            .http2_keepalive_timeout(Some(KEEPALIVE.1))
+            .max_concurrent_streams(Some(limits.calls_per_connection))
+            .add_service(health)
+            .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
+            .add_service(
+                reflection()
+                    .build_v1alpha()
+                    .map_err(ServeError::Reflection)?,
+            )
+            .add_service(system);
+        let front = Front::new(phases);
+        Ok(Self {
+            router: with_services(router, &front, limits),
+            front,
+            limits,
+        })
+    }
+
+    /// What lets the server serve once the services are ready.
+    #[must_use]
+    pub fn opener(&self) -> Opener {
+        Opener {
+            front: self.front.clone(),
+        }
+    }
+
+    /// Serves until `asked_to_end` is ready, then drains. Cancelling ends it at
+    /// once; machines run on whatever happens here.
+    pub async fn serve(
+        self,
+        socket: ServerSocket,
+        asked_to_end: impl Future<Output = ()> + Send,
+    ) -> Result<(), ServeError> {
+        let (front, limits) = (self.front, self.limits);
+        let connections = Box::pin(socket.connections());
+        let ended = CancellationToken::new();
+        let ending = async {
+            asked_to_end.await;
+            front.phases.drain().await;
+            if let Some(hub) = front.hub.get() {
+                hub.operations.drain(limits.drain).await;
+            }
+            ended.cancel();
+        };
+        let serving = self
+            .router
+            .serve_with_incoming_shutdown(connections, ending);
+        let over = async {
+            ended.cancelled().await;
+            sleep(LINGER).await;
+        };
+        tokio::select! {
+            served = serving => served.map_err(ServeError::Transport),
+            () = over => {
+                tracing::info!("calls that did not end by themselves were ended");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Adds the services that need the core.
+fn with_services(router: Router, front: &Front, limits: Limits) -> Router {
+    macro_rules! limited {
+        ($server:ident, $service:expr) => {
+            $server::new($service)
+                .max_decoding_message_size(limits.request_bytes)
+                .max_encoding_message_size(limits.response_bytes)
+        };
+    }
+    router
+        .add_service(limited!(EventServiceServer, Events(front.clone())))
+        .add_service(limited!(ExecServiceServer, Execs(front.clone())))
+        .add_service(limited!(FileServiceServer, Files(front.clone())))
+        .add_service(limited!(ImageServiceServer, Images(front.clone())))
+        .add_service(limited!(KernelServiceServer, Kernels(front.clone())))
+        .add_service(limited!(
+            OperationServiceServer,
+            OperationsOf(front.clone())
+        ))
+        .add_service(limited!(VmServiceServer, Vms(front.clone())))
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

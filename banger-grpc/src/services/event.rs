@@ -1,0 +1,142 @@
+//! `EventService`.
+//!
+//! Invariants: a watcher is told from the database, in pages, and nothing is read
+//! for one that does not ask for more: one that is slow costs a page, and one that is
+//! too slow is told that what it wants is forgotten.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+
+use banger_api::v1::{
+    Bookmark, WatchVmsRequest, WatchVmsResponse, event_service_server::EventService,
+    watch_vms_response::Message as Told,
+};
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, sleep};
+use tonic::{Request, Response, Status};
+
+use crate::{
+    backend::{Front, Hub},
+    convert::vm::{change, vm},
+    fault::Fault,
+    request::Checks,
+};
+
+/// How often it is looked for changes.
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long nothing is told at most.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Over what the database writes of machines.
+#[derive(Debug)]
+pub(crate) struct Events(pub(crate) Front);
+
+impl Events {
+    async fn watch(&self, request: &WatchVmsRequest) -> Result<Watcher, Fault> {
+        let hub = self.0.reading()?;
+        let mut checks = Checks::default();
+        let token = request.resume_token.as_str();
+        let after = checks.parse_given::<u64>("resume_token", token);
+        checks.finish()?;
+        match after {
+            Some(after) => Ok(Watcher::new(Arc::clone(hub), after)),
+            None => Watcher::from_the_beginning(Arc::clone(hub)).await,
+        }
+    }
+}
+
+/// Somebody who watches machines.
+struct Watcher {
+    hub: Arc<Hub>,
+    after: u64,
+    waiting: VecDeque<WatchVmsResponse>,
+    told: Instant,
+}
+
+impl Watcher {
+    fn new(hub: Arc<Hub>, after: u64) -> Self {
+        Self {
+            hub,
+            after,
+            waiting: VecDeque::new(),
+            told: Instant::now(),
+        }
+    }
+
+    /// One who is told all machines first.
+    async fn from_the_beginning(hub: Arc<Hub>) -> Result<Self, Fault> {
+        let mut watcher = Self::new(hub, 0);
+        // the number first: what happens after it is told even if it shows already
+        watcher.after = watcher.newest().await?;
+        let existing = watcher.hub.backend.vms.list().await?;
+        let existing = existing.iter().map(|one| WatchVmsResponse {
+            resume_token: String::new(),
+            message: Some(Told::Existing(vm(one))),
+        });
+        watcher.waiting.extend(existing);
+        watcher.tell(Told::Bookmark(Bookmark {}));
+        Ok(watcher)
+    }
+
+    async fn newest(&self) -> Result<u64, Fault> {
+        let mut after = None;
+        loop {
+            let page = self.hub.backend.vms.changes(None, after).await?;
+            match page.last() {
+                Some(last) => after = Some(last.sequence),
+                None => return Ok(after.unwrap_or(0)),
+            }
+        }
+    }
+
+    fn tell(&mut self, message: Told) {
+        self.waiting.push_back(WatchVmsResponse {
+            resume_token: self.after.to_string(),
+            message: Some(message),
+        });
+    }
+
+    /// What is told next. Cancelling loses nothing.
+    async fn next(&mut self) -> Result<WatchVmsResponse, Fault> {
+        loop {
+            if let Some(message) = self.waiting.pop_front() {
+                self.told = Instant::now();
+                return Ok(message);
+            }
+            // what was before the first change is no change: none was seen yet
+            let after = (self.after != 0).then_some(self.after);
+            for one in self.hub.backend.vms.changes(None, after).await? {
+                self.after = one.sequence;
+                self.tell(Told::Change(change(&one)));
+            }
+            if !self.waiting.is_empty() {
+                continue;
+            }
+            if HEARTBEAT < self.told.elapsed() {
+                // looking at them all notices those whose monitor is gone
+                self.hub.backend.vms.list().await?;
+                self.tell(Told::Bookmark(Bookmark {}));
+            } else {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+type Watching = Pin<Box<dyn Stream<Item = Result<WatchVmsResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl EventService for Events {
+    type WatchVmsStream = Watching;
+
+    async fn watch_vms(
+        &self,
+        request: Request<WatchVmsRequest>,
+    ) -> Result<Response<Watching>, Status> {
+        let watcher = self.watch(request.get_ref()).await?;
+        let watching = stream::try_unfold(watcher, |mut watcher| async {
+            let message = watcher.next().await?;
+            Ok(Some((message, watcher)))
+        });
+        Ok(Response::new(Box::pin(watching)))
+    }
+}

@@ -1,0 +1,144 @@
+//! `ImageService`.
+
+use banger_api::v1::{
+    self, DeleteImageRequest, DeleteImageResponse, GetImageRequest, GetImageResponse,
+    ListImagesRequest, ListImagesResponse, Operation, PullImageRequest, PullImageResponse,
+    image_service_server::ImageService,
+};
+use banger_core::{
+    domain::{Image, Selector},
+    image::ImageQueryError,
+};
+use tonic::{Request, Response, Status};
+
+use super::{Ask, change};
+use crate::{
+    backend::{Front, Hub},
+    convert::image::image,
+    fault::Fault,
+    operations::{Work, pull_request},
+    request::{Checks, caller, name::IMAGES, page::Page},
+};
+
+/// Over the core's images.
+#[derive(Debug)]
+pub(crate) struct Images(pub(crate) Front);
+
+/// The image with exactly that name or id: the core takes parts of ids, too, and a
+/// program that means one image must not get another.
+pub(crate) async fn find(hub: &Hub, id: &str) -> Result<Image, ImageQueryError> {
+    let selector = Selector::from(id);
+    let found = hub.backend.images.show(&selector).await?;
+    if found.name.as_str() == id || found.id.to_string() == id {
+        return Ok(found);
+    }
+    Err(ImageQueryError::NotFound { selector })
+}
+
+impl Images {
+    async fn get(&self, request: &GetImageRequest) -> Result<v1::Image, Fault> {
+        let hub = self.0.reading()?;
+        let mut checks = Checks::default();
+        let id = IMAGES.id("name", &request.name, &mut checks);
+        checks.finish()?;
+        Ok(image(&find(hub, id.unwrap_or_default()).await?))
+    }
+
+    async fn list(&self, request: &ListImagesRequest) -> Result<ListImagesResponse, Fault> {
+        let hub = self.0.reading()?;
+        let mut checks = Checks::default();
+        let page = Page::parse(
+            request.page_size,
+            &request.page_token,
+            &["images"],
+            &mut checks,
+        );
+        checks.finish()?;
+        let all = hub.backend.images.list().await?;
+        let (images, next_page_token) = page.cut(&all, |one| one.name.to_string(), image);
+        Ok(ListImagesResponse {
+            images,
+            next_page_token,
+        })
+    }
+
+    async fn pull(&self, request: Request<PullImageRequest>) -> Result<Option<Operation>, Fault> {
+        let hub = self.0.changing()?;
+        let (caller, mut request) = (caller(&request), request.into_inner());
+        let mut checks = Checks::default();
+        let ask = Ask::new(
+            caller,
+            &mut request.request_id,
+            &mut request.wait,
+            &mut checks,
+        );
+        checks.absorb(pull_request(&request))?;
+        checks.finish()?;
+        let work = Work::PullImage(request);
+        change(hub, ask, work.clone(), async { Ok(work) }).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteImageRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.0.changing()?;
+        let (caller, mut request) = (caller(&request), request.into_inner());
+        let mut checks = Checks::default();
+        let ask = Ask::new(
+            caller,
+            &mut request.request_id,
+            &mut request.wait,
+            &mut checks,
+        );
+        IMAGES.id("name", &request.name, &mut checks);
+        checks.finish()?;
+        let asked = Work::DeleteImage(request.clone());
+        change(hub, ask, asked, settle(hub, request)).await
+    }
+}
+
+/// From here on it is the image with this id and no other of its name.
+async fn settle(hub: &Hub, mut request: DeleteImageRequest) -> Result<Work, Fault> {
+    let id = request.name.strip_prefix("images/").unwrap_or_default();
+    request.name = match find(hub, id).await {
+        Ok(image) => IMAGES.name(image.id),
+        Err(ImageQueryError::NotFound { .. }) if request.allow_missing => String::new(),
+        Err(error) => return Err(error.into()),
+    };
+    Ok(Work::DeleteImage(request))
+}
+
+#[tonic::async_trait]
+impl ImageService for Images {
+    async fn get_image(
+        &self,
+        request: Request<GetImageRequest>,
+    ) -> Result<Response<GetImageResponse>, Status> {
+        let image = Some(self.get(request.get_ref()).await?);
+        Ok(Response::new(GetImageResponse { image }))
+    }
+
+    async fn list_images(
+        &self,
+        request: Request<ListImagesRequest>,
+    ) -> Result<Response<ListImagesResponse>, Status> {
+        Ok(Response::new(self.list(request.get_ref()).await?))
+    }
+
+    async fn pull_image(
+        &self,
+        request: Request<PullImageRequest>,
+    ) -> Result<Response<PullImageResponse>, Status> {
+        let operation = self.pull(request).await?;
+        Ok(Response::new(PullImageResponse { operation }))
+    }
+
+    async fn delete_image(
+        &self,
+        request: Request<DeleteImageRequest>,
+    ) -> Result<Response<DeleteImageResponse>, Status> {
+        let operation = self.delete(request).await?;
+        Ok(Response::new(DeleteImageResponse { operation }))
+    }
+}

@@ -1,0 +1,148 @@
+//! `KernelService`.
+
+use banger_api::v1::{
+    DeleteKernelRequest, DeleteKernelResponse, GetKernelRequest, GetKernelResponse,
+    ImportKernelRequest, ImportKernelResponse, Kernel, ListKernelsRequest, ListKernelsResponse,
+    Operation, kernel_service_server::KernelService,
+};
+use banger_core::{domain::KernelName, kernel::KernelQueryError};
+use tonic::{Request, Response, Status};
+
+use super::{Ask, change};
+use crate::{
+    backend::{Front, Hub},
+    convert::kernel::kernel,
+    fault::Fault,
+    operations::Work,
+    request::{Checks, caller, name::KERNELS, page::Page, source},
+};
+
+/// Over the core's kernels.
+#[derive(Debug)]
+pub(crate) struct Kernels(pub(crate) Front);
+
+fn name(text: &str, checks: &mut Checks) -> Option<KernelName> {
+    let id = KERNELS.id("name", text, checks)?;
+    checks.parse("name", id)
+}
+
+impl Kernels {
+    async fn get(&self, request: &GetKernelRequest) -> Result<Kernel, Fault> {
+        let hub = self.0.reading()?;
+        let mut checks = Checks::default();
+        let name = name(&request.name, &mut checks);
+        checks.finish()?;
+        match name {
+            Some(name) => Ok(kernel(&hub.backend.kernels.show(&name).await?)),
+            None => Err(Fault::invalid(Vec::new())),
+        }
+    }
+
+    async fn list(&self, request: &ListKernelsRequest) -> Result<ListKernelsResponse, Fault> {
+        let hub = self.0.reading()?;
+        let mut checks = Checks::default();
+        let page = Page::parse(
+            request.page_size,
+            &request.page_token,
+            &["kernels"],
+            &mut checks,
+        );
+        checks.finish()?;
+        let all = hub.backend.kernels.list().await?;
+        let (kernels, next_page_token) = page.cut(&all, |one| one.name.to_string(), kernel);
+        Ok(ListKernelsResponse {
+            kernels,
+            next_page_token,
+        })
+    }
+
+    async fn import(
+        &self,
+        request: Request<ImportKernelRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.0.changing()?;
+        let (caller, mut request) = (caller(&request), request.into_inner());
+        let mut checks = Checks::default();
+        let ask = Ask::new(
+            caller,
+            &mut request.request_id,
+            &mut request.wait,
+            &mut checks,
+        );
+        source::kernel(&request.source, &mut checks);
+        checks.parse_given::<KernelName>("kernel_id", &request.kernel_id);
+        checks.finish()?;
+        let work = Work::ImportKernel(request);
+        change(hub, ask, work.clone(), async { Ok(work) }).await
+    }
+
+    async fn delete(
+        &self,
+        request: Request<DeleteKernelRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.0.changing()?;
+        let (caller, mut request) = (caller(&request), request.into_inner());
+        let mut checks = Checks::default();
+        let ask = Ask::new(
+            caller,
+            &mut request.request_id,
+            &mut request.wait,
+            &mut checks,
+        );
+        let name = name(&request.name, &mut checks);
+        checks.finish()?;
+        let asked = Work::DeleteKernel(request.clone());
+        change(hub, ask, asked, settle(hub, request, name)).await
+    }
+}
+
+/// A kernel that is not there is told of at once, or is no work.
+async fn settle(
+    hub: &Hub,
+    mut request: DeleteKernelRequest,
+    name: Option<KernelName>,
+) -> Result<Work, Fault> {
+    if let Some(name) = name {
+        match hub.backend.kernels.show(&name).await {
+            Err(KernelQueryError::NotFound { .. }) if request.allow_missing => {
+                request.name.clear();
+            }
+            found => drop(found?),
+        }
+    }
+    Ok(Work::DeleteKernel(request))
+}
+
+#[tonic::async_trait]
+impl KernelService for Kernels {
+    async fn get_kernel(
+        &self,
+        request: Request<GetKernelRequest>,
+    ) -> Result<Response<GetKernelResponse>, Status> {
+        let kernel = Some(self.get(request.get_ref()).await?);
+        Ok(Response::new(GetKernelResponse { kernel }))
+    }
+
+    async fn list_kernels(
+        &self,
+        request: Request<ListKernelsRequest>,
+    ) -> Result<Response<ListKernelsResponse>, Status> {
+        Ok(Response::new(self.list(request.get_ref()).await?))
+    }
+
+    async fn import_kernel(
+        &self,
+        request: Request<ImportKernelRequest>,
+    ) -> Result<Response<ImportKernelResponse>, Status> {
+        let operation = self.import(request).await?;
+        Ok(Response::new(ImportKernelResponse { operation }))
+    }
+
+    async fn delete_kernel(
+        &self,
+        request: Request<DeleteKernelRequest>,
+    ) -> Result<Response<DeleteKernelResponse>, Status> {
+        let operation = self.delete(request).await?;
+        Ok(Response::new(DeleteKernelResponse { operation }))
+    }
+}

@@ -1,0 +1,93 @@
+//! The API's services, a module each.
+//!
+//! Invariants: a handler checks the server's phase before anything else, then the
+//! request's form, and only then looks at the world; a request that came before is
+//! answered as it was, whatever the world has become. Entry points: [`NAMES`],
+//! [`change`].
+
+pub(crate) mod event;
+pub(crate) mod exec;
+pub(crate) mod file;
+pub(crate) mod image;
+pub(crate) mod kernel;
+pub(crate) mod operation;
+pub(crate) mod system;
+pub(crate) mod vm;
+
+use std::time::Duration;
+
+use banger_api::v1::{
+    self, event_service_server, exec_service_server, file_service_server, image_service_server,
+    kernel_service_server, operation_service_server, system_service_server, vm_service_server,
+};
+
+use crate::{
+    backend::Hub,
+    convert,
+    fault::Fault,
+    operations::{Asked, Work},
+    request::{Checks, MAX_WAIT},
+};
+
+/// The one that always answers.
+pub(crate) const SYSTEM: &str = system_service_server::SERVICE_NAME;
+
+/// The full names of all services.
+pub(crate) const NAMES: [&str; 8] = [
+    event_service_server::SERVICE_NAME,
+    exec_service_server::SERVICE_NAME,
+    file_service_server::SERVICE_NAME,
+    image_service_server::SERVICE_NAME,
+    kernel_service_server::SERVICE_NAME,
+    operation_service_server::SERVICE_NAME,
+    SYSTEM,
+    vm_service_server::SERVICE_NAME,
+];
+
+/// How a change is asked for, whatever it is.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) caller: String,
+    pub(crate) request_id: String,
+    pub(crate) wait: Duration,
+}
+
+impl Ask {
+    /// Notes in `checks` what is wrong with it.
+    pub(crate) fn new(
+        caller: String,
+        request_id: &mut String,
+        wait: &mut Option<prost_types::Duration>,
+        checks: &mut Checks,
+    ) -> Self {
+        checks.request_id(request_id);
+        let wait = checks.duration("wait", wait.take());
+        Self {
+            caller,
+            request_id: std::mem::take(request_id),
+            wait: wait.unwrap_or_default().min(MAX_WAIT),
+        }
+    }
+}
+
+/// Begins the work that `settle` makes of a request, unless `asked`, which is the
+/// request as it came, began it before.
+pub(crate) async fn change(
+    hub: &Hub,
+    ask: Ask,
+    asked: Work,
+    settle: impl Future<Output = Result<Work, Fault>> + Send,
+) -> Result<Option<v1::Operation>, Fault> {
+    let wait = ask.wait;
+    let asked = Asked {
+        caller: ask.caller,
+        request_id: ask.request_id,
+        digest: asked.digest(),
+    };
+    let operation = match hub.operations.known(&asked).await? {
+        Some(operation) => operation,
+        None => hub.operations.begin(asked, settle.await?).await?,
+    };
+    let operation = hub.operations.wait(operation.id, wait).await?;
+    Ok(Some(convert::operation::operation(&operation)))
+}

@@ -1,0 +1,19 @@
+//! The server over a real socket and the real core: phases, health, requests that
+//! come twice, work that outlives its server.
+//!
+//! Needs the parts that `cargo xtask test` makes.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing step is a failing test"
+)]
+
+mod server {
+    mod client;
+    mod fuzz;
+    pub(crate) mod harness;
+    mod life;
+    mod operations;
+    mod requests;
+}
