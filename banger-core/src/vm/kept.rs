@@ -90,7 +90,7 @@ impl Kept {
     /// The same machine as another VM, whose own files are `files`.
     pub(super) fn moved_to(&self, files: &VmFiles) -> Launch {
         let mut launch = self.launch.clone();
-        let former = self.former();
+        let former = files_of(&self.launch);
         let moved = |path: &mut Utf8PathBuf| {
             if let Ok(name) = path.strip_prefix(&former.directory) {
                 *path = files.directory.join(name);
@@ -133,15 +133,16 @@ impl Kept {
             shared: file.shared,
         })
     }
+}
 
-    fn former(&self) -> VmFiles {
-        VmFiles::new(&self.launch.directories, self.launch.vm)
-    }
+/// Where the files of the VM that was started so lie.
+fn files_of(launch: &Launch) -> VmFiles {
+    VmFiles::new(&launch.directories, launch.vm)
 }
 
 /// Disks and initrd that lie in the VM's directory.
 fn own_files(launch: &Launch) -> Vec<&Utf8PathBuf> {
-    let files = VmFiles::new(&launch.directories, launch.vm);
+    let files = files_of(launch);
     let disks = launch.machine.disks.iter().map(|disk| &disk.path);
     let all = disks.chain(&launch.machine.initrd);
     all.filter(|path| path.starts_with(&files.directory))
