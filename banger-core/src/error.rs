@@ -4,7 +4,7 @@
 //! place each, without knowing every variant.
 //! Invariants: a kind is never removed or given another meaning; each public
 //! error type has an inherent `kind()`.
-//! Entry points: [`ErrorKind`].
+//! Entry points: [`ErrorKind`], [`in_words`].
 
 /// What sort of failure an error is.
 ///
@@ -102,4 +102,17 @@ impl ErrorKind {
             _ => Self::Internal,
         }
     }
+}
+
+/// An error and its causes on one line.
+#[must_use]
+pub fn in_words(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
 }

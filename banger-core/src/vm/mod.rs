@@ -69,6 +69,7 @@ use crate::{
     progress::ProgressSink,
 };
 
+pub(crate) use crate::error::in_words;
 pub use boot_failure::BootFailure;
 pub use changes::VmChangesError;
 pub use connect::{ConnectError, ConnectFailure, GuestAddress, GuestConnection};
@@ -389,16 +390,4 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
         vm: &Selector,
         address: GuestAddress,
     ) -> Result<GuestConnection, ConnectError>;
-}
-
-/// An error and its causes on one line.
-pub(crate) fn in_words(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }

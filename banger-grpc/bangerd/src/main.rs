@@ -25,6 +25,7 @@ use banger_cli::{
 };
 use banger_core::{
     clock::SystemClock,
+    error::in_words,
     store::{Store, StoreError},
 };
 use banger_grpc::{
@@ -185,13 +186,6 @@ fn status(error: &DaemonError) -> u8 {
 }
 
 fn complain(error: &DaemonError) {
-    let mut words = format!("bangerd: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
     // there is nobody left to tell
-    let _unseen = writeln!(io::stderr(), "{words}");
+    let _unseen = writeln!(io::stderr(), "bangerd: {}", in_words(error));
 }

@@ -29,7 +29,7 @@ use std::{
 };
 
 use banger_api::{ERROR_DOMAIN, MAX_ERROR_MESSAGE, reason, v1::ErrorReason};
-use banger_core::ErrorKind;
+use banger_core::{ErrorKind, error::in_words};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -229,18 +229,6 @@ pub const fn reason_of_kind(kind: ErrorKind) -> ErrorReason {
         ErrorKind::Cancelled => ErrorReason::Cancelled,
         ErrorKind::Internal => ErrorReason::Internal,
     }
-}
-
-/// An error and its causes on one line.
-fn in_words(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
 }
 
 /// The text, cut between characters so that it has at most `most` bytes.

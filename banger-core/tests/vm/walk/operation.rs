@@ -6,6 +6,7 @@ use std::time::Duration;
 use banger_core::{
     ErrorKind,
     domain::{BackendKind, BootMode, Bytes, NetworkMode, RootDiskMode, Selector, Vm, VmState},
+    error::in_words,
     progress::NoProgress,
     vm::{
         CreateVm, DeleteVmError, Lifeline, Lifetime, LocalVmSupervisor, RequestedSource,
@@ -208,15 +209,7 @@ fn answer<E: std::error::Error>(
     answered: Result<Option<Lifeline>, E>,
     kind: impl Fn(&E) -> ErrorKind,
 ) -> Answer {
-    answered.map_err(|error| {
-        let mut words = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            words = format!("{words}: {error}");
-            cause = error.source();
-        }
-        (kind(&error), words)
-    })
+    answered.map_err(|error| (kind(&error), in_words(&error)))
 }
 
 /// How the VM is made.
