@@ -64,6 +64,7 @@ fn local_options(settings: Settings) -> LocalOptions {
             qemu: settings.qemu,
             firecracker: settings.firecracker,
             slirp4netns: settings.slirp4netns,
+            jail: settings.jail,
         },
         limits: settings.limits,
         supply: settings.supply,

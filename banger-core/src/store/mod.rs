@@ -12,6 +12,7 @@
 mod connection;
 mod error;
 mod images;
+mod jail_ids;
 mod kernels;
 mod lease;
 mod operations;

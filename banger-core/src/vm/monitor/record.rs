@@ -11,6 +11,7 @@ use crate::{
         in_words,
         lifecycle::{IllegalTransition, VmEvent, step},
     },
+    vmm::JailIds,
 };
 
 /// The record of the VM that this process owns.
@@ -52,6 +53,16 @@ impl Record {
 
     pub(super) const fn vm(&self) -> &Vm {
         &self.vm
+    }
+
+    /// Reserves a user for the VMM's jail until the record says that the VMM is
+    /// gone; none when all are taken.
+    pub(super) async fn reserve_jail_id(&self, ids: JailIds) -> Result<Option<u32>, RecordError> {
+        let range = (ids.first(), ids.last());
+        let reserved = self
+            .store
+            .reserve_jail_id(self.vm.id, range, self.vm.id.tail());
+        reserved.await.map_err(RecordError::Store)
     }
 
     /// A boot begins.

@@ -29,6 +29,7 @@ use super::{
     },
     guest::{Greeting, Refusal, greet, greet_anew},
     guest_link::GuestLink,
+    jail,
     keep::Keeper,
     ladder::{BroughtDown, Guest, Ladder},
     lease_watch::{LeaseWatch, deletes},
@@ -214,7 +215,11 @@ impl Session {
             Ok(log) => log,
             Err(fault) => return not_started(pipe, fault),
         };
-        let (mut machine, mut channel) = match self.start_machine(log.clone()) {
+        let jail_id = match jail::reserve_user(&self.launch, &self.record).await {
+            Ok(id) => id,
+            Err(fault) => return not_started(pipe, fault),
+        };
+        let (mut machine, mut channel) = match self.start_machine(log.clone(), jail_id) {
             Ok(started) => started,
             Err(fault) => return not_started(pipe, fault),
         };
@@ -282,11 +287,16 @@ impl Session {
         Ok(Some(reserved))
     }
 
-    fn start_machine(&self, log: SharedLog) -> Result<(RunningMachine, Channel), Fault> {
+    fn start_machine(
+        &self,
+        log: SharedLog,
+        jail_id: Option<u32>,
+    ) -> Result<(RunningMachine, Channel), Fault> {
         let request = VmmRequest {
             machine: &self.launch.machine,
             backend: &self.launch.backend,
             directory: &self.files.runtime,
+            jail_id,
             snapshot: self.launch.snapshot.as_deref(),
         };
         let started = RunningMachine::start(&request, log).map_err(|cause| Fault {
