@@ -121,6 +121,10 @@ mod vm {
             walk::every_step,
         ),
         (
+            "everybody_is_killed_at_every_step_in_a_jail_under_firecracker",
+            walk::every_step_in_jails,
+        ),
+        (
             "a_restart_is_not_pruned_under_firecracker",
             walk::between::a_restart_is_not_pruned,
         ),
@@ -145,6 +149,14 @@ mod vm {
         (
             "firecracker_runs_under_a_monitor",
             firecracker::a_guest_without_an_agent,
+        ),
+        (
+            "firecracker_runs_in_a_jail_under_a_monitor",
+            firecracker::a_guest_in_a_jail,
+        ),
+        (
+            "a_jail_that_cannot_be_had_is_refused_early",
+            firecracker::a_jail_that_cannot_be_had,
         ),
         (
             "firecrackers_refusal_is_told",

@@ -501,3 +501,35 @@ async fn the_states_of_the_schema_are_those_of_the_code() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_user_of_a_jail_is_one_vms_until_its_machine_is_gone() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = Store::open(&directories(&scratch)).await.unwrap();
+    store.insert_kernel(&kernel()).await.unwrap();
+    let image = image("debian");
+    store.insert_image(&image).await.unwrap();
+    let mut vms = Vec::new();
+    for name in ["one", "two", "three"] {
+        let mut vm = vm(name, image.id);
+        vm.spec.volumes.clear();
+        vm.state = VmState::Starting;
+        store.insert_vm(&vm).await.unwrap();
+        vms.push(vm);
+    }
+    let range = (5000, 5001);
+    let reserve = |index: usize| store.reserve_jail_id(vms[index].id, range, 1);
+    assert_eq!(reserve(0).await.unwrap(), Some(5001));
+    assert_eq!(reserve(1).await.unwrap(), Some(5000));
+    assert_eq!(reserve(1).await.unwrap(), Some(5000));
+    assert_eq!(reserve(2).await.unwrap(), None);
+    for (state, is_free) in [(VmState::Paused, false), (VmState::Failed, true)] {
+        let mut one = vms[0].clone();
+        one.state = state;
+        store.update_vm(&one).await.unwrap();
+        assert_eq!(store.jail_ids().await.unwrap().len() == 1, is_free);
+    }
+    assert_eq!(reserve(2).await.unwrap(), Some(5001));
+    store.delete_vm(vms[1].id).await.unwrap();
+    assert_eq!(store.jail_ids().await.unwrap(), [(5001, vms[2].id)]);
+}

@@ -7,7 +7,8 @@ use std::{fs, time::Duration};
 use banger_core::{
     domain::{BackendKind, NetworkMode, VmExit, VmState},
     progress::NoProgress,
-    vm::{CreateVm, Lifetime, LocalVmSupervisor, StartVmError, VmSupervisor as _},
+    vm::{CreateVm, CreateVmError, Lifetime, LocalVmSupervisor, StartVmError, VmSupervisor as _},
+    vmm::{BackendError, JailMode, JailOptions},
 };
 
 use super::{
@@ -58,6 +59,61 @@ pub(crate) fn a_guest_without_an_agent() {
         assert!(backend.reason.contains("/dev/kvm") || backend.reason.contains("KVM"));
         let deleted = host.vms.delete(&selector, false).await.unwrap();
         host.assert_nothing_left(&deleted).await;
+    });
+}
+
+/// Root has what a jail takes where the jailer lies beside Firecracker.
+pub(crate) fn a_guest_in_a_jail() {
+    block_on(async {
+        assert!(rustix::process::geteuid().is_root(), "only root can jail");
+        let (host, _) = host(&tiny_guest::counter(), Duration::from_mins(1)).await;
+        let program = given("BANGER_TESTBED").join("firecracker/firecracker");
+        let jailer = program.with_file_name("jailer");
+        let vms = host.supervisor(Duration::from_secs(3), |options| {
+            options.vmm.firecracker = Some(program);
+            options.vmm.jail.program = Some(jailer);
+        });
+        let created = vms.create(on_firecracker("jailed"), Lifetime::Detached, &NoProgress);
+        let vm = created.await.unwrap().vm;
+        let selector = vm.name.as_str().into();
+        let started = vms.start(&selector, Lifetime::Detached, &NoProgress).await;
+        let failed = started.unwrap_err();
+        let StartVmError::BootFailed { console_tail, .. } = &failed else {
+            panic!("{failed:?}");
+        };
+        assert!(console_tail.contains("00000002"), "{console_tail}");
+        let reason = vms.show(&selector).await.unwrap().backend.unwrap().reason;
+        assert!(reason.contains("it runs in a jail"), "{reason}");
+        assert_eq!(host.store.jail_ids().await.unwrap(), []);
+        let deleted = host.vms.delete(&selector, false).await.unwrap();
+        host.assert_nothing_left(&deleted).await;
+    });
+}
+
+pub(crate) fn a_jail_that_cannot_be_had() {
+    block_on(async {
+        let (host, _) = host(&tiny_guest::counter(), Duration::from_mins(1)).await;
+        let program = given("BANGER_TESTBED").join("firecracker/firecracker");
+        for jailer in [None, Some("/nowhere/jailer".into())] {
+            let vms = host.supervisor(Duration::from_mins(1), |options| {
+                options.vmm.firecracker = Some(program.clone());
+                options.vmm.jail = JailOptions {
+                    mode: JailMode::Always,
+                    program: jailer,
+                    ..JailOptions::default()
+                };
+            });
+            let refused = vms.create(on_firecracker("free"), Lifetime::Detached, &NoProgress);
+            let refused = refused.await.unwrap_err();
+            assert!(
+                matches!(
+                    &refused,
+                    CreateVmError::Backend(BackendError::NoJail { .. })
+                ),
+                "{refused:?}"
+            );
+        }
+        assert!(!host.directories.vms().exists(), "nothing was made");
     });
 }
 

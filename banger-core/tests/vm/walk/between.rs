@@ -30,7 +30,7 @@ const GO_ON: &str = "go-on";
 /// whose restart was broken off is again.
 pub(crate) fn a_restart_is_not_pruned() {
     block_on(async {
-        let ground = Ground::new().await;
+        let ground = Ground::new(false).await;
         let (root, vms, name) = (ground.root(), &ground.vms, NAME.into());
         Operation::Restart.prepare(&ground).await;
         let mut restart = waiting_restart(&ground).await;
@@ -103,7 +103,7 @@ fn wait_in(root: &Utf8Path) {
 /// and its record says why.
 pub(crate) fn a_lost_network_ends_its_vm() {
     block_on(async {
-        let ground = Ground::new().await;
+        let ground = Ground::new(false).await;
         Operation::Stop.prepare(&ground).await;
         let living = processes::of(&ground.root());
         let is_helper = |living: &&processes::Living| living.role == Role::Helper;

@@ -4,10 +4,11 @@ use std::{fs, net::TcpListener, sync::Arc, time::Duration};
 
 use banger_core::{
     clock::SystemClock,
-    domain::{Bytes, PublishedPort, Vm, VmExit},
+    domain::{Bytes, PublishedPort, Vm, VmExit, VmState},
     rootfs::format_empty,
     store::Store,
     vm::{LocalVmOptions, LocalVmSupervisor, VmSupervisor as _},
+    vmm::{JailIds, JailMode, JailOptions},
     volume::{CreateVolume, LocalVolumeManager, VolumeManager as _},
 };
 use camino::{Utf8Path, Utf8PathBuf};
@@ -29,6 +30,8 @@ pub(crate) const DISK: Bytes = Bytes::from_mib(16);
 pub(crate) const VOLUME: &str = "data";
 /// Holds the port of the host that leads to the VM.
 const PORT: &str = "walk-port";
+/// Says that machines run in jails.
+const JAIL: &str = "walk-jail";
 /// Ports that no client is given by the kernel (ip(7), `ip_local_port_range`).
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 /// Firecracker's last words when KVM gave up on its guest.
@@ -46,7 +49,7 @@ pub(crate) struct Ground {
 pub(crate) type Settled = Result<Option<Vm>, String>;
 
 impl Ground {
-    pub(crate) async fn new() -> Self {
+    pub(crate) async fn new(jailed: bool) -> Self {
         let host = Host::with_fake_vmm("exit 1").await;
         let root = host.root();
         let image = root.join("file");
@@ -68,6 +71,9 @@ impl Ground {
         };
         volumes.create(volume).await.unwrap();
         fs::write(root.join(PORT), free_port().to_string()).unwrap();
+        if jailed {
+            fs::write(root.join(JAIL), "").unwrap();
+        }
         let vms = Self::open(&root).await;
         Self { host, vms }
     }
@@ -85,6 +91,16 @@ impl Ground {
         root.join(PORT).exists()
     }
 
+    /// The users of its jails, which are those of no other; none without jails.
+    pub(crate) fn jails(root: &Utf8Path) -> Option<JailIds> {
+        if !root.join(JAIL).exists() {
+            return None;
+        }
+        let number = u32::from(Self::port(root).host - PORTS.start);
+        let first = JailIds::default().first() + number * 4;
+        JailIds::new(first, first + 3)
+    }
+
     /// The VM's port.
     pub(crate) fn port(root: &Utf8Path) -> PublishedPort {
         let number = fs::read_to_string(root.join(PORT)).unwrap();
@@ -95,6 +111,15 @@ impl Ground {
     pub(crate) async fn open(root: &Utf8Path) -> LocalVmSupervisor {
         let programs = |options: &mut LocalVmOptions| {
             let firecracker = given("BANGER_TESTBED").join("firecracker/firecracker");
+            options.vmm.jail = JailOptions {
+                mode: if Self::jails(root).is_some() {
+                    JailMode::Always
+                } else {
+                    JailMode::Never
+                },
+                program: Some(firecracker.with_file_name("jailer")),
+                ids: Self::jails(root).unwrap_or_default(),
+            };
             options.vmm.firecracker = Some(firecracker);
             options.vmm.slirp4netns = Some("/usr/bin/slirp4netns".into());
         };
@@ -114,6 +139,7 @@ impl Ground {
             let records = self.store().vms().await.unwrap();
             let snapshots = self.store().snapshots().await.unwrap();
             let mut found = leftovers(self, &records, &snapshots);
+            found.extend(self.reserved_users(&records).await);
             if !is_over(&records) {
                 found.push("not over".to_owned());
             }
@@ -124,6 +150,16 @@ impl Ground {
                 (_, records) => return Err(told(&found, records)),
             }
         }
+    }
+
+    /// Users that are reserved for a VM which does not run in a jail, and the
+    /// lack of one for a VM that does.
+    async fn reserved_users(&self, records: &[Vm]) -> Option<String> {
+        let reserved = self.store().jail_ids().await.unwrap();
+        let runs = |vm: &&Vm| vm.state == VmState::Running && Self::jails(&self.root()).is_some();
+        let running: Vec<_> = records.iter().filter(runs).map(|vm| vm.id).collect();
+        let having: Vec<_> = reserved.iter().map(|(_, vm)| *vm).collect();
+        (running != having).then(|| format!("users {reserved:?} for {running:?}"))
     }
 
     /// Removes the VM and what was kept of it; nothing may be left.

@@ -67,7 +67,10 @@ fn processes_of(root: &Utf8Path, runs: bool) -> Vec<String> {
     let mut roles: Vec<_> = living.iter().map(|living| living.role).collect();
     roles.sort();
     let expected: &[Role] = if runs {
-        &[Role::Monitor, Role::Vmm, Role::Helper]
+        match Ground::jails(root) {
+            None => &[Role::Monitor, Role::Vmm, Role::Helper],
+            Some(_) => &[Role::Monitor, Role::Vmm, Role::Helper, Role::Keeper],
+        }
     } else {
         &[]
     };

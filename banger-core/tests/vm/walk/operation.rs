@@ -80,7 +80,7 @@ impl Operation {
             &[(Role::Client, 2), (Role::Monitor, 14)],
         ),
         Walk {
-            victims: &[Role::Client, Role::Vmm, Role::Helper],
+            victims: &[Role::Client, Role::Vmm, Role::Helper, Role::Keeper],
             ..Walk::new(Self::Run, &[(Role::Client, 16), (Role::Monitor, 24)])
         },
         Walk::new(Self::Snapshot, &[(Role::Client, 4), (Role::Monitor, 10)]),

@@ -2,11 +2,14 @@
 
 use std::{fmt, fs};
 
+use banger_core::vmm::JailIds;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::{
     process::{Pid, Signal, kill_process},
     time::{ClockId, clock_gettime},
 };
+
+use super::ground::Ground;
 
 /// What a process is to a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,10 +22,18 @@ pub(crate) enum Role {
     Vmm,
     /// Carries its network.
     Helper,
+    /// Ends the machine's process with the monitor, where that is jailed.
+    Keeper,
 }
 
 impl Role {
-    pub(crate) const ALL: [Self; 4] = [Self::Client, Self::Monitor, Self::Vmm, Self::Helper];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Client,
+        Self::Monitor,
+        Self::Vmm,
+        Self::Helper,
+        Self::Keeper,
+    ];
 
     pub(crate) fn named(name: &str) -> Self {
         let named = Self::ALL.into_iter().find(|role| role.to_string() == name);
@@ -37,6 +48,7 @@ impl fmt::Display for Role {
             Self::Monitor => "monitor",
             Self::Vmm => "vmm",
             Self::Helper => "helper",
+            Self::Keeper => "keeper",
         })
     }
 }
@@ -50,17 +62,19 @@ pub(crate) struct Living {
 }
 
 /// Every process whose command line or working directory lies in a state
-/// directory.
+/// directory, or whose user is one of its jails'.
 pub(crate) fn of(root: &Utf8Path) -> Vec<Living> {
+    let jails = Ground::jails(root);
     let in_root = |id: i32| {
         let line = fs::read(process(id).join("cmdline")).ok()?;
         let command_line = String::from_utf8_lossy(&line).replace('\0', " ");
         let works_there = fs::read_link(process(id).join("cwd"))
             .is_ok_and(|directory| directory.starts_with(root.as_std_path()));
-        let is_ours = works_there || command_line.contains(root.as_str());
+        let is_jailed = || jails.is_some_and(|ids| is_of(id, ids)) && !line.is_empty();
+        let is_ours = works_there || command_line.contains(root.as_str()) || is_jailed();
         is_ours.then(|| Living {
             id,
-            role: role(&command_line),
+            role: role(id, &command_line),
             command_line,
         })
     };
@@ -75,14 +89,32 @@ pub(crate) fn roles(root: &Utf8Path) -> Vec<Role> {
     roles
 }
 
-fn role(command_line: &str) -> Role {
+fn role(id: i32, command_line: &str) -> Role {
     let program = command_line.split(' ').next().unwrap_or_default();
     match Utf8Path::new(program).file_name() {
-        Some("firecracker") => Role::Vmm,
+        Some("firecracker" | "jailer") => Role::Vmm,
         Some("slirp4netns") => Role::Helper,
+        // what a monitor's child is that has not become what it is to be
+        _ if command_line.contains(" __monitor ") && lives_apart(id) => Role::Keeper,
         _ if command_line.contains(" __monitor ") => Role::Monitor,
         _ => Role::Client,
     }
+}
+
+fn lives_apart(id: i32) -> bool {
+    let of = |id: &str, kind| fs::read_link(format!("/proc/{id}/ns/{kind}")).ok();
+    ["pid", "user"].into_iter().any(|kind| {
+        let its = of(&id.to_string(), kind);
+        its.is_some() && its != of("self", kind)
+    })
+}
+
+/// Whether a process has one of these users (proc(5), `status`).
+fn is_of(id: i32, users: JailIds) -> bool {
+    let status = fs::read_to_string(process(id).join("status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let user = line.and_then(|line| line.split_whitespace().next()?.parse::<u32>().ok());
+    user.is_some_and(|user| (users.first()..=users.last()).contains(&user))
 }
 
 /// The network and user namespaces that a process lives in, if not the host's.
