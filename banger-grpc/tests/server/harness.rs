@@ -42,6 +42,8 @@ pub(crate) const HASTY: Limits = Limits {
     request_bytes: 1 << 20,
     response_bytes: 4 << 20,
     calls_per_connection: 256,
+    calls_per_caller: 4096,
+    connections: 1024,
     drain: Duration::ZERO,
 };
 
