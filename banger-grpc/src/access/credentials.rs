@@ -12,7 +12,10 @@ use std::{
     os::unix::fs::MetadataExt as _,
 };
 
-use banger_core::host_fs::{IoContext as _, PathError};
+use banger_core::{
+    ErrorKind,
+    host_fs::{IoContext as _, PathError},
+};
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::process::geteuid;
 use serde::Deserialize;
@@ -52,6 +55,18 @@ pub enum CredentialsError {
     /// It is no list of tokens and certificates.
     #[error("{0}")]
     Form(String),
+}
+
+impl CredentialsError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io(error) => error.kind(),
+            Self::Exposed { .. } => ErrorKind::PermissionDenied,
+            Self::TooLong { .. } | Self::Form(_) => ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// Who may call from elsewhere.

@@ -13,6 +13,7 @@ use std::{
 };
 
 use banger_core::{
+    ErrorKind,
     error::in_words,
     host_fs::{IoContext as _, PathError},
 };
@@ -87,6 +88,22 @@ pub enum SecurityError {
     /// The list of tokens and certificates.
     #[error(transparent)]
     Credentials(#[from] CredentialsError),
+}
+
+impl SecurityError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::HalfOfTls
+            | Self::NobodyCouldCall
+            | Self::NoCertificate
+            | Self::Form { .. }
+            | Self::Unusable { .. } => ErrorKind::InvalidInput,
+            Self::Io(error) => error.kind(),
+            Self::Credentials(error) => error.kind(),
+        }
+    }
 }
 
 /// What a server shows, and whom it lets in.

@@ -6,6 +6,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use banger_core::ErrorKind;
 use futures_util::{Stream, stream};
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -46,6 +47,20 @@ pub enum ListenError {
         /// Why.
         source: io::Error,
     },
+}
+
+impl ListenError {
+    /// The classification of the failure.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Security { source, .. } => source.kind(),
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                ErrorKind::Conflict
+            }
+            Self::Io { source, .. } => ErrorKind::of_io(source),
+        }
+    }
 }
 
 /// A listener for TCP that speaks TLS.
