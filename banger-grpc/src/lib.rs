@@ -1,12 +1,16 @@
 //! banger's gRPC server.
 //!
 //! Purpose: the API of `proto/banger/v1` over the core's traits alone, for an
-//! orchestrator that retries, crashes and comes back. Invariants: nobody but the
-//! server's own user and root gets an answer; whatever fails, fails with a reason
-//! ([`fault`]); virtual machines never depend on the server's life.
+//! orchestrator that retries, crashes and comes back. Invariants: nobody gets an answer
+//! but the server's own user, root and whoever has credentials ([`access`]), and
+//! nobody but those two learns of what is not their own; whatever fails, fails with a
+//! reason ([`fault`]); virtual machines never depend on the server's life.
 //! Entry points: [`server::Server`], [`socket::ServerSocket`], [`backend::Backend`].
 
+pub mod access;
 pub mod backend;
+mod call;
+pub mod caller;
 mod convert;
 pub mod fault;
 mod operations;
@@ -17,3 +21,4 @@ mod services;
 pub mod socket;
 #[cfg(test)]
 mod testing;
+pub mod transport;

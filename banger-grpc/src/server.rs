@@ -20,16 +20,19 @@ use banger_core::store::StoreError;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Router;
+use tower_layer::{Identity, Stack};
 
 use crate::{
+    access::Gate,
     backend::{Backend, Front, Hub},
+    call::layer::CallLayer,
     operations::Operations,
     phase::Phases,
     services::{
         event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
         operation::OperationsOf, system::System, vm::Vms,
     },
-    socket::ServerSocket,
+    transport::{Listeners, security::Security},
 };
 
 /// How often a connection is asked whether it is still there, and how long that
@@ -48,6 +51,10 @@ pub struct Limits {
     pub response_bytes: usize,
     /// Most calls at a time on one connection.
     pub calls_per_connection: u32,
+    /// Most calls at a time of one caller, whatever their connections.
+    pub calls_per_caller: u32,
+    /// Most connections at a time of each listener.
+    pub connections: u32,
     /// How long operations may go on after the server was asked to end, before they are
     /// left to the next one.
     pub drain: Duration,
@@ -60,17 +67,43 @@ impl Default for Limits {
             request_bytes: MIB,
             response_bytes: 4 * MIB,
             calls_per_connection: 256,
+            calls_per_caller: 4096,
+            connections: 1024,
             drain: Duration::from_secs(30),
         }
     }
 }
+
+/// What a server is made with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What it takes.
+    pub limits: Limits,
+    /// Whom it lets in from elsewhere.
+    pub security: Arc<Security>,
+    /// Whether it describes its services to whoever has credentials.
+    pub reflection: bool,
+}
+
+impl From<Limits> for Options {
+    /// Those of a server that only its host's users reach.
+    fn from(limits: Limits) -> Self {
+        Self {
+            limits,
+            security: Arc::new(Security::local()),
+            reflection: true,
+        }
+    }
+}
+
+type LayeredRouter = Router<Stack<CallLayer, Identity>>;
 
 /// A server that is being put together.
 #[derive(Debug)]
 pub struct Server {
     front: Front,
     limits: Limits,
-    router: Router,
+    router: LayeredRouter,
 }
 
 /// Lets a server serve.
@@ -110,7 +143,12 @@ pub enum ServeError {
 
 impl Server {
     /// A server that starts: only [`Phases`] and what they are told by answers.
-    pub async fn new(limits: Limits) -> Result<Self, ServeError> {
+    pub async fn new(options: impl Into<Options>) -> Result<Self, ServeError> {
+        let Options {
+            limits,
+            security,
+            reflection,
+        } = options.into();
         let (reporter, health) = tonic_health::server::health_reporter();
         let phases = Phases::starting(reporter).await;
         let system = System {
@@ -120,18 +158,17 @@ impl Server {
         let system = SystemServiceServer::new(system)
             .max_decoding_message_size(limits.request_bytes)
             .max_encoding_message_size(limits.response_bytes);
-        let router = tonic::transport::Server::builder()
+        let layer = CallLayer::new(Gate::new(security), limits.calls_per_caller);
+        let mut router = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
             .max_concurrent_streams(Some(limits.calls_per_connection))
+            .layer(layer)
             .add_service(health)
-            .add_service(reflection().build_v1().map_err(ServeError::Reflection)?)
-            .add_service(
-                reflection()
-                    .build_v1alpha()
-                    .map_err(ServeError::Reflection)?,
-            )
             .add_service(system);
+        if reflection {
+            router = with_reflection(router).map_err(ServeError::Reflection)?;
+        }
         let front = Front::new(phases);
         Ok(Self {
             router: with_services(router, &front, limits),
@@ -152,11 +189,12 @@ impl Server {
     /// once; machines run on whatever happens here.
     pub async fn serve(
         self,
-        socket: ServerSocket,
+        listeners: impl Into<Listeners>,
         asked_to_end: impl Future<Output = ()> + Send,
     ) -> Result<(), ServeError> {
         let (front, limits) = (self.front, self.limits);
-        let connections = Box::pin(socket.connections());
+        let listeners = listeners.into();
+        let connections = listeners.connections(limits.connections);
         let ended = CancellationToken::new();
         let ending = async {
             asked_to_end.await;
@@ -184,7 +222,7 @@ impl Server {
 }
 
 /// Adds the services that need the core.
-fn with_services(router: Router, front: &Front, limits: Limits) -> Router {
+fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> LayeredRouter {
     macro_rules! limited {
         ($server:ident, $service:expr) => {
             $server::new($service)
@@ -203,6 +241,13 @@ fn with_services(router: Router, front: &Front, limits: Limits) -> Router {
             OperationsOf(front.clone())
         ))
         .add_service(limited!(VmServiceServer, Vms(front.clone())))
+}
+
+fn with_reflection(
+    router: LayeredRouter,
+) -> Result<LayeredRouter, tonic_reflection::server::Error> {
+    let router = router.add_service(reflection().build_v1()?);
+    Ok(router.add_service(reflection().build_v1alpha()?))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -25,6 +25,8 @@ use tokio::{
     time::sleep,
 };
 
+use crate::transport::connection::{Connection, Places};
+
 /// Longest path that a Unix socket can have (unix(7)).
 const MAX_PATH: usize = 107;
 /// What is waited for when the host cannot accept a connection.
@@ -115,14 +117,19 @@ impl ServerSocket {
 
     /// The connections of those who may connect, as they come. Whoever else
     /// connects is sent away without a word.
-    pub(crate) fn connections(&self) -> impl Stream<Item = io::Result<UnixStream>> + Send {
-        stream::unfold(&self.listener, async |listener| {
+    pub(crate) fn connections(
+        &self,
+        most: usize,
+    ) -> impl Stream<Item = io::Result<Connection>> + Send {
+        let places = Places::new(most);
+        stream::unfold((&self.listener, places), async |(listener, places)| {
             loop {
                 match listener.accept().await {
-                    Ok((connection, _)) if is_welcome(&connection) => {
-                        return Some((Ok(connection), listener));
+                    Ok((stream, _)) => {
+                        if let Some(connection) = welcome(stream, &places) {
+                            return Some((Ok(connection), (listener, places)));
+                        }
                     }
-                    Ok(_) => tracing::warn!("a connection of another user was refused"),
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
@@ -183,11 +190,19 @@ async fn remove_stale(path: &Utf8Path) -> Result<(), SocketError> {
     }
 }
 
-fn is_welcome(connection: &UnixStream) -> bool {
+/// A connection of somebody who may connect and has a place.
+fn welcome(stream: UnixStream, places: &Places) -> Option<Connection> {
     let own = geteuid().as_raw();
-    connection
-        .peer_cred()
-        .is_ok_and(|peer| may_connect(peer.uid(), own))
+    let peer = stream.peer_cred().map(|peer| peer.uid());
+    let Some(uid) = peer.ok().filter(|uid| may_connect(*uid, own)) else {
+        tracing::warn!("a connection of another user was refused");
+        return None;
+    };
+    let Some(place) = places.take() else {
+        tracing::warn!("a connection was refused: there are too many");
+        return None;
+    };
+    Some(Connection::local(stream, uid, place))
 }
 
 /// Whether a user is heard by the server of user `own`.

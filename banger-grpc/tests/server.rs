@@ -10,10 +10,13 @@
 )]
 
 mod server {
+    mod access;
+    mod certificates;
     mod client;
     mod fuzz;
     pub(crate) mod harness;
     mod life;
     mod operations;
     mod requests;
+    mod tls;
 }

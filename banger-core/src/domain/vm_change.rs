@@ -25,6 +25,8 @@ pub struct VmChange {
     pub exit: Option<VmExit>,
     /// The record's generation after the change.
     pub generation: u64,
+    /// Whose it was: the label `banger.owner` of its record.
+    pub owner: Option<String>,
 }
 
 /// What was done to a VM's record.

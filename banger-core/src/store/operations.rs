@@ -4,6 +4,10 @@
 //! so that the same request can never begin two; numbers of events rise by one;
 //! an operation that is over never changes again.
 
+mod callers;
+#[cfg(test)]
+mod tests;
+
 use std::time::SystemTime;
 
 use sqlx::{FromRow, Sqlite, Transaction};
@@ -101,16 +105,6 @@ impl Store {
         Ok(BegunOperation::Known(operation))
     }
 
-    /// The operation with that id.
-    pub async fn operation(&self, id: OperationId) -> Result<Option<Operation>, StoreError> {
-        let row: Option<OperationRow> = sqlx::query_as(BY_ID)
-            .bind(id.to_string())
-            .fetch_optional(&self.reader)
-            .await
-            .map_err(StoreError::query("read an operation"))?;
-        row.map(TryInto::try_into).transpose()
-    }
-
     /// The operation that a caller's request began.
     pub async fn operation_of_request(
         &self,
@@ -126,7 +120,10 @@ impl Store {
         .await
         .map_err(StoreError::query("find the operation of a request"))?;
         match id {
-            Some(id) => self.operation(parse("an operation", &id)?).await,
+            Some(id) => {
+                let id = parse("an operation", &id)?;
+                self.operation_of(Some(caller), id).await
+            }
             None => Ok(None),
         }
     }
@@ -145,25 +142,6 @@ impl Store {
         .fetch_optional(&self.reader)
         .await
         .map_err(StoreError::query("look for a request"))
-    }
-
-    /// Operations that are older than one, newest first; all without one.
-    pub async fn operations(
-        &self,
-        older_than: Option<OperationId>,
-        limit: u32,
-    ) -> Result<Vec<Operation>, StoreError> {
-        let rows: Vec<OperationRow> = sqlx::query_as(
-            "SELECT operations.*, (SELECT min(request_id) FROM operation_requests \
-             WHERE operation_id = operations.id) AS request_id FROM operations \
-             WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
-        )
-        .bind(older_than.map(|id| id.to_string()))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await
-        .map_err(StoreError::query("read operations"))?;
-        rows.into_iter().map(TryInto::try_into).collect()
     }
 
     /// Operations that are not over, oldest first.
@@ -429,6 +407,3 @@ fn state(object: &str, column: &str) -> Result<OperationState, StoreError> {
         .find(|state| state.as_str() == column);
     known.ok_or_else(|| StoreError::damaged(object, &format!("state {column:?} is unknown")))
 }
-
-#[cfg(test)]
-mod tests;

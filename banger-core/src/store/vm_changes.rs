@@ -23,6 +23,7 @@ struct ChangeRow {
     exit_kind: Option<String>,
     exit_detail: Option<String>,
     generation: i64,
+    owner: Option<String>,
 }
 
 impl Store {
@@ -84,6 +85,7 @@ impl TryFrom<ChangeRow> for VmChange {
             reason: row.reason,
             exit: exit(&object, row.exit_kind.as_deref(), row.exit_detail)?,
             generation: u64::try_from(row.generation).unwrap_or(0),
+            owner: row.owner,
         })
     }
 }

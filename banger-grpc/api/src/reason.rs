@@ -43,9 +43,11 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::ExecNotExecutable
         | ErrorReason::FileWrongKind
         | ErrorReason::KernelInUse => Code::FailedPrecondition,
-        ErrorReason::Forbidden | ErrorReason::PolicyRefused | ErrorReason::FileForbidden => {
-            Code::PermissionDenied
-        }
+        ErrorReason::Forbidden
+        | ErrorReason::PolicyRefused
+        | ErrorReason::OutOfScope
+        | ErrorReason::FileForbidden => Code::PermissionDenied,
+        ErrorReason::CallerUnauthenticated => Code::Unauthenticated,
         ErrorReason::VmBusy
         | ErrorReason::VmBootFailed
         | ErrorReason::MonitorFailed
@@ -57,7 +59,9 @@ pub const fn code(reason: ErrorReason) -> Code {
         ErrorReason::PeerUnavailable
         | ErrorReason::ServerStarting
         | ErrorReason::ServerDraining => Code::Unavailable,
-        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull => Code::ResourceExhausted,
+        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull | ErrorReason::TooManyCalls => {
+            Code::ResourceExhausted
+        }
         ErrorReason::CorruptData => Code::DataLoss,
         ErrorReason::WorkTimedOut => Code::DeadlineExceeded,
         ErrorReason::Capability => Code::Unimplemented,

@@ -6,6 +6,7 @@
 //! which it is; SIGTERM and SIGINT drain it; machines never end with it.
 
 mod arguments;
+mod listen;
 mod monitor;
 
 use std::{
@@ -30,8 +31,13 @@ use banger_core::{
 };
 use banger_grpc::{
     backend::Backend,
-    server::{Limits, Opener, ServeError, Server},
+    server::{Opener, ServeError, Server},
     socket::{ServerSocket, SocketError},
+    transport::{
+        Listeners,
+        security::{Security, SecurityError},
+        tcp::ListenError,
+    },
 };
 use camino::Utf8PathBuf;
 use clap::Parser as _;
@@ -51,6 +57,12 @@ enum DaemonError {
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
+    /// Certificates or credentials cannot be used.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// There is no way for clients from elsewhere.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The records of operations cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -97,30 +109,45 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         what: "the async runtime",
         source,
     })?;
-    let served = runtime.block_on(serve(settings, socket));
+    let served = runtime.block_on(serve(arguments, settings, socket));
     runtime.shutdown_background();
     served
 }
 
 /// Listens, repairs, serves.
-async fn serve(settings: Settings, socket: Utf8PathBuf) -> Result<(), DaemonError> {
-    let asked_to_end = asked_to_end().map_err(|source| DaemonError::Setup {
+async fn serve(
+    arguments: &Arguments,
+    settings: Settings,
+    socket: Utf8PathBuf,
+) -> Result<(), DaemonError> {
+    let signals = |source| DaemonError::Setup {
         what: "signal handling",
         source,
-    })?;
-    let bound = ServerSocket::bind(&socket).await?;
-    let server = Server::new(Limits::default()).await?;
+    };
+    let asked_to_end = asked_to_end().map_err(signals)?;
+    let security = Arc::new(Security::load(arguments.listen.files())?);
+    let refreshing = listen::refresh(Arc::clone(&security)).map_err(signals)?;
+    let mut listeners = Listeners::from(ServerSocket::bind(&socket).await?);
+    arguments.listen.add_to(&mut listeners, &security).await?;
+    let server = Server::new(arguments.serve.options(security)).await?;
     let opener = server.opener();
-    let serving = server.serve(bound, asked_to_end);
-    tokio::pin!(serving);
+    let serving = server.serve(listeners, asked_to_end);
     tracing::info!(%socket, "listening");
+    let serving = async {
+        tokio::pin!(serving);
+        tokio::select! {
+            // asked to end before it began
+            ended = &mut serving => return ended.map_err(Into::into),
+            ready = Box::pin(open(settings, opener)) => ready?,
+        }
+        tracing::info!("serving");
+        serving.await.map_err(Into::into)
+    };
+    tokio::pin!(refreshing);
     tokio::select! {
-        // asked to end before it began
-        ended = &mut serving => return ended.map_err(Into::into),
-        ready = Box::pin(open(settings, opener)) => ready?,
+        served = Box::pin(serving) => served,
+        () = &mut refreshing => Ok(()),
     }
-    tracing::info!("serving");
-    serving.await.map_err(Into::into)
 }
 
 /// Repairs what crashes left, and lets the server serve.
@@ -181,6 +208,8 @@ fn status(error: &DaemonError) -> u8 {
         DaemonError::Cli(error) => exit::of_error(error, Surface::Own),
         DaemonError::Store(error) => exit::of_kind(error.kind()),
         DaemonError::Socket(error) => exit::of_kind(error.kind()),
+        DaemonError::Security(error) => exit::of_kind(error.kind()),
+        DaemonError::Listen(error) => exit::of_kind(error.kind()),
         DaemonError::Serve(_) | DaemonError::Setup { .. } => exit::INTERNAL,
     }
 }

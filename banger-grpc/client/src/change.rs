@@ -6,8 +6,10 @@ use banger_api::v1::{
     image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
     vm_service_client::VmServiceClient,
 };
-use tonic::{Status, transport::Channel};
+use tonic::Status;
 use uuid::Uuid;
+
+use crate::Transport;
 
 /// A request that begins an operation. The API's own requests are all there are.
 pub trait Change: Clone + sealed::Sealed {
@@ -18,7 +20,7 @@ pub trait Change: Clone + sealed::Sealed {
     /// Sends it once.
     fn send(
         self,
-        channel: Channel,
+        transport: Transport,
     ) -> impl Future<Output = Result<Option<Operation>, Status>> + Send;
 }
 
@@ -39,8 +41,8 @@ macro_rules! change {
                 self
             }
 
-            async fn send(self, channel: Channel) -> Result<Option<Operation>, Status> {
-                let answer = $client::new(channel).$call(self).await?;
+            async fn send(self, transport: Transport) -> Result<Option<Operation>, Status> {
+                let answer = $client::new(transport).$call(self).await?;
                 Ok(answer.into_inner().operation)
             }
         }

@@ -1,13 +1,12 @@
 //! What went wrong, in the core's terms.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, fmt, time::Duration};
 
 use banger_api::{
     ERROR_DOMAIN, reason,
     v1::{ErrorReason, Operation, OperationState, operation::Outcome},
 };
 use banger_core::ErrorKind;
-use camino::Utf8Path;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -33,6 +32,7 @@ impl Failure {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self.reason {
+            Some(ErrorReason::TooManyCalls) => true,
             Some(reason) => reason::code(reason) == Code::Unavailable,
             // the connection broke
             None => self.kind == ErrorKind::Unavailable,
@@ -49,9 +49,16 @@ impl Failure {
         }
     }
 
-    pub(crate) fn no_endpoint(socket: &Utf8Path, error: &tonic::transport::Error) -> Self {
-        let message = format!("{socket} cannot be a server's socket: {error}");
+    pub(crate) fn no_endpoint(place: &str, problem: &dyn fmt::Display) -> Self {
+        let message = format!("{place} cannot be a server's endpoint: {problem}");
         Self::new(ErrorKind::InvalidInput, message)
+    }
+
+    pub(crate) fn no_token() -> Self {
+        Self::new(
+            ErrorKind::InvalidInput,
+            "the token is none that can be sent",
+        )
     }
 
     pub(crate) fn no_operation() -> Self {
@@ -145,8 +152,11 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::ExecBadWorkingDirectory
         | ErrorReason::ExecUnknownUser
         | ErrorReason::ExecBeyondOutput => ErrorKind::InvalidInput,
-        ErrorReason::PeerUnauthenticated => ErrorKind::Unauthenticated,
+        ErrorReason::PeerUnauthenticated | ErrorReason::CallerUnauthenticated => {
+            ErrorKind::Unauthenticated
+        }
         ErrorReason::Forbidden
+        | ErrorReason::OutOfScope
         | ErrorReason::PolicyRefused
         | ErrorReason::ExecNotExecutable
         | ErrorReason::FileForbidden => ErrorKind::PermissionDenied,
@@ -154,7 +164,9 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::ServerStarting
         | ErrorReason::ServerDraining
         | ErrorReason::VmLost => ErrorKind::Unavailable,
-        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull => ErrorKind::ResourceExhausted,
+        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull | ErrorReason::TooManyCalls => {
+            ErrorKind::ResourceExhausted
+        }
         ErrorReason::WrongState
         | ErrorReason::VmBusy
         | ErrorReason::VmWrongState

@@ -4,10 +4,12 @@
 //! the server between. Invariants: every change has a request id, made once and sent
 //! with every attempt; an attempt is repeated only when its failure says that this may
 //! help; no call takes longer than its budget; failures have the kinds that the core's
-//! have. Entry points: [`Client::connect`], [`Client::change`], [`Failure`].
+//! have. Entry points: [`Client::connect`], [`Client::connect_remote`],
+//! [`Client::change`], [`Failure`].
 
 mod change;
 mod failure;
+mod remote;
 mod retry;
 
 use std::time::Duration;
@@ -21,10 +23,11 @@ use banger_api::v1::{
 };
 use camino::Utf8Path;
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 pub use change::Change;
 pub use failure::{Failure, kind_of_reason};
+pub use remote::{Remote, Token, Transport};
 
 /// How long one attempt waits for an operation's end.
 const ONE_WAIT: Duration = Duration::from_secs(30);
@@ -32,7 +35,7 @@ const ONE_WAIT: Duration = Duration::from_secs(30);
 /// A client of one server. Clones share its connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    channel: Channel,
+    transport: Transport,
     /// How long a call may take, all attempts together.
     budget: Duration,
 }
@@ -42,11 +45,23 @@ impl Client {
     /// needed, and again when it broke.
     pub fn connect(socket: &Utf8Path, budget: Duration) -> Result<Self, Failure> {
         let endpoint = Endpoint::try_from(format!("unix://{socket}"));
-        let endpoint = endpoint.map_err(|error| Failure::no_endpoint(socket, &error))?;
-        Ok(Self {
-            channel: endpoint.connect_lazy(),
+        let endpoint = endpoint.map_err(|error| Failure::no_endpoint(socket.as_str(), &error))?;
+        Ok(Self::over(endpoint, Token::default(), budget))
+    }
+
+    /// A client of a server elsewhere. The connection is made when it is needed, and
+    /// again when it broke.
+    pub fn connect_remote(remote: &Remote, budget: Duration) -> Result<Self, Failure> {
+        let token = Token::new(remote.token.as_deref())?;
+        Ok(Self::over(remote.endpoint()?, token, budget))
+    }
+
+    fn over(endpoint: Endpoint, token: Token, budget: Duration) -> Self {
+        let channel = remote::watched(endpoint).connect_lazy();
+        Self {
+            transport: Transport::new(channel, token),
             budget,
-        })
+        }
     }
 
     /// Asks for a change and waits for its end: the operation did what was asked, or
@@ -56,8 +71,8 @@ impl Client {
         let request = request.identified();
         let deadline = Instant::now() + self.budget;
         let begun = retry::until(deadline, || {
-            let (request, channel) = (request.clone(), self.channel.clone());
-            async move { request.send(channel).await }
+            let (request, transport) = (request.clone(), self.transport.clone());
+            async move { request.send(transport).await }
         });
         let mut operation = begun.await?.ok_or_else(Failure::no_operation)?;
         while operation.state() == OperationState::Running {
@@ -95,49 +110,49 @@ impl Client {
 
     /// Calls that only read, as the API has them. They are not repeated.
     #[must_use]
-    pub fn images(&self) -> ImageServiceClient<Channel> {
-        ImageServiceClient::new(self.channel.clone())
+    pub fn images(&self) -> ImageServiceClient<Transport> {
+        ImageServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn kernels(&self) -> KernelServiceClient<Channel> {
-        KernelServiceClient::new(self.channel.clone())
+    pub fn kernels(&self) -> KernelServiceClient<Transport> {
+        KernelServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn vms(&self) -> VmServiceClient<Channel> {
-        VmServiceClient::new(self.channel.clone())
+    pub fn vms(&self) -> VmServiceClient<Transport> {
+        VmServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn execs(&self) -> ExecServiceClient<Channel> {
-        ExecServiceClient::new(self.channel.clone())
+    pub fn execs(&self) -> ExecServiceClient<Transport> {
+        ExecServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn files(&self) -> FileServiceClient<Channel> {
-        FileServiceClient::new(self.channel.clone())
+    pub fn files(&self) -> FileServiceClient<Transport> {
+        FileServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn events(&self) -> EventServiceClient<Channel> {
-        EventServiceClient::new(self.channel.clone())
+    pub fn events(&self) -> EventServiceClient<Transport> {
+        EventServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn operations(&self) -> OperationServiceClient<Channel> {
-        OperationServiceClient::new(self.channel.clone())
+    pub fn operations(&self) -> OperationServiceClient<Transport> {
+        OperationServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn system(&self) -> SystemServiceClient<Channel> {
-        SystemServiceClient::new(self.channel.clone())
+    pub fn system(&self) -> SystemServiceClient<Transport> {
+        SystemServiceClient::new(self.transport.clone())
     }
 }

@@ -166,9 +166,11 @@ impl Refine for DeleteImageError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::InUse { name, .. } => fault
-                .with_reason(ErrorReason::ImageInUse)
-                .about(IMAGE, name),
+            // the machines may be others': their names stay with the host's own users
+            Self::InUse { name, .. } => {
+                let message = format!("image {name} is used by VMs or snapshots");
+                Fault::new(ErrorReason::ImageInUse, message).about(IMAGE, name)
+            }
             _ => fault,
         }
     }

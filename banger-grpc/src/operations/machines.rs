@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{artifacts::settled, work::Context};
 use crate::{
+    caller::OWNER_LABEL,
     convert::{self, spec, vm::OPERATION_LABEL},
     fault::Fault,
     request::{Checks, name::IMAGES},
@@ -73,6 +74,12 @@ async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault>
     let mut create = create_request(request)?;
     let operation = context.operation.id.to_string();
     create.labels.insert(OPERATION_LABEL.to_owned(), operation);
+    // nobody shares the making of a machine: whoever asked owns it
+    let store = &context.backend.store;
+    let callers = store.callers_of_operation(context.operation.id).await?;
+    let owner = callers.into_iter().next();
+    let owner = owner.map(|owner| (OWNER_LABEL.to_owned(), owner));
+    create.labels.extend(owner);
     let vms = &context.backend.vms;
     let creating = vms.create(create, Lifetime::Detached, context.journal.as_ref());
     let created = context.phase(PhaseKind::Create, creating).await?;

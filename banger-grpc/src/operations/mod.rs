@@ -34,7 +34,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backend::Backend, fault::Fault, request::name::OperationName};
+use crate::{backend::Backend, caller::Caller, fault::Fault, request::name::OperationName};
 
 pub(crate) use artifacts::pull_request;
 pub(crate) use machines::create_request;
@@ -132,14 +132,17 @@ impl Operations {
     /// The operation that a client names.
     pub(crate) async fn find(
         &self,
-        caller: &str,
+        caller: &Caller,
         name: &OperationName,
     ) -> Result<Operation, Fault> {
         let store = &self.inner.backend.store;
         let (found, text) = match name {
-            OperationName::Id(id) => (store.operation(*id).await?, id.to_string()),
+            OperationName::Id(id) => {
+                let found = store.operation_of(caller.sees(), *id).await?;
+                (found, id.to_string())
+            }
             OperationName::Request(id) => {
-                let found = store.operation_of_request(caller, id).await?;
+                let found = store.operation_of_request(caller.identity(), id).await?;
                 (found, format!("by-request/{id}"))
             }
         };
@@ -152,19 +155,26 @@ impl Operations {
     /// A page of operations, newest first.
     pub(crate) async fn list(
         &self,
+        caller: &Caller,
         older_than: Option<OperationId>,
         limit: u32,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.backend.store.operations(older_than, limit).await
+        let store = &self.inner.backend.store;
+        store.operations_of(caller.sees(), older_than, limit).await
     }
 
     /// The operation when it is over, or as it stands when the time is up.
-    pub(crate) async fn wait(&self, id: OperationId, limit: Duration) -> Result<Operation, Fault> {
+    pub(crate) async fn wait(
+        &self,
+        caller: &Caller,
+        id: OperationId,
+        limit: Duration,
+    ) -> Result<Operation, Fault> {
         let deadline = Instant::now() + limit;
         loop {
             // subscribed before the record is read: no change is missed
             let news = self.inner.news(id).await;
-            let now = self.inner.current(id).await?;
+            let now = self.inner.current(caller, id).await?;
             let Some(mut news) = news else { return Ok(now) };
             if now.state.is_over() || timeout_at(deadline, news.changed()).await.is_err() {
                 return Ok(now);
@@ -172,18 +182,28 @@ impl Operations {
         }
     }
 
-    /// Marks an operation as one to be given up.
-    pub(crate) async fn cancel(&self, id: OperationId) -> Result<Operation, Fault> {
-        let marked = self.inner.backend.store.cancel_operation(id).await?;
+    /// Marks an operation as one to be given up. What others asked for as well goes on,
+    /// unless everything is the caller's.
+    pub(crate) async fn cancel(
+        &self,
+        caller: &Caller,
+        id: OperationId,
+    ) -> Result<Operation, Fault> {
+        let store = &self.inner.backend.store;
+        if !caller.is_admin() && 1 < store.callers_of_operation(id).await?.len() {
+            let message = format!("operation {id} has other callers, too");
+            return Err(Fault::new(ErrorReason::OutOfScope, message));
+        }
+        store.cancel_operation(id).await?;
         if let Some(running) = self.inner.lock().get(&id) {
             running.cancel.cancel();
         }
-        Ok(marked)
+        self.inner.current(caller, id).await
     }
 
     /// The operation's events from a number on.
-    pub(crate) fn watch(&self, id: OperationId, from: u64) -> Events {
-        Events::new(Arc::clone(&self.inner), id, from)
+    pub(crate) fn watch(&self, caller: Caller, id: OperationId, from: u64) -> Events {
+        Events::new(Arc::clone(&self.inner), caller, id, from)
     }
 
     /// Goes on with what servers before this one left, and forgets what is old.
@@ -267,8 +287,8 @@ impl Inner {
         });
     }
 
-    async fn current(&self, id: OperationId) -> Result<Operation, Fault> {
-        let found = self.backend.store.operation(id).await?;
+    async fn current(&self, caller: &Caller, id: OperationId) -> Result<Operation, Fault> {
+        let found = self.backend.store.operation_of(caller.sees(), id).await?;
         found.ok_or_else(|| {
             let message = format!("operation {id} does not exist any more");
             Fault::new(ErrorReason::OperationNotFound, message)

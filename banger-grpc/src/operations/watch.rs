@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::Inner;
 use crate::{
+    caller::Caller,
     convert::operation::{ended, event},
     fault::Fault,
 };
@@ -25,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Events {
     inner: Arc<Inner>,
+    caller: Caller,
     id: OperationId,
     from: u64,
     read: VecDeque<v1::OperationEvent>,
@@ -32,9 +34,10 @@ pub(crate) struct Events {
 }
 
 impl Events {
-    pub(super) const fn new(inner: Arc<Inner>, id: OperationId, from: u64) -> Self {
+    pub(super) const fn new(inner: Arc<Inner>, caller: Caller, id: OperationId, from: u64) -> Self {
         Self {
             inner,
+            caller,
             id,
             from,
             read: VecDeque::new(),
@@ -60,7 +63,7 @@ impl Events {
     async fn read(&mut self) -> Result<(), Fault> {
         // subscribed before anything is read: no change is missed
         let news = self.inner.news(self.id).await;
-        let record = self.inner.current(self.id).await?;
+        let record = self.inner.current(&self.caller, self.id).await?;
         let store = &self.inner.backend.store;
         let events = store.operation_events(self.id, self.from, PAGE).await?;
         self.read.extend(events.iter().map(event));

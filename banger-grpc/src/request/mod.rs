@@ -11,10 +11,13 @@ pub(crate) mod source;
 
 use std::{str::FromStr, time::Duration};
 
-use tonic::{Request, transport::server::UdsConnectInfo};
+use tonic::Request;
 use uuid::Uuid;
 
-use crate::fault::{Fault, Violation};
+use crate::{
+    caller::Caller,
+    fault::{Fault, Violation},
+};
 
 /// Longest time that a call waits for an operation.
 pub(crate) const MAX_WAIT: Duration = Duration::from_mins(10);
@@ -107,14 +110,10 @@ impl Checks {
     }
 }
 
-/// Whose request it is: ids of requests are each caller's own.
-pub(crate) fn caller<T>(request: &Request<T>) -> String {
-    let peer = request.extensions().get::<UdsConnectInfo>();
-    let credentials = peer.and_then(|peer| peer.peer_cred);
-    credentials.map_or_else(
-        || "unknown".to_owned(),
-        |peer| format!("uid:{}", peer.uid()),
-    )
+/// Whose request it is: ids of requests are each caller's own, and so is most else.
+pub(crate) fn caller<T>(request: &Request<T>) -> Caller {
+    let caller = request.extensions().get::<Caller>();
+    caller.cloned().unwrap_or_else(Caller::nobody)
 }
 
 #[cfg(test)]

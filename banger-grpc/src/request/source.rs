@@ -38,6 +38,23 @@ pub(crate) fn kernel(text: &str, checks: &mut Checks) -> Option<KernelSource> {
     Some(source)
 }
 
+/// Whether the image is to come out of the host's own files. What is no reference at all
+/// is refused elsewhere.
+pub(crate) fn is_host_image(text: &str) -> bool {
+    let reference: Result<ImageReference, _> = text.parse();
+    reference.is_ok_and(|reference| !matches!(reference, ImageReference::Registry(_)))
+}
+
+/// Whether the kernel is to come out of the host's own files. What is no source at all is
+/// refused elsewhere.
+pub(crate) fn is_host_kernel(text: &str) -> bool {
+    match text.parse() {
+        Ok(KernelSource::Bundle(_)) => text.starts_with("file:"),
+        Ok(KernelSource::AptPackage(_)) | Err(_) => false,
+        Ok(_) => true,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

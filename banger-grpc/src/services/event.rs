@@ -16,9 +16,10 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     backend::{Front, Hub},
+    caller::Caller,
     convert::vm::{change, vm},
     fault::Fault,
-    request::Checks,
+    request::{Checks, caller},
 };
 
 /// How often it is looked for changes.
@@ -31,15 +32,16 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 pub(crate) struct Events(pub(crate) Front);
 
 impl Events {
-    async fn watch(&self, request: &WatchVmsRequest) -> Result<Watcher, Fault> {
+    async fn watch(&self, request: Request<WatchVmsRequest>) -> Result<Watcher, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let token = request.resume_token.as_str();
         let after = checks.parse_given::<u64>("resume_token", token);
         checks.finish()?;
         match after {
-            Some(after) => Ok(Watcher::new(Arc::clone(hub), after)),
-            None => Watcher::from_the_beginning(Arc::clone(hub)).await,
+            Some(after) => Ok(Watcher::new(Arc::clone(hub), caller, after)),
+            None => Watcher::from_the_beginning(Arc::clone(hub), caller).await,
         }
     }
 }
@@ -47,15 +49,17 @@ impl Events {
 /// Somebody who watches machines.
 struct Watcher {
     hub: Arc<Hub>,
+    caller: Caller,
     after: u64,
     waiting: VecDeque<WatchVmsResponse>,
     told: Instant,
 }
 
 impl Watcher {
-    fn new(hub: Arc<Hub>, after: u64) -> Self {
+    fn new(hub: Arc<Hub>, caller: Caller, after: u64) -> Self {
         Self {
             hub,
+            caller,
             after,
             waiting: VecDeque::new(),
             told: Instant::now(),
@@ -63,12 +67,13 @@ impl Watcher {
     }
 
     /// One who is told all machines first.
-    async fn from_the_beginning(hub: Arc<Hub>) -> Result<Self, Fault> {
-        let mut watcher = Self::new(hub, 0);
+    async fn from_the_beginning(hub: Arc<Hub>, caller: Caller) -> Result<Self, Fault> {
+        let mut watcher = Self::new(hub, caller, 0);
         // the number first: what happens after it is told even if it shows already
         watcher.after = watcher.newest().await?;
         let existing = watcher.hub.backend.vms.list().await?;
-        let existing = existing.iter().map(|one| WatchVmsResponse {
+        let seen = existing.iter().filter(|one| watcher.caller.sees_vm(one));
+        let existing = seen.map(|one| WatchVmsResponse {
             resume_token: String::new(),
             message: Some(Told::Existing(vm(one))),
         });
@@ -104,11 +109,16 @@ impl Watcher {
             }
             // what was before the first change is no change: none was seen yet
             let after = (self.after != 0).then_some(self.after);
-            for one in self.hub.backend.vms.changes(None, after).await? {
+            let page = self.hub.backend.vms.changes(None, after).await?;
+            let is_behind = !page.is_empty();
+            for one in page {
                 self.after = one.sequence;
+                if !self.caller.sees_of(one.owner.as_deref()) {
+                    continue;
+                }
                 self.tell(Told::Change(change(&one)));
             }
-            if !self.waiting.is_empty() {
+            if is_behind {
                 continue;
             }
             if HEARTBEAT < self.told.elapsed() {
@@ -132,7 +142,7 @@ impl EventService for Events {
         &self,
         request: Request<WatchVmsRequest>,
     ) -> Result<Response<Watching>, Status> {
-        let watcher = self.watch(request.get_ref()).await?;
+        let watcher = self.watch(request).await?;
         let watching = stream::try_unfold(watcher, |mut watcher| async {
             let message = watcher.next().await?;
             Ok(Some((message, watcher)))

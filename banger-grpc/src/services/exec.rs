@@ -29,7 +29,7 @@ use crate::{
     backend::Front,
     convert::exec::{exec, exec_request, output, terminal_size},
     fault::Fault,
-    request::{Checks, name::VMS},
+    request::{Checks, caller, name::VMS},
 };
 
 /// How long a client may take to say what it wants to attach to.
@@ -55,14 +55,18 @@ fn exec_name(name: &str, checks: &mut Checks) -> Option<(String, ExecId)> {
 }
 
 impl Execs {
-    async fn create(&self, request: CreateExecRequest) -> Result<CreateExecResponse, Fault> {
+    async fn create(
+        &self,
+        request: Request<CreateExecRequest>,
+    ) -> Result<CreateExecResponse, Fault> {
         let hub = self.0.changing()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         checks.request_id(&request.request_id);
         let vm = VMS.id("vm", &request.vm, &mut checks).map(str::to_owned);
         let wanted = exec_request(request, &mut checks);
         checks.finish()?;
-        let vm = vm::find(hub, &vm.unwrap_or_default()).await?;
+        let vm = vm::find(hub, &caller, &vm.unwrap_or_default()).await?;
         let selector = Selector::from(vm.id.to_string().as_str());
         let session = match hub.backend.vms.exec(&selector, wanted).await {
             Err(error @ ExecError::IdTaken { .. }) => {
@@ -77,8 +81,12 @@ impl Execs {
         })
     }
 
-    async fn attach(&self, mut sent: Streaming<AttachExecRequest>) -> Result<Attachment, Fault> {
+    async fn attach(
+        &self,
+        request: Request<Streaming<AttachExecRequest>>,
+    ) -> Result<Attachment, Fault> {
         let hub = self.0.reading()?;
+        let (caller, mut sent) = (caller(&request), request.into_inner());
         let first = timeout(FIRST_MESSAGE, sent.message()).await;
         let first = first.ok().and_then(Result::ok).flatten();
         let Some(Sent::Attach(attach)) = first.and_then(|first| first.message) else {
@@ -90,7 +98,7 @@ impl Execs {
         let Some((vm, exec)) = name else {
             return Err(Fault::invalid(Vec::new()));
         };
-        let vm = vm::find(hub, &vm).await?.id.to_string();
+        let vm = vm::find(hub, &caller, &vm).await?.id.to_string();
         let selector = Selector::from(vm.as_str());
         let attaching = hub
             .backend
@@ -99,12 +107,13 @@ impl Execs {
         Ok(Attachment::new(attaching.await?, sent, attach.acknowledges))
     }
 
-    async fn list(&self, request: &ListExecsRequest) -> Result<ListExecsResponse, Fault> {
+    async fn list(&self, request: Request<ListExecsRequest>) -> Result<ListExecsResponse, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let id = VMS.id("vm", &request.vm, &mut checks);
         checks.finish()?;
-        let vm = vm::find(hub, id.unwrap_or_default()).await?;
+        let vm = vm::find(hub, &caller, id.unwrap_or_default()).await?;
         let selector = Selector::from(vm.id.to_string().as_str());
         let execs = hub.backend.vms.list_execs(&selector).await?;
         Ok(ListExecsResponse {
@@ -112,15 +121,19 @@ impl Execs {
         })
     }
 
-    async fn delete(&self, request: &DeleteExecRequest) -> Result<DeleteExecResponse, Fault> {
+    async fn delete(
+        &self,
+        request: Request<DeleteExecRequest>,
+    ) -> Result<DeleteExecResponse, Fault> {
         let hub = self.0.changing()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let name = exec_name(&request.name, &mut checks);
         checks.finish()?;
         let Some((vm, exec)) = name else {
             return Err(Fault::invalid(Vec::new()));
         };
-        let vm = vm::find(hub, &vm).await?.id.to_string();
+        let vm = vm::find(hub, &caller, &vm).await?.id.to_string();
         let selector = Selector::from(vm.as_str());
         match hub.backend.vms.delete_exec(&selector, &exec).await {
             Ok(()) | Err(ExecError::NoSuchExec { .. }) => Ok(DeleteExecResponse {}),
@@ -306,7 +319,7 @@ impl ExecService for Execs {
         &self,
         request: Request<CreateExecRequest>,
     ) -> Result<Response<CreateExecResponse>, Status> {
-        Ok(Response::new(self.create(request.into_inner()).await?))
+        Ok(Response::new(self.create(request).await?))
     }
 
     type AttachExecStream = Telling;
@@ -315,7 +328,7 @@ impl ExecService for Execs {
         &self,
         request: Request<Streaming<AttachExecRequest>>,
     ) -> Result<Response<Telling>, Status> {
-        let attachment = self.attach(request.into_inner()).await?;
+        let attachment = self.attach(request).await?;
         let told = stream::try_unfold(attachment, |mut attachment| async {
             let told = attachment.next().await?;
             let answer = |told| AttachExecResponse {
@@ -330,14 +343,14 @@ impl ExecService for Execs {
         &self,
         request: Request<ListExecsRequest>,
     ) -> Result<Response<ListExecsResponse>, Status> {
-        Ok(Response::new(self.list(request.get_ref()).await?))
+        Ok(Response::new(self.list(request).await?))
     }
 
     async fn delete_exec(
         &self,
         request: Request<DeleteExecRequest>,
     ) -> Result<Response<DeleteExecResponse>, Status> {
-        Ok(Response::new(self.delete(request.get_ref()).await?))
+        Ok(Response::new(self.delete(request).await?))
     }
 }
 

@@ -21,8 +21,9 @@ use tonic::{Request, Response, Status, Streaming};
 use super::vm;
 use crate::{
     backend::{Front, Hub},
+    caller::Caller,
     fault::Fault,
-    request::{Checks, name::VMS},
+    request::{Checks, caller, name::VMS},
 };
 
 /// How long a client may take to say where to write.
@@ -45,20 +46,21 @@ fn check_path(field: &str, path: &[u8], checks: &mut Checks) {
     }
 }
 
-async fn machine(hub: &Hub, name: &str) -> Result<Selector, Fault> {
+async fn machine(hub: &Hub, caller: &Caller, name: &str) -> Result<Selector, Fault> {
     let id = name.strip_prefix("vms/").unwrap_or_default();
-    let Vm { id, .. } = vm::find(hub, id).await?;
+    let Vm { id, .. } = vm::find(hub, caller, id).await?;
     Ok(Selector::from(id.to_string().as_str()))
 }
 
 impl Files {
-    async fn stat(&self, request: &StatFileRequest) -> Result<StatFileResponse, Fault> {
+    async fn stat(&self, request: Request<StatFileRequest>) -> Result<StatFileResponse, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         VMS.id("vm", &request.vm, &mut checks);
         check_path("path", &request.path, &mut checks);
         checks.finish()?;
-        let vm = machine(hub, &request.vm).await?;
+        let vm = machine(hub, &caller, &request.vm).await?;
         let looking = hub
             .backend
             .vms
@@ -79,13 +81,14 @@ impl Files {
         })
     }
 
-    async fn read(&self, request: ReadFilesRequest) -> Result<TreeStream, Fault> {
+    async fn read(&self, request: Request<ReadFilesRequest>) -> Result<TreeStream, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         VMS.id("vm", &request.vm, &mut checks);
         check_path("path", &request.path, &mut checks);
         checks.finish()?;
-        let vm = machine(hub, &request.vm).await?;
+        let vm = machine(hub, &caller, &request.vm).await?;
         let wanted = ReadTree {
             path: request.path.into(),
             archived_as: (!request.archived_as.is_empty()).then(|| request.archived_as.into()),
@@ -95,11 +98,12 @@ impl Files {
 
     async fn write(
         &self,
-        mut sent: Streaming<WriteFilesRequest>,
+        request: Request<Streaming<WriteFilesRequest>>,
     ) -> Result<WriteFilesResponse, Fault> {
         let hub = self.0.changing()?;
+        let (caller, mut sent) = (caller(&request), request.into_inner());
         let start = start(&mut sent).await?;
-        let vm = machine(hub, &start.vm).await?;
+        let vm = machine(hub, &caller, &start.vm).await?;
         let wanted = WriteTree {
             directory: start.directory.into(),
             keep_owners: start.keep_owners,
@@ -185,7 +189,7 @@ impl FileService for Files {
         &self,
         request: Request<StatFileRequest>,
     ) -> Result<Response<StatFileResponse>, Status> {
-        Ok(Response::new(self.stat(request.get_ref()).await?))
+        Ok(Response::new(self.stat(request).await?))
     }
 
     type ReadFilesStream = Reading;
@@ -194,7 +198,7 @@ impl FileService for Files {
         &self,
         request: Request<ReadFilesRequest>,
     ) -> Result<Response<Reading>, Status> {
-        let tree = self.read(request.into_inner()).await?;
+        let tree = self.read(request).await?;
         let reading = stream::try_unfold(tree, |mut tree| async {
             let event = tree.events.recv().await.transpose().map_err(Fault::from)?;
             Ok(event.map(|event| (told(event), tree)))
@@ -206,6 +210,6 @@ impl FileService for Files {
         &self,
         request: Request<Streaming<WriteFilesRequest>>,
     ) -> Result<Response<WriteFilesResponse>, Status> {
-        Ok(Response::new(self.write(request.into_inner()).await?))
+        Ok(Response::new(self.write(request).await?))
     }
 }

@@ -13,11 +13,12 @@ use tonic::{Request, Response, Status};
 
 use super::{Ask, change};
 use crate::{
+    access::check_host_files,
     backend::{Front, Hub},
     convert::image::image,
     fault::Fault,
     operations::{Work, pull_request},
-    request::{Checks, caller, name::IMAGES, page::Page},
+    request::{Checks, caller, name::IMAGES, page::Page, source},
 };
 
 /// Over the core's images.
@@ -65,6 +66,7 @@ impl Images {
     async fn pull(&self, request: Request<PullImageRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
         let (caller, mut request) = (caller(&request), request.into_inner());
+        check_host_files(&caller, source::is_host_image(&request.reference))?;
         let mut checks = Checks::default();
         let ask = Ask::new(
             caller,

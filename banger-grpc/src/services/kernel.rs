@@ -10,6 +10,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Ask, change};
 use crate::{
+    access::check_host_files,
     backend::{Front, Hub},
     convert::kernel::kernel,
     fault::Fault,
@@ -62,6 +63,7 @@ impl Kernels {
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
         let (caller, mut request) = (caller(&request), request.into_inner());
+        check_host_files(&caller, source::is_host_kernel(&request.source))?;
         let mut checks = Checks::default();
         let ask = Ask::new(
             caller,

@@ -23,6 +23,7 @@ use banger_api::v1::{
 
 use crate::{
     backend::Hub,
+    caller::Caller,
     convert,
     fault::Fault,
     operations::{Asked, Work},
@@ -47,7 +48,7 @@ pub(crate) const NAMES: [&str; 8] = [
 /// How a change is asked for, whatever it is.
 #[derive(Debug)]
 pub(crate) struct Ask {
-    pub(crate) caller: String,
+    pub(crate) caller: Caller,
     pub(crate) request_id: String,
     pub(crate) wait: Duration,
 }
@@ -55,7 +56,7 @@ pub(crate) struct Ask {
 impl Ask {
     /// Notes in `checks` what is wrong with it.
     pub(crate) fn new(
-        caller: String,
+        caller: Caller,
         request_id: &mut String,
         wait: &mut Option<prost_types::Duration>,
         checks: &mut Checks,
@@ -78,9 +79,9 @@ pub(crate) async fn change(
     asked: Work,
     settle: impl Future<Output = Result<Work, Fault>> + Send,
 ) -> Result<Option<v1::Operation>, Fault> {
-    let wait = ask.wait;
+    let (wait, caller) = (ask.wait, ask.caller);
     let asked = Asked {
-        caller: ask.caller,
+        caller: caller.identity().to_owned(),
         request_id: ask.request_id,
         digest: asked.digest(),
     };
@@ -88,6 +89,6 @@ pub(crate) async fn change(
         Some(operation) => operation,
         None => hub.operations.begin(asked, settle.await?).await?,
     };
-    let operation = hub.operations.wait(operation.id, wait).await?;
+    let operation = hub.operations.wait(&caller, operation.id, wait).await?;
     Ok(Some(convert::operation::operation(&operation)))
 }

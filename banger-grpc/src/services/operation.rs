@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     backend::{Front, Hub},
+    caller::Caller,
     convert::operation::operation,
     fault::Fault,
     operations::Events,
@@ -26,7 +27,7 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct OperationsOf(pub(crate) Front);
 
-async fn find(hub: &Hub, caller: &str, name: &str) -> Result<Operation, Fault> {
+async fn find(hub: &Hub, caller: &Caller, name: &str) -> Result<Operation, Fault> {
     let mut checks = Checks::default();
     let name = OperationName::parse(name, &mut checks);
     checks.finish()?;
@@ -42,8 +43,12 @@ impl OperationsOf {
         find(hub, &caller(&request), &request.get_ref().name).await
     }
 
-    async fn list(&self, request: &ListOperationsRequest) -> Result<ListOperationsResponse, Fault> {
+    async fn list(
+        &self,
+        request: Request<ListOperationsRequest>,
+    ) -> Result<ListOperationsResponse, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let page = Page::parse(
             request.page_size,
@@ -55,7 +60,8 @@ impl OperationsOf {
         let after = checks.parse_given::<OperationId>("page_token", after);
         checks.finish()?;
         let limit = u32::try_from(page.size).unwrap_or(u32::MAX);
-        let found = hub.operations.list(after, limit.saturating_add(1)).await?;
+        let limit = limit.saturating_add(1);
+        let found = hub.operations.list(&caller, after, limit).await?;
         let key = |one: &Operation| one.id.to_string();
         let (operations, next_page_token) = page.take(found.iter(), key, operation);
         Ok(ListOperationsResponse {
@@ -66,10 +72,10 @@ impl OperationsOf {
 
     async fn watch(&self, request: Request<WatchOperationRequest>) -> Result<Events, Fault> {
         let hub = self.0.reading()?;
-        let found = find(hub, &caller(&request), &request.get_ref().name).await?;
-        Ok(hub
-            .operations
-            .watch(found.id, request.get_ref().from_sequence))
+        let (caller, request) = (caller(&request), request.into_inner());
+        let found = find(hub, &caller, &request.name).await?;
+        let operations = &hub.operations;
+        Ok(operations.watch(caller, found.id, request.from_sequence))
     }
 
     async fn wait(&self, request: Request<WaitOperationRequest>) -> Result<Operation, Fault> {
@@ -77,15 +83,17 @@ impl OperationsOf {
         let mut checks = Checks::default();
         let limit = checks.duration("timeout", request.get_ref().timeout);
         checks.finish()?;
-        let found = find(hub, &caller(&request), &request.get_ref().name).await?;
+        let caller = caller(&request);
+        let found = find(hub, &caller, &request.get_ref().name).await?;
         let limit = limit.unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
-        hub.operations.wait(found.id, limit).await
+        hub.operations.wait(&caller, found.id, limit).await
     }
 
     async fn cancel(&self, request: Request<CancelOperationRequest>) -> Result<Operation, Fault> {
         let hub = self.0.reading()?;
-        let found = find(hub, &caller(&request), &request.get_ref().name).await?;
-        hub.operations.cancel(found.id).await
+        let caller = caller(&request);
+        let found = find(hub, &caller, &request.get_ref().name).await?;
+        hub.operations.cancel(&caller, found.id).await
     }
 }
 
@@ -105,7 +113,7 @@ impl OperationService for OperationsOf {
         &self,
         request: Request<ListOperationsRequest>,
     ) -> Result<Response<ListOperationsResponse>, Status> {
-        Ok(Response::new(self.list(request.get_ref()).await?))
+        Ok(Response::new(self.list(request).await?))
     }
 
     type WatchOperationStream = Watched;

@@ -14,6 +14,7 @@ use tonic::{Request, Response, Status};
 use super::{Ask, change, image};
 use crate::{
     backend::{Front, Hub},
+    caller::Caller,
     convert::vm::vm,
     fault::Fault,
     operations::{Work, create_request},
@@ -30,34 +31,39 @@ use crate::{
 pub(crate) struct Vms(pub(crate) Front);
 
 /// The machine with exactly that name or id: the core takes parts of ids, too, and a
-/// program that means one machine must not get another.
-pub(crate) async fn find(hub: &Hub, id: &str) -> Result<Vm, VmQueryError> {
+/// program that means one machine must not get another. One that is not the caller's is
+/// not there.
+pub(crate) async fn find(hub: &Hub, caller: &Caller, id: &str) -> Result<Vm, VmQueryError> {
     let selector = Selector::from(id);
-    let found = hub.backend.vms.show(&selector).await?;
-    if found.name.as_str() == id || found.id.to_string() == id {
-        return Ok(found);
-    }
-    Err(VmQueryError::NotFound { selector })
+    let found = match hub.backend.vms.show(&selector).await {
+        Err(VmQueryError::Ambiguous { .. }) => None,
+        found => Some(found?),
+    };
+    let is_meant = |vm: &Vm| vm.name.as_str() == id || vm.id.to_string() == id;
+    let found = found.filter(|vm| is_meant(vm) && caller.sees_vm(vm));
+    found.ok_or(VmQueryError::NotFound { selector })
 }
 
 /// The name of the machine that is meant, by its id: from here on it is that one and
 /// no other of its name.
-async fn settled(hub: &Hub, name: &str) -> Result<String, VmQueryError> {
+async fn settled(hub: &Hub, caller: &Caller, name: &str) -> Result<String, VmQueryError> {
     let id = name.strip_prefix("vms/").unwrap_or_default();
-    Ok(VMS.name(find(hub, id).await?.id))
+    Ok(VMS.name(find(hub, caller, id).await?.id))
 }
 
 impl Vms {
-    async fn get(&self, request: &GetVmRequest) -> Result<v1::Vm, Fault> {
+    async fn get(&self, request: Request<GetVmRequest>) -> Result<v1::Vm, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let id = VMS.id("name", &request.name, &mut checks);
         checks.finish()?;
-        Ok(vm(&find(hub, id.unwrap_or_default()).await?))
+        Ok(vm(&find(hub, &caller, id.unwrap_or_default()).await?))
     }
 
-    async fn list(&self, request: &ListVmsRequest) -> Result<ListVmsResponse, Fault> {
+    async fn list(&self, request: Request<ListVmsRequest>) -> Result<ListVmsResponse, Fault> {
         let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let query = ["vms", request.filter.as_str()];
         let page = Page::parse(request.page_size, &request.page_token, &query, &mut checks);
@@ -65,7 +71,7 @@ impl Vms {
         checks.finish()?;
         let filter = filter.unwrap_or_default();
         let mut all = hub.backend.vms.list().await?;
-        all.retain(|one| filter.matches(one));
+        all.retain(|one| caller.sees_vm(one) && filter.matches(one));
         let (vms, next_page_token) = page.cut(&all, |one| one.name.to_string(), vm);
         Ok(ListVmsResponse {
             vms,
@@ -100,7 +106,7 @@ impl Vms {
         let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let ask = Ask::new(
-            caller,
+            caller.clone(),
             &mut request.request_id,
             &mut request.wait,
             &mut checks,
@@ -109,7 +115,7 @@ impl Vms {
         checks.finish()?;
         let asked = Work::StartVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &request.name).await?;
+            request.name = settled(hub, &caller, &request.name).await?;
             Ok(Work::StartVm(request))
         };
         change(hub, ask, asked, settle).await
@@ -120,7 +126,7 @@ impl Vms {
         let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let ask = Ask::new(
-            caller,
+            caller.clone(),
             &mut request.request_id,
             &mut request.wait,
             &mut checks,
@@ -135,7 +141,7 @@ impl Vms {
         checks.finish()?;
         let asked = Work::StopVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &request.name).await?;
+            request.name = settled(hub, &caller, &request.name).await?;
             Ok(Work::StopVm(request))
         };
         change(hub, ask, asked, settle).await
@@ -146,7 +152,7 @@ impl Vms {
         let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let ask = Ask::new(
-            caller,
+            caller.clone(),
             &mut request.request_id,
             &mut request.wait,
             &mut checks,
@@ -155,7 +161,7 @@ impl Vms {
         checks.finish()?;
         let asked = Work::DeleteVm(request.clone());
         let settle = async {
-            request.name = match settled(hub, &request.name).await {
+            request.name = match settled(hub, &caller, &request.name).await {
                 Ok(name) => name,
                 Err(VmQueryError::NotFound { .. }) if request.allow_missing => String::new(),
                 Err(error) => return Err(error.into()),
@@ -172,7 +178,7 @@ impl VmService for Vms {
         &self,
         request: Request<GetVmRequest>,
     ) -> Result<Response<GetVmResponse>, Status> {
-        let vm = Some(self.get(request.get_ref()).await?);
+        let vm = Some(self.get(request).await?);
         Ok(Response::new(GetVmResponse { vm }))
     }
 
@@ -180,7 +186,7 @@ impl VmService for Vms {
         &self,
         request: Request<ListVmsRequest>,
     ) -> Result<Response<ListVmsResponse>, Status> {
-        Ok(Response::new(self.list(request.get_ref()).await?))
+        Ok(Response::new(self.list(request).await?))
     }
 
     async fn create_vm(

@@ -166,7 +166,7 @@ fn check(method: &MethodDescriptor, sent: &DynamicMessage, status: &Status) {
 
 /// Messages as their bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Raw;
+pub(super) struct Raw;
 
 impl Codec for Raw {
     type Encode = Bytes;
@@ -225,7 +225,8 @@ async fn send(channel: Channel, method: &MethodDescriptor, sent: &DynamicMessage
     }
 }
 
-fn methods() -> Vec<MethodDescriptor> {
+/// Every method of the API.
+pub(super) fn methods() -> Vec<MethodDescriptor> {
     let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
     let services = pool
         .services()

@@ -1,6 +1,6 @@
 //! A server of a test's own over the real core, in this process.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use banger_api::v1::{
     ImportKernelRequest, Operation, OperationState, PullImageRequest,
@@ -20,8 +20,9 @@ use banger_core::{
 };
 use banger_grpc::{
     backend::Backend,
-    server::{Limits, Opener, ServeError, Server},
+    server::{Limits, Opener, Options, ServeError, Server},
     socket::ServerSocket,
+    transport::{Listeners, tcp::TlsListener},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
@@ -42,12 +43,16 @@ pub(crate) const HASTY: Limits = Limits {
     request_bytes: 1 << 20,
     response_bytes: 4 << 20,
     calls_per_connection: 256,
+    calls_per_caller: 4096,
+    connections: 1024,
     drain: Duration::ZERO,
 };
 
 pub(crate) struct Running {
     scratch: TempDir,
     pub(crate) channel: Channel,
+    /// Where it listens over TLS, if it does.
+    pub(crate) address: Option<SocketAddr>,
     opener: Option<Opener>,
     end: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServeError>>,
@@ -66,19 +71,33 @@ impl Running {
         running
     }
 
-    async fn over(scratch: TempDir, limits: Limits) -> Self {
+    /// One that serves clients from elsewhere as well, if its security is for that.
+    pub(crate) async fn guarded(options: Options) -> Self {
+        let mut running = Self::over(tempfile::tempdir().unwrap(), options).await;
+        running.open().await;
+        running
+    }
+
+    async fn over(scratch: TempDir, options: impl Into<Options>) -> Self {
+        let options = options.into();
         let path = root(&scratch).join("run/grpc.sock");
-        let socket = ServerSocket::bind(&path).await.unwrap();
-        let server = Server::new(limits).await.unwrap();
+        let mut listeners = Listeners::from(ServerSocket::bind(&path).await.unwrap());
+        let local = SocketAddr::from(([127, 0, 0, 1], 0));
+        // without a certificate there is none
+        let tls = TlsListener::bind(local, Arc::clone(&options.security)).await;
+        listeners.tls.extend(tls.ok());
+        let address = listeners.tls.first().map(|one| one.address().unwrap());
+        let server = Server::new(options).await.unwrap();
         let opener = server.opener();
         let (end, ended) = oneshot::channel();
-        let serving = async move { server.serve(socket, async { drop(ended.await) }).await };
+        let serving = async move { server.serve(listeners, async { drop(ended.await) }).await };
         #[expect(clippy::disallowed_methods, reason = "the test owns it")]
         let task = tokio::spawn(serving);
         let endpoint = Endpoint::try_from(format!("unix://{path}")).unwrap();
         Self {
             channel: endpoint.connect().await.unwrap(),
             scratch,
+            address,
             opener: Some(opener),
             end: Some(end),
             served: task,

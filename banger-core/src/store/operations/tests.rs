@@ -84,7 +84,7 @@ async fn one_request_begins_one_operation_whoever_asks_how_often() {
         store.operation_of_request("uid:3", "r1").await.unwrap(),
         None
     );
-    assert_eq!(store.operations(None, 10).await.unwrap().len(), 2);
+    assert_eq!(store.operations_of(None, None, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -187,9 +187,52 @@ async fn what_ended_long_ago_is_forgotten_with_its_requests() {
     store.end_operation(old.id, &end).await.unwrap();
     assert_eq!(store.forget_operations(at(5)).await.unwrap(), 0);
     assert_eq!(store.forget_operations(at(6)).await.unwrap(), 1);
-    assert_eq!(store.operation(old.id).await.unwrap(), None);
+    assert_eq!(store.operation_of(None, old.id).await.unwrap(), None);
     assert_eq!(store.operation_of_request("u", "old").await.unwrap(), None);
-    assert!(store.operation(running.id).await.unwrap().is_some());
-    let page = store.operations(Some(running.id), 10).await.unwrap();
+    assert!(
+        store
+            .operation_of(None, running.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let page = store
+        .operations_of(None, Some(running.id), 10)
+        .await
+        .unwrap();
     assert!(page.is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_sees_what_it_asked_for_under_its_own_ids() {
+    let (_scratch, store) = store().await;
+    let mut shared = request("token:ann", "b", "d");
+    shared.shareable = true;
+    let operation = new(store.begin_operation(&shared).await.unwrap());
+    shared.caller = "token:bob".to_owned();
+    shared.request_id = "a".to_owned();
+    let known = store.begin_operation(&shared).await.unwrap();
+    assert!(matches!(known, BegunOperation::Known(same) if same.id == operation.id));
+    let own = store.begin_operation(&request("token:bob", "c", "e")).await;
+    let own = new(own.unwrap());
+
+    let ids = async |caller| {
+        let found = store.operations_of(caller, None, 10).await.unwrap();
+        let pairs = found.into_iter().map(|one| (one.id, one.request_id));
+        pairs.collect::<Vec<_>>()
+    };
+    let pair = |id, text: &str| (id, text.to_owned());
+    assert_eq!(ids(Some("token:ann")).await, [pair(operation.id, "b")]);
+    let both = [pair(own.id, "c"), pair(operation.id, "a")];
+    assert_eq!(ids(Some("token:bob")).await, both);
+    assert_eq!(ids(Some("token:eve")).await, []);
+    assert_eq!(ids(None).await.len(), 2);
+
+    let seen = async |caller, id| store.operation_of(caller, id).await.unwrap();
+    let anns = seen(Some("token:ann"), operation.id).await.unwrap();
+    assert_eq!(anns.request_id, "b");
+    assert_eq!(seen(Some("token:ann"), own.id).await, None);
+    assert_eq!(seen(None, own.id).await, Some(own.clone()));
+    let callers = store.callers_of_operation(operation.id).await.unwrap();
+    assert_eq!(callers, ["token:ann", "token:bob"]);
 }

@@ -119,6 +119,13 @@ pub enum ErrorReason {
     GuestDiskFull = 82,
     /// OUT_OF_RANGE: what happened after the resume token is forgotten. Begin anew.
     WatchExpired = 83,
+    /// UNAUTHENTICATED: the call has no credentials that the server knows.
+    CallerUnauthenticated = 90,
+    /// PERMISSION_DENIED: the scopes of the caller are too small for what it asks for.
+    OutOfScope = 91,
+    /// RESOURCE_EXHAUSTED: the caller has as many calls at a time as it may have. The fact
+    /// "limit" says how many. Try again.
+    TooManyCalls = 92,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -178,6 +185,9 @@ impl ErrorReason {
             Self::FileForbidden => "ERROR_REASON_FILE_FORBIDDEN",
             Self::GuestDiskFull => "ERROR_REASON_GUEST_DISK_FULL",
             Self::WatchExpired => "ERROR_REASON_WATCH_EXPIRED",
+            Self::CallerUnauthenticated => "ERROR_REASON_CALLER_UNAUTHENTICATED",
+            Self::OutOfScope => "ERROR_REASON_OUT_OF_SCOPE",
+            Self::TooManyCalls => "ERROR_REASON_TOO_MANY_CALLS",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -236,6 +246,9 @@ impl ErrorReason {
             "ERROR_REASON_FILE_FORBIDDEN" => Some(Self::FileForbidden),
             "ERROR_REASON_GUEST_DISK_FULL" => Some(Self::GuestDiskFull),
             "ERROR_REASON_WATCH_EXPIRED" => Some(Self::WatchExpired),
+            "ERROR_REASON_CALLER_UNAUTHENTICATED" => Some(Self::CallerUnauthenticated),
+            "ERROR_REASON_OUT_OF_SCOPE" => Some(Self::OutOfScope),
+            "ERROR_REASON_TOO_MANY_CALLS" => Some(Self::TooManyCalls),
             _ => None,
         }
     }

@@ -250,6 +250,7 @@ impl VmSupervisor for World {
             reason: "so\x1b it is".to_owned(),
             exit: Some(VmExit::Forced),
             generation: 7,
+            owner: None,
         });
         Ok(page.collect())
     }
