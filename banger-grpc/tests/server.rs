@@ -14,6 +14,7 @@ mod server {
     mod fuzz;
     pub(crate) mod harness;
     mod life;
+    mod lists;
     mod operations;
     mod requests;
 }

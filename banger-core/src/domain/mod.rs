@@ -17,6 +17,7 @@ mod snapshot;
 mod verdict;
 mod vm;
 mod vm_change;
+mod vm_page;
 mod volume;
 
 pub use digest::{Digest, DigestParseError};
@@ -39,4 +40,5 @@ pub use vm::{
     VmState,
 };
 pub use vm_change::{VmChange, VmChangeKind};
+pub use vm_page::{VmOrder, VmPage, VmProperty, VmTerm};
 pub use volume::{VmVolume, Volume, VolumeSource};

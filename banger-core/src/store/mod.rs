@@ -17,6 +17,7 @@ mod process;
 mod row;
 mod snapshots;
 mod vm_changes;
+mod vm_pages;
 mod vms;
 mod volumes;
 
@@ -26,6 +27,7 @@ use crate::{directories::Directories, step::reached};
 
 pub use error::{InsertError, StoreError};
 pub use operations::OperationEnd;
+pub use vms::ChangedSpec;
 
 /// The database, open. Clones share its connections.
 #[derive(Clone, Debug)]

@@ -19,6 +19,14 @@ use crate::domain::{
 const BY_ID: &str = "SELECT operations.*, (SELECT min(request_id) FROM operation_requests \
     WHERE operation_id = operations.id) AS request_id FROM operations WHERE id = ?";
 
+const NEWEST_FIRST: &str = "SELECT operations.*, (SELECT min(request_id) FROM operation_requests \
+    WHERE operation_id = operations.id) AS request_id FROM operations \
+    WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2";
+
+const OLDEST_FIRST: &str = "SELECT operations.*, (SELECT min(request_id) FROM operation_requests \
+    WHERE operation_id = operations.id) AS request_id FROM operations \
+    WHERE ?1 IS NULL OR id > ?1 ORDER BY id LIMIT ?2";
+
 #[derive(FromRow)]
 struct OperationRow {
     id: String,
@@ -147,22 +155,25 @@ impl Store {
         .map_err(StoreError::query("look for a request"))
     }
 
-    /// Operations that are older than one, newest first; all without one.
+    /// Operations that are older than one, newest first, or newer than one, oldest
+    /// first; all without one.
     pub async fn operations(
         &self,
-        older_than: Option<OperationId>,
+        beyond: Option<OperationId>,
+        newest_first: bool,
         limit: u32,
     ) -> Result<Vec<Operation>, StoreError> {
-        let rows: Vec<OperationRow> = sqlx::query_as(
-            "SELECT operations.*, (SELECT min(request_id) FROM operation_requests \
-             WHERE operation_id = operations.id) AS request_id FROM operations \
-             WHERE ?1 IS NULL OR id < ?1 ORDER BY id DESC LIMIT ?2",
-        )
-        .bind(older_than.map(|id| id.to_string()))
-        .bind(limit)
-        .fetch_all(&self.reader)
-        .await
-        .map_err(StoreError::query("read operations"))?;
+        let statement = if newest_first {
+            NEWEST_FIRST
+        } else {
+            OLDEST_FIRST
+        };
+        let rows: Vec<OperationRow> = sqlx::query_as(statement)
+            .bind(beyond.map(|id| id.to_string()))
+            .bind(limit)
+            .fetch_all(&self.reader)
+            .await
+            .map_err(StoreError::query("read operations"))?;
         rows.into_iter().map(TryInto::try_into).collect()
     }
 

@@ -49,6 +49,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         ErrorReason::VmBusy
         | ErrorReason::VmBootFailed
         | ErrorReason::MonitorFailed
+        | ErrorReason::VmChanged
         | ErrorReason::OperationInterrupted
         | ErrorReason::ExecTakenOver
         | ErrorReason::VmLost

@@ -2,9 +2,9 @@
 
 use banger_api::v1::{
     CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ImportKernelRequest,
-    Operation, PullImageRequest, StartVmRequest, StopVmRequest,
-    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
-    vm_service_client::VmServiceClient,
+    Operation, PauseVmRequest, PullImageRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+    UpdateVmRequest, image_service_client::ImageServiceClient,
+    kernel_service_client::KernelServiceClient, vm_service_client::VmServiceClient,
 };
 use tonic::{Status, transport::Channel};
 use uuid::Uuid;
@@ -53,7 +53,10 @@ change!(
     DeleteKernelRequest => KernelServiceClient.delete_kernel,
     DeleteVmRequest => VmServiceClient.delete_vm,
     ImportKernelRequest => KernelServiceClient.import_kernel,
+    PauseVmRequest => VmServiceClient.pause_vm,
     PullImageRequest => ImageServiceClient.pull_image,
+    ResumeVmRequest => VmServiceClient.resume_vm,
     StartVmRequest => VmServiceClient.start_vm,
     StopVmRequest => VmServiceClient.stop_vm,
+    UpdateVmRequest => VmServiceClient.update_vm,
 );

@@ -158,6 +158,7 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         ErrorReason::WrongState
         | ErrorReason::VmBusy
         | ErrorReason::VmWrongState
+        | ErrorReason::VmChanged
         | ErrorReason::VmLeaseOver
         | ErrorReason::HostPortTaken
         | ErrorReason::ImageInUse

@@ -2,9 +2,10 @@
 
 use banger_api::v1::{self, vm_exit::Kind};
 use banger_core::domain::{
-    BootMode, CommandEnd, NetworkMode, OnExpiry, PortProtocol, PublishedPort, RootDiskMode, Vm,
-    VmChange, VmChangeKind, VmExit, VmSpec, VmState,
+    BootMode, CommandEnd, GrantedLease, NetworkMode, OnExpiry, PortProtocol, PublishedPort,
+    RootDiskMode, Vm, VmChange, VmChangeKind, VmExit, VmSpec, VmState,
 };
+use prost_types::Timestamp;
 
 use super::{duration, etag, timestamp};
 use crate::request::name::{IMAGES, OPERATIONS, VMS};
@@ -20,7 +21,7 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
     v1::Vm {
         name: VMS.name(&vm.name),
         uid: vm.id.to_string(),
-        etag: etag(&[&vm.id, &vm.generation]),
+        etag: vm_etag(vm),
         create_operation: operation.map(|id| OPERATIONS.name(id)).unwrap_or_default(),
         create_time: timestamp(vm.created),
         start_time: vm.started.and_then(timestamp),
@@ -38,7 +39,18 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         bound_ports: vm.ports.iter().map(port).collect(),
         exit: vm.exit.as_ref().map(exit),
         generation: vm.generation,
+        expire_time: vm.spec.lease.as_ref().and_then(expiry),
     }
+}
+
+/// What tells two states of a machine's record apart.
+pub(crate) fn vm_etag(vm: &Vm) -> String {
+    etag(&[&vm.id, &vm.generation])
+}
+
+fn expiry(granted: &GrantedLease) -> Option<Timestamp> {
+    let life = granted.lease.max_lifetime?;
+    timestamp(granted.granted.wall.checked_add(life)?)
 }
 
 pub(crate) const fn state(state: VmState) -> v1::VmState {
@@ -139,6 +151,7 @@ fn exit(exit: &VmExit) -> v1::VmExit {
         VmExit::PoweredOff => Some(Kind::PoweredOff(v1::PoweredOff {})),
         VmExit::Forced => Some(Kind::Forced(v1::Forced {})),
         VmExit::VmmDied(words) => Some(Kind::VmmDied(words.clone())),
+        VmExit::NetworkLost(words) => Some(Kind::NetworkLost(words.clone())),
         VmExit::MonitorLost => Some(Kind::MonitorLost(v1::MonitorLost {})),
         VmExit::Command(CommandEnd::Code(code)) => Some(Kind::ExitCode((*code).into())),
         VmExit::Command(CommandEnd::Signal(signal)) => Some(Kind::Signal((*signal).into())),

@@ -19,6 +19,7 @@ macro_rules! faults {
 
 mod core;
 mod guest;
+mod life;
 #[cfg(test)]
 mod tests;
 

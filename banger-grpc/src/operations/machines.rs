@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use banger_api::v1::{
-    CreateVmRequest, DeleteVmRequest, ErrorReason, PhaseKind, StartVmRequest, StopVmRequest,
-    operation::Outcome,
+    CreateVmRequest, DeleteVmRequest, ErrorReason, PauseVmRequest, PhaseKind, ResumeVmRequest,
+    StartVmRequest, StopVmRequest, operation::Outcome,
 };
 use banger_core::{
     domain::{Selector, Vm, VmName, VmState},
@@ -30,7 +30,7 @@ const SETTLING: Duration = Duration::from_mins(3);
 /// How often a machine is looked at that somebody else is at work on.
 const PAUSE: Duration = Duration::from_millis(100);
 
-type Outcomes = Result<Option<Outcome>, Fault>;
+pub(super) type Outcomes = Result<Option<Outcome>, Fault>;
 
 /// What the core is to make. Pure.
 pub(crate) fn create_request(request: &CreateVmRequest) -> Result<CreateVm, Fault> {
@@ -162,8 +162,33 @@ async fn boot(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     }
 }
 
+/// Fails unless the machine is as its caller knew it when the work begins. A server
+/// that is gone may have begun it, and changed the machine.
+async fn check_etag(context: &Context, id: &str, etag: &str) -> Result<(), Fault> {
+    if etag.is_empty() || context.is_resumed() {
+        return Ok(());
+    }
+    match show(context, id).await? {
+        Some(vm) => Fault::unless_etag(&vm, etag),
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn pause(context: &Context, request: &PauseVmRequest) -> Outcomes {
+    let id = Selector::from(settled(&request.name, "vms/").unwrap_or_default());
+    let pausing = context.backend.vms.pause(&id);
+    outcome(&context.phase(PhaseKind::Update, pausing).await?)
+}
+
+pub(super) async fn resume(context: &Context, request: &ResumeVmRequest) -> Outcomes {
+    let id = Selector::from(settled(&request.name, "vms/").unwrap_or_default());
+    let resuming = context.backend.vms.resume(&id);
+    outcome(&context.phase(PhaseKind::Update, resuming).await?)
+}
+
 pub(super) async fn stop(context: &Context, request: &StopVmRequest) -> Outcomes {
     let id = settled(&request.name, "vms/").unwrap_or_default();
+    check_etag(context, id, &request.etag).await?;
     let grace = request
         .grace
         .and_then(|grace| Duration::try_from(grace).ok());
@@ -187,6 +212,7 @@ pub(super) async fn delete(context: &Context, request: &DeleteVmRequest) -> Outc
     let Some(id) = settled(&request.name, "vms/") else {
         return Ok(None);
     };
+    check_etag(context, id, &request.etag).await?;
     let selector = Selector::from(id);
     let deleting = context.backend.vms.delete(&selector, request.force);
     match context.phase(PhaseKind::Delete, deleting).await {
@@ -201,7 +227,7 @@ pub(super) async fn delete(context: &Context, request: &DeleteVmRequest) -> Outc
 }
 
 /// The machine with that id, unless it is gone.
-async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
+pub(super) async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     match context.backend.vms.show(&Selector::from(id)).await {
         Ok(vm) => Ok(Some(vm)),
         Err(VmQueryError::NotFound { .. }) => Ok(None),
@@ -213,11 +239,11 @@ async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     clippy::unnecessary_wraps,
     reason = "it is what every sort of work ends with"
 )]
-fn outcome(vm: &Vm) -> Outcomes {
+pub(super) fn outcome(vm: &Vm) -> Outcomes {
     Ok(Some(Outcome::Vm(convert::vm::vm(vm))))
 }
 
-fn gone(id: &str) -> Fault {
+pub(super) fn gone(id: &str) -> Fault {
     let message = format!("VM {id} does not exist any more");
     Fault::new(ErrorReason::VmNotFound, message)
 }

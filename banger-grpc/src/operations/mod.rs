@@ -11,6 +11,7 @@ mod artifacts;
 mod engine;
 mod journal;
 mod machines;
+mod update;
 mod watch;
 mod work;
 
@@ -38,6 +39,7 @@ use crate::{backend::Backend, fault::Fault, request::name::OperationName};
 
 pub(crate) use artifacts::pull_request;
 pub(crate) use machines::create_request;
+pub(crate) use update::update_request;
 pub(crate) use watch::Events;
 pub(crate) use work::Work;
 
@@ -149,13 +151,15 @@ impl Operations {
         })
     }
 
-    /// A page of operations, newest first.
+    /// A page of operations beyond one, newest or oldest first.
     pub(crate) async fn list(
         &self,
-        older_than: Option<OperationId>,
+        beyond: Option<OperationId>,
+        newest_first: bool,
         limit: u32,
     ) -> Result<Vec<Operation>, StoreError> {
-        self.inner.backend.store.operations(older_than, limit).await
+        let store = &self.inner.backend.store;
+        store.operations(beyond, newest_first, limit).await
     }
 
     /// The operation when it is over, or as it stands when the time is up.

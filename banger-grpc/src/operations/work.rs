@@ -11,14 +11,14 @@ use std::{
 
 use banger_api::v1::{
     self, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ErrorReason,
-    ImportKernelRequest, OperationKind, PhaseKind, PullImageRequest, StartVmRequest, StopVmRequest,
-    operation::Outcome,
+    ImportKernelRequest, OperationKind, PauseVmRequest, PhaseKind, PullImageRequest,
+    ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, journal::Journal, machines};
+use super::{artifacts, journal::Journal, machines, update};
 use crate::{
     backend::Backend,
     convert::{
@@ -45,6 +45,9 @@ pub(crate) enum Work {
     StartVm(StartVmRequest),
     StopVm(StopVmRequest),
     DeleteVm(DeleteVmRequest),
+    UpdateVm(UpdateVmRequest),
+    PauseVm(PauseVmRequest),
+    ResumeVm(ResumeVmRequest),
 }
 
 macro_rules! for_each_kind {
@@ -58,6 +61,9 @@ macro_rules! for_each_kind {
             Work::StartVm($request) => $answer,
             Work::StopVm($request) => $answer,
             Work::DeleteVm($request) => $answer,
+            Work::UpdateVm($request) => $answer,
+            Work::PauseVm($request) => $answer,
+            Work::ResumeVm($request) => $answer,
         }
     };
 }
@@ -82,6 +88,9 @@ impl Work {
             Self::StartVm(_) => OperationKind::StartVm,
             Self::StopVm(_) => OperationKind::StopVm,
             Self::DeleteVm(_) => OperationKind::DeleteVm,
+            Self::UpdateVm(_) => OperationKind::UpdateVm,
+            Self::PauseVm(_) => OperationKind::PauseVm,
+            Self::ResumeVm(_) => OperationKind::ResumeVm,
         }
     }
 
@@ -104,6 +113,12 @@ impl Work {
             Self::StartVm(request) => request.name.clone(),
             Self::StopVm(request) => request.name.clone(),
             Self::DeleteVm(request) => request.name.clone(),
+            Self::PauseVm(request) => request.name.clone(),
+            Self::ResumeVm(request) => request.name.clone(),
+            Self::UpdateVm(request) => {
+                let vm = request.vm.as_ref();
+                vm.map(|vm| vm.name.clone()).unwrap_or_default()
+            }
         }
     }
 
@@ -136,6 +151,9 @@ impl Work {
             Self::StartVm(request) => machines::start(context, request).await,
             Self::StopVm(request) => machines::stop(context, request).await,
             Self::DeleteVm(request) => machines::delete(context, request).await,
+            Self::UpdateVm(request) => update::update(context, request).await,
+            Self::PauseVm(request) => machines::pause(context, request).await,
+            Self::ResumeVm(request) => machines::resume(context, request).await,
         }
     }
 
@@ -150,7 +168,10 @@ impl Work {
             | Self::ImportKernel(_)
             | Self::DeleteKernel(_)
             | Self::StopVm(_)
-            | Self::DeleteVm(_) => Ok(()),
+            | Self::DeleteVm(_)
+            | Self::UpdateVm(_)
+            | Self::PauseVm(_)
+            | Self::ResumeVm(_) => Ok(()),
         }
     }
 }
@@ -169,6 +190,9 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::StartVm => Work::StartVm(message(bytes)?),
         OperationKind::StopVm => Work::StopVm(message(bytes)?),
         OperationKind::DeleteVm => Work::DeleteVm(message(bytes)?),
+        OperationKind::UpdateVm => Work::UpdateVm(message(bytes)?),
+        OperationKind::PauseVm => Work::PauseVm(message(bytes)?),
+        OperationKind::ResumeVm => Work::ResumeVm(message(bytes)?),
     })
 }
 

@@ -13,6 +13,9 @@ pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod system;
 pub(crate) mod vm;
+mod vm_change;
+mod vm_list;
+mod vm_read;
 
 use std::time::Duration;
 

@@ -117,6 +117,11 @@ impl Running {
         directories(&self.scratch).state
     }
 
+    /// Its records, as another process has them.
+    pub(crate) async fn store(&self) -> Store {
+        Store::open(&directories(&self.scratch)).await.unwrap()
+    }
+
     pub(crate) fn images(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone())
     }

@@ -84,7 +84,7 @@ async fn one_request_begins_one_operation_whoever_asks_how_often() {
         store.operation_of_request("uid:3", "r1").await.unwrap(),
         None
     );
-    assert_eq!(store.operations(None, 10).await.unwrap().len(), 2);
+    assert_eq!(store.operations(None, true, 10).await.unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -190,6 +190,6 @@ async fn what_ended_long_ago_is_forgotten_with_its_requests() {
     assert_eq!(store.operation(old.id).await.unwrap(), None);
     assert_eq!(store.operation_of_request("u", "old").await.unwrap(), None);
     assert!(store.operation(running.id).await.unwrap().is_some());
-    let page = store.operations(Some(running.id), 10).await.unwrap();
+    let page = store.operations(Some(running.id), true, 10).await.unwrap();
     assert!(page.is_empty());
 }

@@ -72,6 +72,9 @@ pub enum ErrorReason {
     HostPortTaken = 37,
     /// ABORTED: the monitor of the virtual machine failed.
     MonitorFailed = 38,
+    /// ABORTED: the virtual machine is not as the request's etag says. The fact "etag" is
+    /// the one it has: read it and decide again.
+    VmChanged = 39,
     /// NOT_FOUND: the image does not exist.
     ImageNotFound = 50,
     /// ALREADY_EXISTS: an image of that name exists already.
@@ -155,6 +158,7 @@ impl ErrorReason {
             Self::HostNoBackend => "ERROR_REASON_HOST_NO_BACKEND",
             Self::HostPortTaken => "ERROR_REASON_HOST_PORT_TAKEN",
             Self::MonitorFailed => "ERROR_REASON_MONITOR_FAILED",
+            Self::VmChanged => "ERROR_REASON_VM_CHANGED",
             Self::ImageNotFound => "ERROR_REASON_IMAGE_NOT_FOUND",
             Self::ImageExists => "ERROR_REASON_IMAGE_EXISTS",
             Self::ImageInUse => "ERROR_REASON_IMAGE_IN_USE",
@@ -211,6 +215,7 @@ impl ErrorReason {
             "ERROR_REASON_HOST_NO_BACKEND" => Some(Self::HostNoBackend),
             "ERROR_REASON_HOST_PORT_TAKEN" => Some(Self::HostPortTaken),
             "ERROR_REASON_MONITOR_FAILED" => Some(Self::MonitorFailed),
+            "ERROR_REASON_VM_CHANGED" => Some(Self::VmChanged),
             "ERROR_REASON_IMAGE_NOT_FOUND" => Some(Self::ImageNotFound),
             "ERROR_REASON_IMAGE_EXISTS" => Some(Self::ImageExists),
             "ERROR_REASON_IMAGE_IN_USE" => Some(Self::ImageInUse),
@@ -296,6 +301,11 @@ pub struct Vm {
     /// Rises by one with every published change of the record.
     #[prost(uint64, tag = "16")]
     pub generation: u64,
+    /// When its longest life is over, by the wall clock of when its lease was granted;
+    /// absent without such a limit. It is counted by the clock that counts from the
+    /// host's boot: setting the wall clock moves this time and not the end.
+    #[prost(message, optional, tag = "17")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What a virtual machine is made of.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -375,9 +385,12 @@ pub struct Lease {
     /// limit when absent.
     #[prost(message, optional, tag = "1")]
     pub max_lifetime: ::core::option::Option<::prost_types::Duration>,
-    /// How long it may run while nobody uses it through banger: no command, no copy
-    /// of files and no forwarded connection. Asking for its record, its log or a
-    /// list is no use. Without limit when absent.
+    /// How long it may run while nobody uses it through banger. A use is every call
+    /// that its guest serves: a command that runs, whether or not anybody is attached
+    /// to it, a copy of files, a forwarded connection; the time begins anew when the
+    /// last one ends, and with each boot. Asking for its record, its log, its costs or
+    /// a list is no use, nor is what the guest does by itself, nor renewing a lease.
+    /// It goes on while the machine is paused. Without limit when absent.
     #[prost(message, optional, tag = "2")]
     pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What happens then.
@@ -388,7 +401,7 @@ pub struct Lease {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmExit {
     /// How.
-    #[prost(oneof = "vm_exit::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "vm_exit::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<vm_exit::Kind>,
 }
 /// Nested message and enum types in `VmExit`.
@@ -414,6 +427,9 @@ pub mod vm_exit {
         /// The command that it existed for was ended by this signal.
         #[prost(uint32, tag = "6")]
         Signal(u32),
+        /// What carried its network died; in words.
+        #[prost(string, tag = "7")]
+        NetworkLost(::prost::alloc::string::String),
     }
 }
 /// A guest powered itself off.
@@ -2985,6 +3001,12 @@ pub enum OperationKind {
     StopVm = 7,
     /// A virtual machine is deleted.
     DeleteVm = 8,
+    /// What is asked of a virtual machine is changed.
+    UpdateVm = 9,
+    /// A virtual machine is paused.
+    PauseVm = 10,
+    /// A paused virtual machine goes on.
+    ResumeVm = 11,
 }
 impl OperationKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3002,6 +3024,9 @@ impl OperationKind {
             Self::StartVm => "OPERATION_KIND_START_VM",
             Self::StopVm => "OPERATION_KIND_STOP_VM",
             Self::DeleteVm => "OPERATION_KIND_DELETE_VM",
+            Self::UpdateVm => "OPERATION_KIND_UPDATE_VM",
+            Self::PauseVm => "OPERATION_KIND_PAUSE_VM",
+            Self::ResumeVm => "OPERATION_KIND_RESUME_VM",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3016,6 +3041,9 @@ impl OperationKind {
             "OPERATION_KIND_START_VM" => Some(Self::StartVm),
             "OPERATION_KIND_STOP_VM" => Some(Self::StopVm),
             "OPERATION_KIND_DELETE_VM" => Some(Self::DeleteVm),
+            "OPERATION_KIND_UPDATE_VM" => Some(Self::UpdateVm),
+            "OPERATION_KIND_PAUSE_VM" => Some(Self::PauseVm),
+            "OPERATION_KIND_RESUME_VM" => Some(Self::ResumeVm),
             _ => None,
         }
     }
@@ -3082,6 +3110,8 @@ pub enum PhaseKind {
     Delete = 6,
     /// A kernel was read and kept.
     Import = 7,
+    /// A record and what belongs to it were changed.
+    Update = 8,
 }
 impl PhaseKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3098,6 +3128,7 @@ impl PhaseKind {
             Self::Stop => "PHASE_KIND_STOP",
             Self::Delete => "PHASE_KIND_DELETE",
             Self::Import => "PHASE_KIND_IMPORT",
+            Self::Update => "PHASE_KIND_UPDATE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3111,6 +3142,7 @@ impl PhaseKind {
             "PHASE_KIND_STOP" => Some(Self::Stop),
             "PHASE_KIND_DELETE" => Some(Self::Delete),
             "PHASE_KIND_IMPORT" => Some(Self::Import),
+            "PHASE_KIND_UPDATE" => Some(Self::Update),
             _ => None,
         }
     }
@@ -3135,14 +3167,23 @@ pub struct ListImagesRequest {
     /// Most images of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Image (uid); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some images.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListImagesResponse {
-    /// The images, by name.
+    /// The images, in their order.
     #[prost(message, repeated, tag = "1")]
     pub images: ::prost::alloc::vec::Vec<Image>,
     /// Where the next page begins; empty on the last one.
@@ -3312,7 +3353,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "GetImage"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists images, by name.
+        /// Lists images.
         pub async fn list_images(
             &mut self,
             request: impl tonic::IntoRequest<super::ListImagesRequest>,
@@ -3411,7 +3452,7 @@ pub mod image_service_server {
             tonic::Response<super::GetImageResponse>,
             tonic::Status,
         >;
-        /// Lists images, by name.
+        /// Lists images.
         async fn list_images(
             &self,
             request: tonic::Request<super::ListImagesRequest>,
@@ -3754,14 +3795,23 @@ pub struct ListKernelsRequest {
     /// Most kernels of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Kernel (release); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some kernels.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListKernelsResponse {
-    /// The kernels, by name.
+    /// The kernels, in their order.
     #[prost(message, repeated, tag = "1")]
     pub kernels: ::prost::alloc::vec::Vec<Kernel>,
     /// Where the next page begins; empty on the last one.
@@ -3925,7 +3975,7 @@ pub mod kernel_service_client {
                 .insert(GrpcMethod::new("banger.v1.KernelService", "GetKernel"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists kernels, by name.
+        /// Lists kernels.
         pub async fn list_kernels(
             &mut self,
             request: impl tonic::IntoRequest<super::ListKernelsRequest>,
@@ -4023,7 +4073,7 @@ pub mod kernel_service_server {
             tonic::Response<super::GetKernelResponse>,
             tonic::Status,
         >;
-        /// Lists kernels, by name.
+        /// Lists kernels.
         async fn list_kernels(
             &self,
             request: tonic::Request<super::ListKernelsRequest>,
@@ -4365,14 +4415,23 @@ pub struct ListOperationsRequest {
     /// Most operations of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: create_time, and after a space desc if backwards; create_time desc
+    /// when empty.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Operation (vm.state); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some operations.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListOperationsResponse {
-    /// The operations, newest first.
+    /// The operations, in their order.
     #[prost(message, repeated, tag = "1")]
     pub operations: ::prost::alloc::vec::Vec<Operation>,
     /// Where the next page begins; empty on the last one.
@@ -4536,7 +4595,7 @@ pub mod operation_service_client {
                 .insert(GrpcMethod::new("banger.v1.OperationService", "GetOperation"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists operations, newest first.
+        /// Lists operations.
         pub async fn list_operations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListOperationsRequest>,
@@ -4668,7 +4727,7 @@ pub mod operation_service_server {
             tonic::Response<super::GetOperationResponse>,
             tonic::Status,
         >;
-        /// Lists operations, newest first.
+        /// Lists operations.
         async fn list_operations(
             &self,
             request: tonic::Request<super::ListOperationsRequest>,
@@ -5453,7 +5512,7 @@ pub struct ListVmsRequest {
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// Where the page begins: next_page_token of the page before. It belongs to the
-    /// filter that it was got with.
+    /// filter and the order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Which ones: terms joined by AND, each FIELD=VALUE or FIELD!=VALUE. Fields are
@@ -5462,11 +5521,19 @@ pub struct ListVmsRequest {
     /// there equals nothing. At most 1024 bytes; all machines when empty.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Vm (spec.labels); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "5")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some virtual machines.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVmsResponse {
-    /// The machines, by name.
+    /// The machines, in their order.
     #[prost(message, repeated, tag = "1")]
     pub vms: ::prost::alloc::vec::Vec<Vm>,
     /// Where the next page begins; empty on the last one.
@@ -5499,13 +5566,66 @@ pub struct CreateVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "6")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// Nothing is made: the call fails as the making would, as far as that can be told
+    /// before, or is answered without an operation. It needs no id then.
+    #[prost(bool, tag = "7")]
+    pub validate_only: bool,
 }
 /// The making.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateVmResponse {
-    /// The operation, which has the machine when it succeeded.
+    /// The operation, which has the machine when it succeeded. Absent when nothing was to
+    /// be made.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a virtual machine to be changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The machine, by its name (vms/NAME or vms/UID), with what is to be different.
+    #[prost(message, optional, tag = "2")]
+    pub vm: ::core::option::Option<Vm>,
+    /// What is to be different: spec.vcpus, spec.memory_bytes, spec.disk_bytes (which
+    /// only grows, and only while the machine does not run), spec.lease (counted from
+    /// now; none takes it away) and spec.labels (all of them).
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    /// Nothing is changed: the call fails as the change would, as far as that can be
+    /// told before, or is answered with what it would do. It needs no id then.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "6")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The change.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVmResponse {
+    /// The operation, which has the machine when it succeeded. Absent when nothing was to
+    /// be changed.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+    /// What the change would do, when it is only asked for that.
+    #[prost(message, repeated, tag = "2")]
+    pub plan: ::prost::alloc::vec::Vec<PlannedChange>,
+}
+/// Something that a change would do.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlannedChange {
+    /// What is different, as in update_mask.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// When it counts.
+    #[prost(enumeration = "ChangeEffect", tag = "2")]
+    pub effect: i32,
 }
 /// Asks for a virtual machine to be booted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5545,6 +5665,10 @@ pub struct StopVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "4")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// The end.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5572,6 +5696,10 @@ pub struct DeleteVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "5")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "6")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// The removal.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5579,6 +5707,177 @@ pub struct DeleteVmResponse {
     /// The operation, which has the machine as it was.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for CPUs to stand still.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The pause.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PauseVmResponse {
+    /// The operation, which has the machine when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for CPUs to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The end of the pause.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeVmResponse {
+    /// The operation, which has the machine when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a lease to be granted anew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewLeaseRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The lease that it gets; the one it has when absent. A machine without one is
+    /// refused then (VM_WRONG_STATE).
+    #[prost(message, optional, tag = "2")]
+    pub lease: ::core::option::Option<Lease>,
+}
+/// The lease is granted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RenewLeaseResponse {
+    /// The machine with it.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+}
+/// Asks what a virtual machine costs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVmStatsRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// What a virtual machine costs the host.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetVmStatsResponse {
+    /// The machine.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+    /// What its disks and logs take on the host's disks, without what is shared.
+    #[prost(uint64, tag = "2")]
+    pub on_disk_bytes: u64,
+    /// What it costs while it runs; absent when it does not.
+    #[prost(message, optional, tag = "3")]
+    pub running: ::core::option::Option<RunningStats>,
+}
+/// What a running virtual machine costs, counted from its boot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunningStats {
+    /// CPU time of the program that runs it, the guest's included.
+    #[prost(message, optional, tag = "1")]
+    pub cpu_time: ::core::option::Option<::prost_types::Duration>,
+    /// Memory in use of that program, the guest's included.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    /// Memory in use of its monitor.
+    #[prost(uint64, tag = "3")]
+    pub monitor_memory_bytes: u64,
+    /// What was read from disks of the host.
+    #[prost(uint64, tag = "4")]
+    pub read_bytes: u64,
+    /// What was written to disks of the host.
+    #[prost(uint64, tag = "5")]
+    pub written_bytes: u64,
+    /// Calls of clients that its guest serves.
+    #[prost(uint32, tag = "6")]
+    pub calls: u32,
+}
+/// Asks for a console log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadVmLogRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only so many of the last lines; all that are kept when 0.
+    #[prost(uint32, tag = "2")]
+    pub tail_lines: u32,
+    /// Only what was written at this time or later, to a twentieth of a second. Whoever
+    /// lost a stream goes on with it from the time at which the last piece came, and
+    /// may get some of it twice.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether to go on until the machine stops.
+    #[prost(bool, tag = "4")]
+    pub follow: bool,
+}
+/// A piece of a console log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadVmLogResponse {
+    /// How many bytes this stream sent before it: they are in order and without gaps.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// The bytes, at most 64 KiB.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// When a change counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeEffect {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is so already.
+    None = 1,
+    /// At once.
+    Live = 2,
+    /// From the next boot on: the machine runs.
+    NextBoot = 3,
+    /// Not before the machine was stopped: it is refused until then.
+    NeedsStop = 4,
+}
+impl ChangeEffect {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_EFFECT_UNSPECIFIED",
+            Self::None => "CHANGE_EFFECT_NONE",
+            Self::Live => "CHANGE_EFFECT_LIVE",
+            Self::NextBoot => "CHANGE_EFFECT_NEXT_BOOT",
+            Self::NeedsStop => "CHANGE_EFFECT_NEEDS_STOP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_EFFECT_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_EFFECT_NONE" => Some(Self::None),
+            "CHANGE_EFFECT_LIVE" => Some(Self::Live),
+            "CHANGE_EFFECT_NEXT_BOOT" => Some(Self::NextBoot),
+            "CHANGE_EFFECT_NEEDS_STOP" => Some(Self::NeedsStop),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod vm_service_client {
@@ -5682,7 +5981,7 @@ pub mod vm_service_client {
             req.extensions_mut().insert(GrpcMethod::new("banger.v1.VmService", "GetVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists virtual machines, by name. What is there for the whole of a walk
+        /// Lists virtual machines. What is there for the whole of a walk
         /// through the pages is met exactly once, whatever comes and goes meanwhile.
         pub async fn list_vms(
             &mut self,
@@ -5732,6 +6031,32 @@ pub mod vm_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("banger.v1.VmService", "CreateVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes what is asked of a virtual machine: its CPUs, memory, disk, lease and
+        /// labels. What a boot has to bring counts from the next one on.
+        pub async fn update_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/UpdateVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "UpdateVm"));
             self.inner.unary(req, path, codec).await
         }
         /// Boots a virtual machine. One that runs is fine. A boot that is cancelled is
@@ -5808,6 +6133,136 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "DeleteVm"));
             self.inner.unary(req, path, codec).await
         }
+        /// Stops the CPUs of a virtual machine, which keeps its memory. One that is paused
+        /// is fine. One that is cancelled may have been done.
+        pub async fn pause_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PauseVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/PauseVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "PauseVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets the CPUs of a paused virtual machine go on. One that runs is fine. One that
+        /// is cancelled may have been done.
+        pub async fn resume_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/ResumeVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "ResumeVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Grants a virtual machine its lease anew, from now on. It is answered when that is
+        /// done, and needs no request's id: whoever does not know whether it was, does it
+        /// again. A monitor that is about to end the machine may be faster.
+        pub async fn renew_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/RenewLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "RenewLease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says what a virtual machine costs the host. This is no use of it.
+        pub async fn get_vm_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetVmStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVmStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/GetVmStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "GetVmStats"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends the console log of the present or last boot: what is kept of it, and what
+        /// comes if that is asked for. This is no use of the machine.
+        pub async fn read_vm_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadVmLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadVmLogResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/ReadVmLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "ReadVmLog"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5828,7 +6283,7 @@ pub mod vm_service_server {
             &self,
             request: tonic::Request<super::GetVmRequest>,
         ) -> std::result::Result<tonic::Response<super::GetVmResponse>, tonic::Status>;
-        /// Lists virtual machines, by name. What is there for the whole of a walk
+        /// Lists virtual machines. What is there for the whole of a walk
         /// through the pages is met exactly once, whatever comes and goes meanwhile.
         async fn list_vms(
             &self,
@@ -5841,6 +6296,15 @@ pub mod vm_service_server {
             request: tonic::Request<super::CreateVmRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateVmResponse>,
+            tonic::Status,
+        >;
+        /// Changes what is asked of a virtual machine: its CPUs, memory, disk, lease and
+        /// labels. What a boot has to bring counts from the next one on.
+        async fn update_vm(
+            &self,
+            request: tonic::Request<super::UpdateVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVmResponse>,
             tonic::Status,
         >;
         /// Boots a virtual machine. One that runs is fine. A boot that is cancelled is
@@ -5863,6 +6327,51 @@ pub mod vm_service_server {
             tonic::Response<super::DeleteVmResponse>,
             tonic::Status,
         >;
+        /// Stops the CPUs of a virtual machine, which keeps its memory. One that is paused
+        /// is fine. One that is cancelled may have been done.
+        async fn pause_vm(
+            &self,
+            request: tonic::Request<super::PauseVmRequest>,
+        ) -> std::result::Result<tonic::Response<super::PauseVmResponse>, tonic::Status>;
+        /// Lets the CPUs of a paused virtual machine go on. One that runs is fine. One that
+        /// is cancelled may have been done.
+        async fn resume_vm(
+            &self,
+            request: tonic::Request<super::ResumeVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeVmResponse>,
+            tonic::Status,
+        >;
+        /// Grants a virtual machine its lease anew, from now on. It is answered when that is
+        /// done, and needs no request's id: whoever does not know whether it was, does it
+        /// again. A monitor that is about to end the machine may be faster.
+        async fn renew_lease(
+            &self,
+            request: tonic::Request<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Says what a virtual machine costs the host. This is no use of it.
+        async fn get_vm_stats(
+            &self,
+            request: tonic::Request<super::GetVmStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVmStatsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadVmLog method.
+        type ReadVmLogStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadVmLogResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Sends the console log of the present or last boot: what is kept of it, and what
+        /// comes if that is asked for. This is no use of the machine.
+        async fn read_vm_log(
+            &self,
+            request: tonic::Request<super::ReadVmLogRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadVmLogStream>, tonic::Status>;
     }
     /// Runs virtual machines.
     #[derive(Debug)]
@@ -6072,6 +6581,51 @@ pub mod vm_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/banger.v1.VmService/UpdateVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateVmSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::UpdateVmRequest>
+                    for UpdateVmSvc<T> {
+                        type Response = super::UpdateVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::update_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/banger.v1.VmService/StartVm" => {
                     #[allow(non_camel_case_types)]
                     struct StartVmSvc<T: VmService>(pub Arc<T>);
@@ -6199,6 +6753,230 @@ pub mod vm_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/PauseVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseVmSvc<T: VmService>(pub Arc<T>);
+                    impl<T: VmService> tonic::server::UnaryService<super::PauseVmRequest>
+                    for PauseVmSvc<T> {
+                        type Response = super::PauseVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::pause_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/ResumeVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeVmSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::ResumeVmRequest>
+                    for ResumeVmSvc<T> {
+                        type Response = super::ResumeVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::resume_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/RenewLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewLeaseSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::RenewLeaseRequest>
+                    for RenewLeaseSvc<T> {
+                        type Response = super::RenewLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::renew_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/GetVmStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetVmStatsSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::GetVmStatsRequest>
+                    for GetVmStatsSvc<T> {
+                        type Response = super::GetVmStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetVmStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::get_vm_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetVmStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/ReadVmLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadVmLogSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::ServerStreamingService<super::ReadVmLogRequest>
+                    for ReadVmLogSvc<T> {
+                        type Response = super::ReadVmLogResponse;
+                        type ResponseStream = T::ReadVmLogStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadVmLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::read_vm_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadVmLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -26,6 +26,14 @@ fn commands_files_and_events_survive_what_calls_do_not() {
 }
 
 #[test]
+fn a_machine_is_changed_paused_read_and_kept_alive() {
+    let daemon = Daemon::start();
+    let (package, reference) = sources();
+    let said = daemon.python("life", &[&package, &reference]);
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+#[test]
 fn a_machine_is_made_used_and_removed() {
     let daemon = Daemon::start();
     let (package, reference) = sources();
