@@ -7,6 +7,7 @@
 //! Entry points: [`server::Server`], [`socket::ServerSocket`], [`backend::Backend`].
 
 pub mod backend;
+pub mod capacity;
 mod convert;
 pub mod fault;
 mod operations;
@@ -14,6 +15,7 @@ pub mod phase;
 mod request;
 pub mod server;
 mod services;
+mod sessions;
 pub mod socket;
 #[cfg(test)]
 mod testing;

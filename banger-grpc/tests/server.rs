@@ -10,6 +10,7 @@
 )]
 
 mod server {
+    mod capacity;
     mod client;
     mod fuzz;
     pub(crate) mod harness;
@@ -17,4 +18,5 @@ mod server {
     mod lists;
     mod operations;
     mod requests;
+    mod sessions;
 }

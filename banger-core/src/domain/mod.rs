@@ -12,6 +12,7 @@ mod kernel;
 mod lease;
 mod network;
 mod operation;
+mod session;
 mod size;
 mod snapshot;
 mod verdict;
@@ -22,8 +23,8 @@ mod volume;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
-    IdParseError, ImageId, ImageName, KernelName, NameParseError, OperationId, Selector,
-    SnapshotId, VmId, VmName, VolumeName,
+    IdParseError, ImageId, ImageName, KernelName, NameParseError, OperationId, Selector, SessionId,
+    SessionName, SnapshotId, VmId, VmName, VolumeName,
 };
 pub use image::{
     BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
@@ -32,6 +33,7 @@ pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use lease::{GrantedLease, Lease, Moment, OnExpiry, SinceBoot};
 pub use network::{NetworkMode, PortParseError, PortProtocol, PublishedPort};
 pub use operation::{BegunOperation, Operation, OperationEvent, OperationRequest, OperationState};
+pub use session::Session;
 pub use size::{Bytes, ParseSizeError};
 pub use snapshot::Snapshot;
 pub use verdict::{Verdict, Vouched, VouchedParseError};

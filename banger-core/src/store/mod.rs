@@ -7,6 +7,7 @@
 //! connection. Every answer is on disk before it is given.
 //! Entry points: [`Store`].
 
+mod committed;
 mod connection;
 mod error;
 mod images;
@@ -15,6 +16,7 @@ mod lease;
 mod operations;
 mod process;
 mod row;
+mod sessions;
 mod snapshots;
 mod vm_changes;
 mod vm_pages;
@@ -25,6 +27,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::{directories::Directories, step::reached};
 
+pub use committed::{Committed, Uncounted};
 pub use error::{InsertError, StoreError};
 pub use operations::OperationEnd;
 pub use vms::ChangedSpec;

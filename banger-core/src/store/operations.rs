@@ -139,6 +139,17 @@ impl Store {
         }
     }
 
+    /// Whose request began an operation; the first of several.
+    pub async fn caller_of_operation(&self, id: OperationId) -> Result<Option<String>, StoreError> {
+        sqlx::query_scalar(
+            "SELECT caller FROM operation_requests WHERE operation_id = ? ORDER BY request_id LIMIT 1",
+        )
+        .bind(id.to_string())
+        .fetch_optional(&self.reader)
+        .await
+        .map_err(StoreError::query("find out whose an operation is"))
+    }
+
     /// What tells a caller's request from others under its id, if it came before.
     pub async fn digest_of_request(
         &self,

@@ -4,6 +4,8 @@ use banger_cli::args::GlobalArgs;
 use camino::Utf8PathBuf;
 use clap::Parser;
 
+use crate::budget::BudgetArguments;
+
 /// Serve banger's API: images as virtual machines, over gRPC
 ///
 /// It listens on a Unix socket that only its own user and root can use. SIGTERM
@@ -36,6 +38,8 @@ pub(crate) struct Arguments {
     /// Use this Firecracker
     #[arg(long, value_name = "FILE")]
     firecracker: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }
 
 impl Arguments {

@@ -6,6 +6,7 @@
 //! which it is; SIGTERM and SIGINT drain it; machines never end with it.
 
 mod arguments;
+mod budget;
 mod monitor;
 
 use std::{
@@ -41,6 +42,7 @@ use tokio::{
 };
 
 use arguments::Arguments;
+use budget::BudgetArguments;
 
 /// The service could not be started, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -97,13 +99,18 @@ fn run(arguments: &Arguments) -> Result<(), DaemonError> {
         what: "the async runtime",
         source,
     })?;
-    let served = runtime.block_on(serve(settings, socket));
+    let budget = arguments.budget.clone();
+    let served = runtime.block_on(serve(settings, socket, &budget));
     runtime.shutdown_background();
     served
 }
 
 /// Listens, repairs, serves.
-async fn serve(settings: Settings, socket: Utf8PathBuf) -> Result<(), DaemonError> {
+async fn serve(
+    settings: Settings,
+    socket: Utf8PathBuf,
+    budget: &BudgetArguments,
+) -> Result<(), DaemonError> {
     let asked_to_end = asked_to_end().map_err(|source| DaemonError::Setup {
         what: "signal handling",
         source,
@@ -117,14 +124,18 @@ async fn serve(settings: Settings, socket: Utf8PathBuf) -> Result<(), DaemonErro
     tokio::select! {
         // asked to end before it began
         ended = &mut serving => return ended.map_err(Into::into),
-        ready = Box::pin(open(settings, opener)) => ready?,
+        ready = Box::pin(open(settings, opener, budget)) => ready?,
     }
     tracing::info!("serving");
     serving.await.map_err(Into::into)
 }
 
 /// Repairs what crashes left, and lets the server serve.
-async fn open(settings: Settings, opener: Opener) -> Result<(), DaemonError> {
+async fn open(
+    settings: Settings,
+    opener: Opener,
+    budget: &BudgetArguments,
+) -> Result<(), DaemonError> {
     let directories = settings.directories.clone();
     let services = Services::open_local(settings).await?;
     let backend = Backend {
@@ -133,6 +144,12 @@ async fn open(settings: Settings, opener: Opener) -> Result<(), DaemonError> {
         vms: services.vms,
         store: Store::open(&directories).await?,
         clock: Arc::new(SystemClock),
+        budget: budget
+            .budget(&directories.state)
+            .map_err(|source| DaemonError::Setup {
+                what: "the budget of the host",
+                source,
+            })?,
     };
     opener.open(backend).await?;
     Ok(())

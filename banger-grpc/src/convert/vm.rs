@@ -8,7 +8,10 @@ use banger_core::domain::{
 use prost_types::Timestamp;
 
 use super::{duration, etag, timestamp};
-use crate::request::name::{IMAGES, OPERATIONS, VMS};
+use crate::{
+    request::name::{IMAGES, OPERATIONS, SESSIONS, VMS},
+    sessions::SESSION_LABEL,
+};
 
 /// Labels that begin so are the server's own.
 pub(crate) const OWN_LABELS: &str = "banger.";
@@ -17,6 +20,7 @@ pub(crate) const OPERATION_LABEL: &str = "banger.operation";
 
 pub(crate) fn vm(vm: &Vm) -> v1::Vm {
     let operation = vm.spec.labels.get(OPERATION_LABEL);
+    let session = vm.spec.labels.get(SESSION_LABEL);
     let backend = vm.backend.as_ref();
     v1::Vm {
         name: VMS.name(&vm.name),
@@ -40,6 +44,7 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         exit: vm.exit.as_ref().map(exit),
         generation: vm.generation,
         expire_time: vm.spec.lease.as_ref().and_then(expiry),
+        session: session.map(|id| SESSIONS.name(id)).unwrap_or_default(),
     }
 }
 
@@ -125,7 +130,7 @@ const fn network(mode: NetworkMode) -> v1::Network {
     }
 }
 
-const fn on_expiry(choice: OnExpiry) -> v1::LeaseExpiry {
+pub(crate) const fn on_expiry(choice: OnExpiry) -> v1::LeaseExpiry {
     match choice {
         OnExpiry::Stop => v1::LeaseExpiry::Stop,
         OnExpiry::Delete => v1::LeaseExpiry::Delete,

@@ -2,7 +2,7 @@
 
 use banger_api::v1::ErrorReason;
 use banger_core::{
-    domain::Vm,
+    domain::{Session, Vm},
     vm::{LogsError, PauseVmError, SetVmError, VmStatsError},
 };
 
@@ -25,6 +25,21 @@ impl Fault {
         let fault = Self::new(ErrorReason::VmChanged, message);
         Err(fault.about(VM, &vm.name).fact("etag", &now))
     }
+}
+
+/// What the resources of faults are called.
+const SESSION: &str = "banger.v1.Session";
+
+/// The caller has no such session.
+pub(crate) fn session_not_found(name: &str) -> Fault {
+    let message = format!("session {name} does not exist");
+    Fault::new(ErrorReason::SessionNotFound, message).about(SESSION, name)
+}
+
+/// Nothing is made in the session any more.
+pub(crate) fn session_over(session: &Session) -> Fault {
+    let message = format!("session {} is over", session.name);
+    Fault::new(ErrorReason::SessionOver, message).about(SESSION, &session.name)
 }
 
 impl Refine for SetVmError {

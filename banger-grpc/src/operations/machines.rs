@@ -18,17 +18,22 @@ use tokio::time::{Instant, sleep};
 
 use super::{artifacts::settled, work::Context};
 use crate::{
+    backend::Backend,
     convert::{self, spec, vm::OPERATION_LABEL},
-    fault::Fault,
-    request::{Checks, name::IMAGES},
+    fault::{Fault, session_not_found, session_over},
+    request::{
+        Checks,
+        name::{IMAGES, SESSIONS},
+    },
+    sessions::SESSION_LABEL,
 };
 
 /// How long a machine has to stop unless its caller says.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long somebody else may be at work on a machine.
-const SETTLING: Duration = Duration::from_mins(3);
+pub(super) const SETTLING: Duration = Duration::from_mins(3);
 /// How often a machine is looked at that somebody else is at work on.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
 pub(super) type Outcomes = Result<Option<Outcome>, Fault>;
 
@@ -38,6 +43,9 @@ pub(crate) fn create_request(request: &CreateVmRequest) -> Result<CreateVm, Faul
     let image = IMAGES.id("image", &request.image, &mut checks);
     let name = checks.parse_given::<VmName>("vm_id", &request.vm_id);
     let image = Selector::from(image.unwrap_or_default());
+    if !request.session.is_empty() {
+        SESSIONS.id("session", &request.session, &mut checks);
+    }
     let wanted = request.spec.clone().unwrap_or_default();
     let create = spec::create_vm(image, name, &wanted, &mut checks);
     checks.finish()?;
@@ -56,8 +64,12 @@ pub(super) async fn create(context: &Context, request: &CreateVmRequest) -> Outc
     if !request.start {
         return outcome(&made);
     }
+    if let Err(fault) = check_session(&context.backend, &made).await {
+        undo_create(context).await?;
+        return Err(fault);
+    }
     let id = made.id.to_string();
-    match context.phase(PhaseKind::Boot, boot(context, &id)).await {
+    match context.phase(PhaseKind::Launch, boot(context, &id)).await {
         Ok(Some(vm)) => outcome(&vm),
         Ok(None) => Ok(None),
         Err(fault) => {
@@ -73,10 +85,31 @@ async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault>
     let mut create = create_request(request)?;
     let operation = context.operation.id.to_string();
     create.labels.insert(OPERATION_LABEL.to_owned(), operation);
+    if let Some(session) = settled(&request.session, "sessions/") {
+        let label = (SESSION_LABEL.to_owned(), session.to_owned());
+        create.labels.extend([label]);
+        check_session_of_id(&context.backend, session).await?;
+    }
     let vms = &context.backend.vms;
     let creating = vms.create(create, Lifetime::Detached, context.journal.as_ref());
     let created = context.phase(PhaseKind::Create, creating).await?;
     Ok(created.vm)
+}
+
+/// Fails when the session of a machine is over.
+pub(crate) async fn check_session(backend: &Backend, vm: &Vm) -> Result<(), Fault> {
+    match vm.spec.labels.get(SESSION_LABEL) {
+        Some(id) => check_session_of_id(backend, id).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn check_session_of_id(backend: &Backend, id: &str) -> Result<(), Fault> {
+    match backend.store.session_of_id(id).await? {
+        Some(session) if session.is_over(&backend.clock.moment()) => Err(session_over(&session)),
+        Some(_) => Ok(()),
+        None => Err(session_not_found(id)),
+    }
 }
 
 /// Removes the machine that the operation made or is making, and waits until it is
@@ -110,7 +143,7 @@ pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
 
 pub(super) async fn start(context: &Context, request: &StartVmRequest) -> Outcomes {
     let id = settled(&request.name, "vms/").unwrap_or_default();
-    match context.phase(PhaseKind::Boot, boot(context, id)).await? {
+    match context.phase(PhaseKind::Launch, boot(context, id)).await? {
         Some(vm) => outcome(&vm),
         None => Err(gone(id)),
     }
@@ -248,7 +281,7 @@ pub(super) fn gone(id: &str) -> Fault {
     Fault::new(ErrorReason::VmNotFound, message)
 }
 
-fn check_time(deadline: Instant, id: &str) -> Result<(), Fault> {
+pub(super) fn check_time(deadline: Instant, id: &str) -> Result<(), Fault> {
     if Instant::now() < deadline {
         return Ok(());
     }

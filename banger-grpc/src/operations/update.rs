@@ -17,6 +17,7 @@ use super::{
     work::Context,
 };
 use crate::{
+    capacity::{Amounts, Need},
     convert::{spec, vm::OWN_LABELS},
     fault::Fault,
     request::{Checks, name::VMS},
@@ -119,6 +120,21 @@ impl Update {
         .into_iter()
         .flatten()
         .collect()
+    }
+
+    /// The room that it takes beyond what the machine has; none if it takes none. CPUs
+    /// and memory are taken by the next boot.
+    pub(crate) fn need(&self, owner: &str, vm: &Vm) -> Option<Need> {
+        let size = self.disk_size.unwrap_or(vm.spec.disk_size);
+        let more = size.get().saturating_sub(vm.spec.disk_size.get());
+        (more != 0).then(|| Need {
+            owner: owner.to_owned(),
+            amounts: Amounts {
+                disk: more,
+                ..Amounts::default()
+            },
+            starts: None,
+        })
     }
 
     /// What it would do to a machine.

@@ -14,12 +14,12 @@ use banger_core::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Ask, change, image, vm_change, vm_list::list, vm_read};
+use super::{Ask, change, image, session, vm_change, vm_list::list, vm_read};
 use crate::{
     backend::{Front, Hub},
     convert::vm::vm,
     fault::Fault,
-    operations::{Work, create_request},
+    operations::{Settled, Work, check_session, create_request, of_create, of_start},
     request::{
         Checks, MAX_WAIT, caller,
         name::{IMAGES, VMS},
@@ -61,10 +61,15 @@ fn is_missing(fault: &Fault) -> bool {
 }
 
 /// Fails as making the machine would.
-async fn validate(hub: &Hub, request: &CreateVmRequest) -> Result<(), Fault> {
+async fn validate(hub: &Hub, caller: &str, request: &CreateVmRequest) -> Result<(), Fault> {
     let wanted = create_request(request)?;
+    if !request.session.is_empty() {
+        session::settled(hub, caller, &request.session).await?;
+    }
     image::find(hub, wanted.image.as_str()).await?;
-    Ok(hub.backend.vms.check(&wanted).await?)
+    hub.backend.vms.check(&wanted).await?;
+    let need = of_create(caller, &wanted, request.start);
+    hub.operations.admission().check(&need).await
 }
 
 impl Vms {
@@ -81,8 +86,9 @@ impl Vms {
         let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         if request.validate_only {
-            return validate(hub, &request).await.map(|()| None);
+            return validate(hub, &caller, &request).await.map(|()| None);
         }
+        let owner = caller.clone();
         let ask = Ask::new(
             caller,
             &mut request.request_id,
@@ -96,7 +102,15 @@ impl Vms {
             let id = request.image.strip_prefix("images/").unwrap_or_default();
             let image = image::find(hub, id).await?;
             request.image = IMAGES.name(image.id);
-            Ok(Work::CreateVm(request))
+            if !request.session.is_empty() {
+                request.session = session::settled(hub, &owner, &request.session).await?;
+            }
+            let need = of_create(&owner, &create_request(&request)?, request.start);
+            let room = hub.operations.admission().reserve(need).await?;
+            Ok(Settled {
+                work: Work::CreateVm(request),
+                room: Some(room),
+            })
         };
         change(hub, ask, asked, settle).await
     }
@@ -113,10 +127,20 @@ impl Vms {
         );
         VMS.id("name", &request.name, &mut checks);
         checks.finish()?;
+        let owner = ask.caller.clone();
         let asked = Work::StartVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &request.name, "").await?;
-            Ok(Work::StartVm(request))
+            let vm = named(hub, &request.name, "").await?;
+            check_session(&hub.backend, &vm).await?;
+            request.name = VMS.name(vm.id);
+            let room = match of_start(&owner, &vm) {
+                Some(need) => Some(hub.operations.admission().reserve(need).await?),
+                None => None,
+            };
+            Ok(Settled {
+                work: Work::StartVm(request),
+                room,
+            })
         };
         change(hub, ask, asked, settle).await
     }

@@ -15,7 +15,7 @@ use crate::{
     backend::Hub,
     convert::{spec, vm::vm},
     fault::Fault,
-    operations::{Work, update_request},
+    operations::{Settled, Work, update_request},
     request::{Checks, caller, name::VMS},
 };
 
@@ -25,7 +25,7 @@ pub(super) async fn update(
 ) -> Result<UpdateVmResponse, Fault> {
     let (caller, mut request) = (caller(&request), request.into_inner());
     if request.validate_only {
-        return plan(hub, &request).await;
+        return plan(hub, &caller, &request).await;
     }
     let mut checks = Checks::default();
     let ask = Ask::new(
@@ -36,11 +36,21 @@ pub(super) async fn update(
     );
     checks.absorb(update_request(&request))?;
     checks.finish()?;
+    let owner = ask.caller.clone();
     let asked = Work::UpdateVm(request.clone());
     let settle = async {
-        let vm = request.vm.get_or_insert_default();
-        vm.name = settled(hub, &vm.name, &request.etag).await?;
-        Ok(Work::UpdateVm(request))
+        let asked = request.vm.get_or_insert_default();
+        let vm = named(hub, &asked.name, &request.etag).await?;
+        asked.name = VMS.name(vm.id);
+        let need = update_request(&request)?.need(&owner, &vm);
+        let room = match need {
+            Some(need) => Some(hub.operations.admission().reserve(need).await?),
+            None => None,
+        };
+        Ok(Settled {
+            work: Work::UpdateVm(request),
+            room,
+        })
     };
     Ok(UpdateVmResponse {
         operation: change(hub, ask, asked, settle).await?,
@@ -49,11 +59,18 @@ pub(super) async fn update(
 }
 
 /// What the change would do.
-async fn plan(hub: &Hub, request: &UpdateVmRequest) -> Result<UpdateVmResponse, Fault> {
+async fn plan(
+    hub: &Hub,
+    caller: &str,
+    request: &UpdateVmRequest,
+) -> Result<UpdateVmResponse, Fault> {
     let update = update_request(request)?;
     let name = request.vm.as_ref().map(|vm| vm.name.as_str());
     let vm = named(hub, name.unwrap_or_default(), &request.etag).await?;
     hub.backend.vms.check(&update.would_be(&vm)?).await?;
+    if let Some(need) = update.need(caller, &vm) {
+        hub.operations.admission().check(&need).await?;
+    }
     Ok(UpdateVmResponse {
         operation: None,
         plan: update.plan(&vm),

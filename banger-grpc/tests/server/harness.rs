@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use banger_api::v1::{
-    ImportKernelRequest, Operation, OperationState, PullImageRequest,
+    CreateVmRequest, ImportKernelRequest, Operation, OperationState, PullImageRequest, VmSpec,
     image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
     operation_service_client::OperationServiceClient, vm_service_client::VmServiceClient,
 };
@@ -20,6 +20,7 @@ use banger_core::{
 };
 use banger_grpc::{
     backend::Backend,
+    capacity::Budget,
     server::{Limits, Opener, ServeError, Server},
     socket::ServerSocket,
 };
@@ -49,6 +50,7 @@ pub(crate) struct Running {
     scratch: TempDir,
     pub(crate) channel: Channel,
     opener: Option<Opener>,
+    budget: Budget,
     end: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServeError>>,
 }
@@ -61,7 +63,13 @@ impl Running {
 
     /// One that serves.
     pub(crate) async fn serving(limits: Limits) -> Self {
+        Self::with_budget(limits, Budget::default()).await
+    }
+
+    /// One whose machines may take no more than that.
+    pub(crate) async fn with_budget(limits: Limits, budget: Budget) -> Self {
         let mut running = Self::start(limits).await;
+        running.budget = budget;
         running.open().await;
         running
     }
@@ -80,13 +88,14 @@ impl Running {
             channel: endpoint.connect().await.unwrap(),
             scratch,
             opener: Some(opener),
+            budget: Budget::default(),
             end: Some(end),
             served: task,
         }
     }
 
     pub(crate) async fn open(&mut self) {
-        let backend = backend(&directories(&self.scratch)).await;
+        let backend = backend(&directories(&self.scratch), self.budget).await;
         self.opener.take().unwrap().open(backend).await.unwrap();
     }
 
@@ -103,8 +112,10 @@ impl Running {
     /// Ends it and starts another one over what it leaves.
     pub(crate) async fn again(mut self, limits: Limits) -> Self {
         self.ask_to_end();
+        let budget = self.budget;
         let scratch = self.ended().await;
         let mut next = Self::over(scratch, limits).await;
+        next.budget = budget;
         next.open().await;
         next
     }
@@ -170,6 +181,21 @@ pub(crate) fn pull((layout, tag): (&str, &str)) -> PullImageRequest {
     }
 }
 
+/// A request for a machine of that name of the image `small`.
+pub(crate) fn create(name: &str) -> CreateVmRequest {
+    CreateVmRequest {
+        request_id: fresh(),
+        image: "images/small".to_owned(),
+        vm_id: name.to_owned(),
+        spec: Some(VmSpec {
+            disk_bytes: 16 << 20,
+            ..VmSpec::default()
+        }),
+        wait: wait(60),
+        ..CreateVmRequest::default()
+    }
+}
+
 /// The id of a request.
 pub(crate) fn fresh() -> String {
     Uuid::now_v7().to_string()
@@ -210,7 +236,7 @@ fn directories(scratch: &TempDir) -> Directories {
     }
 }
 
-async fn backend(directories: &Directories) -> Backend {
+async fn backend(directories: &Directories, budget: Budget) -> Backend {
     let nowhere = Utf8PathBuf::from("/nowhere");
     let options = LocalOptions {
         directories: directories.clone(),
@@ -235,6 +261,7 @@ async fn backend(directories: &Directories) -> Backend {
         vms: local.vms,
         store: Store::open(directories).await.unwrap(),
         clock: Arc::new(SystemClock),
+        budget,
     }
 }
 
