@@ -11,6 +11,7 @@ use std::{
 
 use banger_core::{
     domain::{OnExpiry, Selector, Session, SessionId, VmId},
+    error::in_words,
     store::StoreError,
 };
 use futures_util::{StreamExt as _, stream};
@@ -93,15 +94,12 @@ async fn end_machines(
 /// Ends a machine; one that somebody works on is met again.
 async fn end(backend: &Backend, vm: VmId, on_expiry: OnExpiry) {
     let id = Selector::from(vm.to_string().as_str());
-    let ended = match on_expiry {
-        OnExpiry::Stop => {
-            let stopped = backend.vms.stop(&id, GRACE).await;
-            stopped.map(drop).map_err(|error| error.to_string())
-        }
-        _ => {
-            let deleted = backend.vms.delete(&id, true).await;
-            deleted.map(drop).map_err(|error| error.to_string())
-        }
+    let ended = if on_expiry == OnExpiry::Stop {
+        let stopped = backend.vms.stop(&id, GRACE).await;
+        stopped.map(drop).map_err(|error| in_words(&error))
+    } else {
+        let deleted = backend.vms.delete(&id, true).await;
+        deleted.map(drop).map_err(|error| in_words(&error))
     };
     match ended {
         Ok(()) => tracing::info!(%vm, "a machine ended with its session"),

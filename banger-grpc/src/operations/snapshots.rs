@@ -50,8 +50,13 @@ pub(crate) fn restore_request(request: &RestoreVmRequest) -> Result<RestoreVm, F
     Ok(restore)
 }
 
-fn made(snapshot: &Snapshot) -> Option<Outcome> {
-    Some(Outcome::Snapshot(convert::snapshot::snapshot(snapshot)))
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "it is what every sort of work ends with"
+)]
+fn made(snapshot: &Snapshot) -> Outcomes {
+    let snapshot = convert::snapshot::snapshot(snapshot);
+    Ok(Some(Outcome::Snapshot(snapshot)))
 }
 
 pub(super) async fn create(context: &Context, request: &CreateSnapshotRequest) -> Outcomes {
@@ -62,12 +67,12 @@ pub(super) async fn create(context: &Context, request: &CreateSnapshotRequest) -
     {
         let ours = |one: &&Snapshot| one.vm.id == vm && context.operation.created <= one.created;
         if let Some(snapshot) = vms.list_snapshots().await?.iter().find(ours) {
-            return Ok(made(snapshot));
+            return made(snapshot);
         }
     }
     let id = Selector::from(id);
     let keeping = context.phase(PhaseKind::Snapshot, vms.snapshot(&id));
-    Ok(made(&keeping.await?))
+    made(&keeping.await?)
 }
 
 pub(super) async fn delete(context: &Context, request: &DeleteSnapshotRequest) -> Outcomes {
@@ -77,7 +82,7 @@ pub(super) async fn delete(context: &Context, request: &DeleteSnapshotRequest) -
     let id = Selector::from(id);
     let deleting = context.backend.vms.delete_snapshot(&id);
     match context.phase(PhaseKind::Delete, deleting).await {
-        Ok(snapshot) => Ok(made(&snapshot)),
+        Ok(snapshot) => made(&snapshot),
         Err(DeleteSnapshotError::Query(SnapshotQueryError::NotFound { .. }))
             if request.allow_missing || context.is_resumed() =>
         {

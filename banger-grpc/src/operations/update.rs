@@ -36,8 +36,24 @@ pub(crate) struct Update {
     vcpus: Option<u32>,
     memory: Option<Bytes>,
     disk_size: Option<Bytes>,
-    lease: Option<Option<Lease>>,
+    lease: WantedLease,
     labels: Option<BTreeMap<String, String>>,
+}
+
+/// What becomes of a lease.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum WantedLease {
+    #[default]
+    AsIs,
+    None,
+    Granted(Lease),
+}
+
+impl WantedLease {
+    /// The lease, or none.
+    fn of(lease: Option<Lease>) -> Self {
+        lease.map_or(Self::None, Self::Granted)
+    }
 }
 
 /// What a request is to change. Pure.
@@ -76,7 +92,8 @@ impl Update {
             DISK => self.disk_size = Some(given(asked.disk_bytes)),
             LEASE => {
                 let lease = asked.lease.as_ref();
-                self.lease = Some(lease.map(|one| spec::lease("vm.spec.lease", one, checks)));
+                let lease = lease.map(|one| spec::lease("vm.spec.lease", one, checks));
+                self.lease = WantedLease::of(lease);
             }
             LABELS => {
                 spec::check_labels("vm.spec.labels", &asked.labels, checks);
@@ -97,7 +114,11 @@ impl Update {
             vcpus: self.vcpus,
             memory: self.memory,
             disk_size: self.disk_size,
-            lease: self.lease,
+            lease: match self.lease {
+                WantedLease::AsIs => None,
+                WantedLease::None => Some(None),
+                WantedLease::Granted(lease) => Some(Some(lease)),
+            },
             labels: self.labels.clone().unwrap_or_default(),
             removed_labels: removed,
             generation: None,
@@ -110,11 +131,12 @@ impl Update {
         let has = |(key, value): (&String, &String)| vm.spec.labels.get(key) == Some(value);
         let labels = set.removed_labels.is_empty() && set.labels.iter().all(has);
         let lease = vm.spec.lease.as_ref().map(|granted| granted.lease);
+        let lease = WantedLease::of(lease);
         [
             self.vcpus.map(|vcpus| (VCPUS, vcpus == vm.spec.vcpus)),
             self.memory.map(|memory| (MEMORY, memory == vm.spec.memory)),
             self.disk_size.map(|size| (DISK, size == vm.spec.disk_size)),
-            self.lease.map(|wanted| (LEASE, wanted == lease)),
+            (self.lease != WantedLease::AsIs).then(|| (LEASE, self.lease == lease)),
             self.labels.as_ref().map(|_| (LABELS, labels)),
         ]
         .into_iter()
@@ -146,7 +168,7 @@ impl Update {
         let change = |(path, is_so): (&'static str, bool)| {
             let effect = match path {
                 // a lease begins anew
-                LEASE if self.lease != Some(None) => ChangeEffect::Live,
+                LEASE if self.lease != WantedLease::None => ChangeEffect::Live,
                 _ if is_so => ChangeEffect::None,
                 VCPUS | MEMORY if runs => ChangeEffect::NextBoot,
                 DISK if runs => ChangeEffect::NeedsStop,

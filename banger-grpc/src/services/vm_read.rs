@@ -70,7 +70,6 @@ pub(super) async fn log(hub: &Hub, request: &ReadVmLogRequest) -> Result<LogPiec
         };
         let data = chunk.map_err(Fault::from)?;
         let next = offset + data.len() as u64;
-        let data = data.into();
         Ok(Some((ReadVmLogResponse { offset, data }, (log, next))))
     });
     Ok(Box::pin(pieces))

@@ -24,7 +24,7 @@ use super::harness::{Running, reason};
 /// Records that are there for the whole of a walk.
 const MANY: u64 = 10_000;
 
-fn record(number: u64, name: String, image: ImageId) -> Vm {
+fn record(number: u64, name: &str, image: ImageId) -> Vm {
     let mut spec = VmSpec::default();
     let parity = if number.is_multiple_of(2) {
         "even"
@@ -56,7 +56,7 @@ async fn churn(store: &Store, image: ImageId, over: &AtomicBool) -> u64 {
     let (mut rounds, mut others) = (0_u64, Vec::new());
     while !over.load(Ordering::Relaxed) {
         let place = rounds * 6_151 % MANY;
-        let other = record(place, format!("vm-{place:05}-x{rounds}"), image);
+        let other = record(place, &format!("vm-{place:05}-x{rounds}"), image);
         store.insert_vm(&other).await.unwrap();
         others.push(other.id);
         if 5 < others.len() {
@@ -94,7 +94,10 @@ async fn ten_thousand_machines_are_each_met_once_while_others_come_and_go() {
     let image = store.images().await.unwrap()[0].id;
     for number in 0..MANY {
         let name = format!("vm-{number:05}");
-        store.insert_vm(&record(number, name, image)).await.unwrap();
+        store
+            .insert_vm(&record(number, &name, image))
+            .await
+            .unwrap();
     }
     let stays: BTreeSet<String> = (0..MANY)
         .map(|number| format!("vms/vm-{number:05}"))
@@ -134,7 +137,7 @@ async fn a_token_is_good_for_its_filter_and_its_order_alone() {
     let store = running.store().await;
     let image = store.images().await.unwrap()[0].id;
     for number in 0..4 {
-        let one = record(number, format!("vm-{number}"), image);
+        let one = record(number, &format!("vm-{number}"), image);
         store.insert_vm(&one).await.unwrap();
     }
     let first = ListVmsRequest {
@@ -192,7 +195,7 @@ async fn every_list_has_orders_and_masks() {
     running.prepare().await;
     let store = running.store().await;
     let image = store.images().await.unwrap()[0].id;
-    let one = record(0, "one".to_owned(), image);
+    let one = record(0, "one", image);
     store.insert_vm(&one).await.unwrap();
 
     let request = ListVmsRequest {
