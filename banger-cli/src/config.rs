@@ -4,6 +4,7 @@
 //! names it; parsing is apart from reading. Relative paths in it start at the
 //! file's own directory. Entry points: [`Config::parse`], [`Config::read`].
 
+mod jail;
 mod registries;
 
 use banger_core::{
@@ -16,6 +17,7 @@ use banger_core::{
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 
+pub use jail::JailConfig;
 pub use registries::{HostConfig, RegistriesConfig};
 
 /// Everything that can be configured. All of it is optional.
@@ -34,6 +36,8 @@ pub struct Config {
     pub qemu: Option<Utf8PathBuf>,
     /// Firecracker.
     pub firecracker: Option<Utf8PathBuf>,
+    /// How Firecracker is jailed.
+    pub jail: JailConfig,
     /// What is let in.
     pub policy: Option<Utf8PathBuf>,
     /// Catalogs of kernels and images.
@@ -217,6 +221,7 @@ impl Config {
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
             firecracker: absolute(self.firecracker),
+            jail: self.jail,
             policy: absolute(self.policy),
             catalogs: (self.catalogs.into_iter())
                 .map(|catalog| catalog.relative_to(directory))
@@ -229,6 +234,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use banger_core::vmm::{JailIds, JailMode};
+
     use super::*;
 
     fn problem(text: &str) -> String {
@@ -241,6 +248,7 @@ mod tests {
     fn every_key_is_read_and_paths_become_absolute() {
         let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
             guest-program = \"../g\"\nqemu = \"/q\"\nfirecracker = \"f\"\npolicy = \"p.toml\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
+            [jail]\nmode = \"always\"\nids = \"2000-2999\"\n\
             [limits]\nlayer-size = \"2G\"\nratio = 50\n\
             [[catalogs]]\nname = \"team\"\nsource = \"file:c.json\"\n";
         let config = Config::parse(Utf8Path::new("/etc/b/config.toml"), text).unwrap();
@@ -251,6 +259,10 @@ mod tests {
             guest_program: Some("/etc/b/../g".into()),
             qemu: Some("/q".into()),
             firecracker: Some("/etc/b/f".into()),
+            jail: JailConfig {
+                mode: Some(JailMode::Always),
+                ids: JailIds::new(2000, 2999),
+            },
             policy: Some("/etc/b/p.toml".into()),
             catalogs: vec![CatalogConfig {
                 name: "team".into(),
@@ -283,6 +295,8 @@ mod tests {
         );
         assert!(problem("[registries]\nhttp = []\n").contains("unknown field `http`"));
         assert!(problem("[limits]\nlayer-size = \"much\"\n").contains("line 2"));
+        assert!(problem("[jail]\nmode = \"no\"\n").contains("line 2: \"no\" is not one of auto"));
+        assert!(problem("[jail]\nids = \"0-9\"\n").contains("line 2: \"0-9\" is not a range"));
         assert!(!problem("[[[").contains('\n'));
         for rest in [
             "source = \"ftp://x/c\"",

@@ -10,6 +10,7 @@ use banger_core::{
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
+    store::Connections,
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
@@ -63,9 +64,11 @@ fn local_options(settings: Settings) -> LocalOptions {
             qemu: settings.qemu,
             firecracker: settings.firecracker,
             slirp4netns: settings.slirp4netns,
+            jail: settings.jail,
         },
         limits: settings.limits,
         supply: settings.supply,
+        connections: Connections::Shared,
         directories: settings.directories,
     }
 }

@@ -7,6 +7,7 @@
 
 use banger_core::{
     catalog::SupplyOptions, directories::Directories, oci::RegistryOptions, rootfs::RootfsLimits,
+    vmm::JailOptions,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -17,6 +18,8 @@ const GUEST_PROGRAM: &str = "banger-guest";
 
 /// Name of Firecracker's program.
 const FIRECRACKER: &str = "firecracker";
+/// Name of what jails it.
+const JAILER: &str = "jailer";
 /// What carries a user network of Firecracker's.
 const SLIRP4NETNS: &str = "slirp4netns";
 
@@ -38,6 +41,8 @@ pub struct Settings {
     pub firecracker: Option<Utf8PathBuf>,
     /// slirp4netns; none when it is not on `PATH`.
     pub slirp4netns: Option<Utf8PathBuf>,
+    /// How Firecracker is jailed: by the jailer beside it.
+    pub jail: JailOptions,
     /// How registries are reached.
     pub registries: RegistryOptions,
     /// Bounds on what images' layers may claim.
@@ -133,6 +138,8 @@ pub fn resolve(
         &config.firecracker,
     );
     let find = |name: &str| find_program(name, &environment.path, is_file);
+    let firecracker = firecracker.or_else(|| find(FIRECRACKER));
+    let jailer = firecracker.as_ref().map(|path| path.with_file_name(JAILER));
     Ok(Settings {
         directories: Directories {
             state: state.map_or_else(|| default_state(environment), Ok)?,
@@ -144,8 +151,9 @@ pub fn resolve(
             GuestProgram::Found,
         ),
         qemu: qemu.or_else(|| find(&qemu_program())),
-        firecracker: firecracker.or_else(|| find(FIRECRACKER)),
+        firecracker,
         slirp4netns: find(SLIRP4NETNS),
+        jail: config.jail.options(jailer.filter(|path| is_file(path))),
         registries: registries::options(environment, &config.registries),
         limits: config.limits.limits(),
         supply: SupplyOptions {

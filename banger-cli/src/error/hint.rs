@@ -375,6 +375,11 @@ fn backend(error: &BackendError) -> Option<String> {
         BackendError::NoFirecracker { .. } | BackendError::TooOld { .. } => {
             Some("name a newer program with --firecracker, or take QEMU: --backend qemu".to_owned())
         }
+        BackendError::NoJail { .. } => Some(
+            "run banger as root, with Firecracker's own `jailer` beside it; or let it run without a \
+             jail: `mode = \"auto\"` under [jail] in the configuration"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

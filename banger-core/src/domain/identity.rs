@@ -198,6 +198,14 @@ impl fmt::Display for Selector {
     }
 }
 
+impl VmId {
+    /// The last 32 bits: all random.
+    pub(crate) const fn tail(&self) -> u32 {
+        let [.., a, b, c, d] = *self.0.as_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

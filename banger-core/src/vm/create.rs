@@ -35,7 +35,10 @@ use crate::{
     step::reached,
     store::{Found, InsertError},
     task::{attended, off_thread},
-    vmm::{BackendError, ChosenBackend, HostFacts, choose_backend, choose_backend_with_network},
+    vmm::{
+        BackendError, ChosenBackend, HostFacts, JailFacts, choose_backend,
+        choose_backend_with_network,
+    },
 };
 
 /// Most virtual CPUs.
@@ -128,7 +131,16 @@ pub(super) async fn backend(
         NetworkMode::None => choose_backend,
         NetworkMode::User => choose_backend_with_network,
     };
-    off_thread(move || choose(&programs, wanted, &HostFacts::gather(&programs))).await
+    let place = host.options.directories.state.clone();
+    off_thread(move || {
+        let chosen = choose(&programs, wanted, &HostFacts::gather(&programs))?;
+        if chosen.choice.kind != BackendKind::Firecracker {
+            return Ok(chosen);
+        }
+        let facts = JailFacts::gather(&programs.jail, &place);
+        chosen.with_jail(&programs.jail, &facts)
+    })
+    .await
 }
 
 /// What was asked for, of an image that exists.

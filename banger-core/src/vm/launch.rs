@@ -17,7 +17,7 @@ use crate::{
     domain::{BackendChoice, BackendKind, Bytes, VmId},
     host_fs::{IoContext as _, PathError},
     step::reached,
-    vmm::{Acceleration, ChosenBackend, Disk, Machine, MachineNetwork},
+    vmm::{Acceleration, ChosenBackend, ChosenJail, Disk, JailIds, Machine, MachineNetwork},
 };
 
 /// The format this build writes and reads.
@@ -154,6 +154,16 @@ struct BackendFile {
     program: String,
     acceleration: AccelerationName,
     network_helper: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    jail: Option<JailFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JailFile {
+    program: String,
+    first_id: u32,
+    last_id: u32,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
@@ -283,6 +293,11 @@ impl From<&ChosenBackend> for BackendFile {
                 Acceleration::Software => AccelerationName::Software,
             },
             network_helper: backend.network_helper.as_ref().map(ToString::to_string),
+            jail: backend.jail.as_ref().map(|jail| JailFile {
+                program: jail.program.to_string(),
+                first_id: jail.ids.first(),
+                last_id: jail.ids.last(),
+            }),
         }
     }
 }
@@ -305,6 +320,24 @@ impl TryFrom<BackendFile> for ChosenBackend {
                 AccelerationName::Software => Acceleration::Software,
             },
             network_helper: file.network_helper.map(Into::into),
+            jail: file.jail.map(ChosenJail::try_from).transpose()?,
+        })
+    }
+}
+
+impl TryFrom<JailFile> for ChosenJail {
+    type Error = String;
+
+    fn try_from(file: JailFile) -> Result<Self, String> {
+        let JailFile {
+            program,
+            first_id,
+            last_id,
+        } = file;
+        let ids = JailIds::new(first_id, last_id);
+        Ok(Self {
+            program: program.into(),
+            ids: ids.ok_or_else(|| format!("{first_id} to {last_id} are no users of jails"))?,
         })
     }
 }
@@ -348,6 +381,10 @@ mod tests {
                 program: "/usr/bin/qemu".into(),
                 acceleration: Acceleration::Kvm,
                 network_helper: Some("/usr/bin/slirp".into()),
+                jail: Some(ChosenJail {
+                    program: "/usr/bin/jailer".into(),
+                    ids: JailIds::default(),
+                }),
             },
             has_agent: true,
             volumes: vec![VolumeLock {
@@ -391,10 +428,14 @@ mod tests {
         unknown["surprise"] = true.into();
         let mut foreign = valid;
         foreign["backend"]["kind"] = "hypervisor".into();
+        let mut root = newer.clone();
+        root["format"] = FORMAT.into();
+        root["backend"]["jail"]["first_id"] = 0.into();
         for (value, word) in [
             (newer, "format 4"),
             (unknown, "surprise"),
             (foreign, "hypervisor"),
+            (root, "0 to"),
         ] {
             let problem = decode(value.to_string().as_bytes()).unwrap_err();
             assert!(problem.contains(word), "{problem}");

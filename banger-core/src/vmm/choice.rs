@@ -2,7 +2,7 @@
 
 use camino::Utf8PathBuf;
 
-use super::{BackendError, HostFacts, KvmFacts};
+use super::{BackendError, ChosenJail, HostFacts, JailOptions, KvmFacts};
 use crate::domain::{BackendChoice, BackendKind};
 
 /// Where the programs of the backends are. The library never searches.
@@ -15,6 +15,8 @@ pub struct VmmPrograms {
     /// `slirp4netns`, which carries a user network of Firecracker's; none when
     /// the host has it not.
     pub slirp4netns: Option<Utf8PathBuf>,
+    /// How Firecracker is jailed.
+    pub jail: JailOptions,
 }
 
 /// A backend that can run VMs on this host.
@@ -28,6 +30,8 @@ pub struct ChosenBackend {
     pub acceleration: Acceleration,
     /// The program that carries a user network, where its own program does not.
     pub network_helper: Option<Utf8PathBuf>,
+    /// Its jail, where it has one.
+    pub jail: Option<ChosenJail>,
 }
 
 /// How a guest's instructions are executed.
@@ -139,6 +143,7 @@ const fn chosen(
         program,
         acceleration,
         network_helper: None,
+        jail: None,
     }
 }
 
@@ -175,8 +180,7 @@ mod tests {
     fn programs() -> VmmPrograms {
         VmmPrograms {
             qemu: Some("/usr/bin/qemu-system-x86_64".into()),
-            firecracker: None,
-            slirp4netns: None,
+            ..VmmPrograms::default()
         }
     }
 

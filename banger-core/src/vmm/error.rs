@@ -23,6 +23,12 @@ pub enum BackendError {
         /// What is missing.
         reason: String,
     },
+    /// A jail was asked for and cannot be had.
+    #[error("Firecracker cannot be jailed on this host: {reason}")]
+    NoJail {
+        /// What is missing.
+        reason: String,
+    },
     /// The VMM process could not be started.
     #[error("failed to start {program}")]
     Spawn {
@@ -95,9 +101,10 @@ impl BackendError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoBackend { .. } | Self::NoFirecracker { .. } | Self::TooOld { .. } => {
-                ErrorKind::Unsupported
-            }
+            Self::NoBackend { .. }
+            | Self::NoFirecracker { .. }
+            | Self::NoJail { .. }
+            | Self::TooOld { .. } => ErrorKind::Unsupported,
             Self::Spawn { source, .. } => ErrorKind::of_io(source),
             Self::Io(error) => ErrorKind::of_io(error.io_error()),
             Self::Refused { fault, .. } if fault.contains(NO_SPACE) => ErrorKind::ResourceExhausted,

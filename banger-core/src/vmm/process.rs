@@ -26,9 +26,10 @@ use tokio::{
 
 use super::{
     BackendError, Channel, ChosenBackend, Machine, firecracker,
+    jail::{Confinement, spawn_kept},
     network::{
         self, HelperRequest, NetworkHelper,
-        namespace::{Enclosure, enclose},
+        namespace::{Enclosure, enclose, enclose_as_root},
     },
     qemu,
 };
@@ -52,6 +53,9 @@ pub(crate) struct VmmRequest<'a> {
     /// A private directory, empty but for files of others, for the VMM's
     /// sockets; see [`sockets`].
     pub(crate) directory: &'a Utf8Path,
+    /// The user and group of its jail, which no other process has, if the
+    /// backend has one.
+    pub(crate) jail_id: Option<u32>,
     /// A directory that [`VmmProcess::snapshot`] filled, for a machine that
     /// goes on from there; none for one that boots. The machine must be
     /// described as the one that was kept; its disks' files may be others with
@@ -65,6 +69,9 @@ pub(crate) struct VmmRequest<'a> {
 #[derive(Debug)]
 pub(crate) struct VmmProcess {
     child: Child,
+    /// What ends the VMM with this process, where it cannot be asked for that
+    /// itself: the first process of its namespace.
+    keeper: Option<Child>,
     control: Control,
     network: Network,
 }
@@ -77,6 +84,7 @@ enum Network {
     /// To be carried by a helper once the machine is launched.
     Wanted {
         program: Option<Utf8PathBuf>,
+        in_user_namespace: bool,
         directory: Utf8PathBuf,
         ports: Vec<PublishedPort>,
     },
@@ -128,6 +136,7 @@ struct Prepared {
     command: Command,
     control: Control,
     channel: Channel,
+    confinement: Option<Confinement>,
 }
 
 /// The sockets that a VMM of any kind may have in `directory`.
@@ -152,16 +161,23 @@ impl Network {
         }
         let wanted = Self::Wanted {
             program: backend.network_helper.clone(),
+            in_user_namespace: backend.jail.is_none(),
             directory: request.directory.to_owned(),
             ports: network.ports.clone(),
         };
-        Ok((wanted, Some(enclose(command)?)))
+        let enclosure = match backend.jail {
+            None => enclose(command)?,
+            // the jailer is still root, and has to be where the host is
+            Some(_) => enclose_as_root(command)?,
+        };
+        Ok((wanted, Some(enclosure)))
     }
 
     /// Starts the helper, if one is wanted and not at work.
     async fn carry(&mut self, vmm: Option<u32>) -> Result<(), BackendError> {
         let Self::Wanted {
             program,
+            in_user_namespace,
             directory,
             ports,
         } = self
@@ -171,6 +187,7 @@ impl Network {
         let request = HelperRequest {
             program: program.as_deref(),
             vmm: vmm.unwrap_or_default(),
+            in_user_namespace: *in_user_namespace,
             directory,
             ports,
         };
@@ -199,6 +216,67 @@ impl Network {
     }
 }
 
+impl Prepared {
+    fn of(request: &VmmRequest<'_>) -> Result<Self, BackendError> {
+        if let (BackendKind::Firecracker, Some(jail)) =
+            (request.backend.choice.kind, &request.backend.jail)
+        {
+            let (command, machine, channel, confinement) =
+                firecracker::prepare_jailed(request, jail)?;
+            return Ok(Self {
+                command,
+                control: Control::Firecracker(machine),
+                channel,
+                confinement: Some(confinement),
+            });
+        }
+        let command = command(&request.backend.program);
+        let (command, control, channel) = match request.backend.choice.kind {
+            BackendKind::Qemu => {
+                let (command, machine, channel) = qemu::prepare(command, request)?;
+                (command, Control::Qemu(machine), channel)
+            }
+            BackendKind::Firecracker => {
+                let (command, machine, channel) = firecracker::prepare(command, request)?;
+                (command, Control::Firecracker(machine), channel)
+            }
+        };
+        Ok(Self {
+            command,
+            control,
+            channel,
+            confinement: None,
+        })
+    }
+}
+
+/// A VMM's process, with what ends it and what it complains by if it is jailed.
+struct Started {
+    child: Child,
+    keeper: Option<Child>,
+    complaints: Option<ChildStderr>,
+}
+
+impl Started {
+    fn by(mut command: Command, confinement: Option<Confinement>) -> io::Result<Self> {
+        let Some(confinement) = confinement else {
+            sys::die_with_parent(&mut command);
+            return Ok(Self {
+                child: command.spawn()?,
+                keeper: None,
+                complaints: None,
+            });
+        };
+        let complaints = confinement.confine(&mut command)?;
+        let (keeper, child) = spawn_kept(&mut command)?;
+        Ok(Self {
+            child,
+            keeper: Some(keeper),
+            complaints: Some(complaints),
+        })
+    }
+}
+
 impl VmmProcess {
     /// Starts the process. To be called on a thread that lives as long as the
     /// machine shall.
@@ -207,51 +285,37 @@ impl VmmProcess {
             program: request.backend.program.to_string(),
             source,
         };
-        let command = command(&request.backend.program);
         let Prepared {
             mut command,
             control,
             channel,
-        } = match request.backend.choice.kind {
-            BackendKind::Qemu => {
-                let (command, machine, channel) = qemu::prepare(command, request)?;
-                let control = Control::Qemu(machine);
-                Prepared {
-                    command,
-                    control,
-                    channel,
-                }
-            }
-            BackendKind::Firecracker => {
-                let (command, machine, channel) = firecracker::prepare(command, request)?;
-                let control = Control::Firecracker(machine);
-                Prepared {
-                    command,
-                    control,
-                    channel,
-                }
-            }
-        };
+            confinement,
+        } = Prepared::of(request)?;
         command
             .env_clear()
             .process_group(0)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         let (network, enclosure) = Network::enclose(&mut command, request).map_err(failed)?;
-        sys::die_with_parent(&mut command);
-        let spawned = command.spawn();
-        let mut child = spawned.map_err(|source| {
+        let started = Started::by(command, confinement);
+        let Started {
+            mut child,
+            keeper,
+            complaints,
+        } = started.map_err(|source| {
             let refused = enclosure.and_then(|mut enclosure| enclosure.failure());
             refused.map_or_else(|| failed(source), BackendError::Network)
         })?;
         reached("started a VMM");
-        let (Some(console), Some(errors)) = (child.stdout.take(), child.stderr.take()) else {
+        let errors = complaints.or_else(|| child.stderr.take());
+        let (Some(console), Some(errors)) = (child.stdout.take(), errors) else {
             return Err(failed(io::ErrorKind::BrokenPipe.into()));
         };
         tracing::debug!(id = child.id().unwrap_or_default(), "the VMM was started");
         Ok(Spawned {
             process: Self {
                 child,
+                keeper,
                 control,
                 network,
             },
@@ -268,6 +332,7 @@ impl VmmProcess {
             child,
             control,
             network,
+            ..
         } = self;
         let vmm = child.id();
         let launching = async {
@@ -300,6 +365,11 @@ impl VmmProcess {
     /// called again.
     pub(crate) async fn wait(&mut self) -> io::Result<ExitStatus> {
         let status = self.child.wait().await;
+        if let Some(mut keeper) = self.keeper.take()
+            && let Err(error) = keeper.kill().await
+        {
+            tracing::warn!(%error, "the keeper of a jail was not ended");
+        }
         self.network.end().await;
         status
     }
@@ -357,7 +427,10 @@ impl VmmProcess {
     pub(crate) async fn snapshot(&mut self, directory: &Utf8Path) -> Result<(), BackendError> {
         match &mut self.control {
             Control::Qemu(machine) => machine.snapshot(directory).await,
-            Control::Firecracker(machine) => machine.snapshot(directory).await,
+            Control::Firecracker(machine) => {
+                let vmm = self.child.id().unwrap_or_default();
+                machine.snapshot(directory, vmm).await
+            }
         }
     }
 

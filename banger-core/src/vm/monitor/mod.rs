@@ -21,6 +21,7 @@ mod console_watch;
 mod ending;
 mod guest;
 mod guest_link;
+mod jail;
 mod keep;
 mod ladder;
 mod lease_watch;

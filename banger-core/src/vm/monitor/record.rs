@@ -11,6 +11,7 @@ use crate::{
         in_words,
         lifecycle::{IllegalTransition, VmEvent, step},
     },
+    vmm::JailIds,
 };
 
 /// The record of the VM that this process owns.
@@ -19,6 +20,8 @@ pub(super) struct Record {
     store: Store,
     clock: Arc<dyn Clock>,
     vm: Vm,
+    /// Whether changes wait until they are on disk.
+    waits_for_disk: bool,
 }
 
 /// The record could not be changed.
@@ -40,11 +43,26 @@ impl Record {
     ) -> Result<Self, RecordError> {
         let vm = store.vm(id).await.map_err(RecordError::Store)?;
         let vm = vm.ok_or(RecordError::Gone)?;
-        Ok(Self { store, clock, vm })
+        Ok(Self {
+            store,
+            clock,
+            vm,
+            waits_for_disk: true,
+        })
     }
 
     pub(super) const fn vm(&self) -> &Vm {
         &self.vm
+    }
+
+    /// Reserves a user for the VMM's jail until the record says that the VMM is
+    /// gone; none when all are taken.
+    pub(super) async fn reserve_jail_id(&self, ids: JailIds) -> Result<Option<u32>, RecordError> {
+        let range = (ids.first(), ids.last());
+        let reserved = self
+            .store
+            .reserve_jail_id(self.vm.id, range, self.vm.id.tail());
+        reserved.await.map_err(RecordError::Store)
     }
 
     /// A boot begins.
@@ -153,13 +171,26 @@ impl Record {
         vm.state = step(vm.state, event)?;
         vm.reason = reason;
         change(&mut vm);
-        self.vm = self
-            .store
-            .update_vm(&vm)
-            .await
-            .map_err(RecordError::Store)?;
+        self.wait_for_disk(!is_lost_with_power(event)).await?;
+        let updated = self.store.update_vm(&vm).await;
+        self.vm = updated.map_err(RecordError::Store)?;
         Ok(())
     }
+
+    async fn wait_for_disk(&mut self, wait: bool) -> Result<(), RecordError> {
+        if self.waits_for_disk != wait {
+            let set = self.store.wait_for_disk(wait).await;
+            set.map_err(RecordError::Store)?;
+            self.waits_for_disk = wait;
+        }
+        Ok(())
+    }
+}
+
+/// Whether what an event tells is over as soon as the host has no power: of a
+/// record that is lost as well, nothing wrong is read.
+const fn is_lost_with_power(event: &VmEvent) -> bool {
+    matches!(event, VmEvent::StartRequested | VmEvent::CameUp)
 }
 
 /// A machine is brought down whether or not its record can be written.

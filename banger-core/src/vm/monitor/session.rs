@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,6 +29,7 @@ use super::{
     },
     guest::{Greeting, Refusal, greet, greet_anew},
     guest_link::GuestLink,
+    jail,
     keep::Keeper,
     ladder::{BroughtDown, Guest, Ladder},
     lease_watch::{LeaseWatch, deletes},
@@ -43,7 +44,7 @@ use crate::{
     error::ErrorKind,
     host_fs::{FileLock, create_private_directory, remove_tree_if_present},
     step::reached,
-    store::Store,
+    store::{Connections, Store},
     sys,
     vm::{
         BootFailure,
@@ -79,6 +80,8 @@ pub(super) struct Session {
     change_sender: ChangeSender,
     activity: Activity,
     vmm: Arc<AtomicU32>,
+    /// Tells the socket's server that a boot is over.
+    stir: Arc<Notify>,
     /// Whether its lease ended this boot and says that the VM is to go.
     delete_after_lease: bool,
     outcome: watch::Sender<Option<Outcome>>,
@@ -113,7 +116,7 @@ impl Session {
         reached("took over the lock on a VM");
         let signals = Signals::install().map_err(|error| in_words(&error))?;
         let launch = Launch::load(&arguments.launch).map_err(|error| in_words(&error))?;
-        let store = Store::open(&launch.directories)
+        let store = Store::open_with(&launch.directories, Connections::Shared)
             .await
             .map_err(|error| in_words(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -132,6 +135,7 @@ impl Session {
             change_sender,
             activity: Activity::new(),
             vmm: Arc::default(),
+            stir: Arc::default(),
             delete_after_lease: false,
             outcome: watch::Sender::new(None),
             guest: GuestLink::new(),
@@ -184,6 +188,7 @@ impl Session {
             changes: self.change_sender.clone(),
             activity: self.activity.clone(),
             vmm: self.vmm.clone(),
+            stir: self.stir.clone(),
             tracker: self.tracker.clone(),
             closing: self.closing.clone(),
         };
@@ -210,7 +215,11 @@ impl Session {
             Ok(log) => log,
             Err(fault) => return not_started(pipe, fault),
         };
-        let (mut machine, mut channel) = match self.start_machine(log.clone()) {
+        let jail_id = match jail::reserve_user(&self.launch, &self.record).await {
+            Ok(id) => id,
+            Err(fault) => return not_started(pipe, fault),
+        };
+        let (mut machine, mut channel) = match self.start_machine(log.clone(), jail_id) {
             Ok(started) => started,
             Err(fault) => return not_started(pipe, fault),
         };
@@ -278,11 +287,16 @@ impl Session {
         Ok(Some(reserved))
     }
 
-    fn start_machine(&self, log: SharedLog) -> Result<(RunningMachine, Channel), Fault> {
+    fn start_machine(
+        &self,
+        log: SharedLog,
+        jail_id: Option<u32>,
+    ) -> Result<(RunningMachine, Channel), Fault> {
         let request = VmmRequest {
             machine: &self.launch.machine,
             backend: &self.launch.backend,
             directory: &self.files.runtime,
+            jail_id,
             snapshot: self.launch.snapshot.as_deref(),
         };
         let started = RunningMachine::start(&request, log).map_err(|cause| Fault {
@@ -403,6 +417,7 @@ impl Session {
             self.guest.keep_up(channel, clock, &self.tracker, closing);
         }
         pipe.tell(&Readiness::Ready);
+        self.stir.notify_one();
         reached("told that a machine is up");
         self.serve(machine).await
     }

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,8 +19,8 @@ use tokio::{
 use crate::{
     domain::{BackendChoice, BackendKind, Bytes},
     vmm::{
-        Acceleration, BackendError, Channel, ChosenBackend, Disk, Machine, Spawned, VmmProcess,
-        VmmRequest,
+        Acceleration, BackendError, Channel, ChosenBackend, ChosenJail, Disk, JailIds, Machine,
+        Spawned, VmmProcess, VmmRequest,
     },
 };
 
@@ -31,6 +34,8 @@ const QEMU: &str = "/usr/bin/qemu-system-x86_64";
 /// A backend and a directory.
 pub(super) struct Bench {
     pub(super) backend: ChosenBackend,
+    /// The user of the next jail.
+    next_user: AtomicU32,
     pub(super) root: Utf8PathBuf,
     _scratch: tempfile::TempDir,
 }
@@ -45,6 +50,20 @@ pub(super) struct Running {
 }
 
 impl Bench {
+    /// Firecracker in a jail, which only root can make.
+    pub(super) fn jailed() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "the tests of jails must be run as root"
+        );
+        let mut bench = Self::new(BackendKind::Firecracker);
+        bench.backend.jail = Some(ChosenJail {
+            program: bench.backend.program.with_file_name("jailer"),
+            ids: JailIds::default(),
+        });
+        bench
+    }
+
     pub(super) fn new(kind: BackendKind) -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let (program, acceleration) = match kind {
@@ -62,7 +81,9 @@ impl Bench {
                 program,
                 acceleration,
                 network_helper: Some("/usr/bin/slirp4netns".into()),
+                jail: None,
             },
+            next_user: AtomicU32::new(JailIds::default().first()),
             root: Utf8PathBuf::try_from(scratch.path().to_owned()).unwrap(),
             _scratch: scratch,
         }
@@ -119,6 +140,7 @@ impl Bench {
             machine,
             backend: &self.backend,
             directory: &self.directory(name),
+            jail_id: Some(self.next_user.fetch_add(1, Ordering::Relaxed)),
             snapshot,
         };
         VmmProcess::spawn(&request).map(Running::of)

@@ -1,10 +1,11 @@
 //! What every backend does, tried on the real programs with tiny guests.
 //!
-//! Each test is run once for each backend; a new one is a line in `contract!`.
+//! Each test is run once for each backend, and for one in a jail; a new one is a line in `contract!`.
 
 mod bench;
 mod firecracker;
 mod guest;
+mod jail;
 
 use std::os::unix::{fs::PermissionsExt as _, process::ExitStatusExt as _};
 
@@ -26,6 +27,12 @@ macro_rules! contract {
             $(#[tokio::test]
             async fn $test() {
                 super::$test(super::Bench::new(super::BackendKind::Firecracker)).await;
+            })*
+        }
+        mod on_jailed_firecracker {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(super::Bench::jailed()).await;
             })*
         }
     };
@@ -227,7 +234,10 @@ async fn a_missing_disk_is_named(bench: Bench) {
 
 /// Why a machine does not come to run: by the launch or by the VMM's end.
 async fn refusal(bench: &Bench, machine: &super::Machine) -> String {
-    let mut running = bench.spawn(machine, "vm");
+    let mut running = match bench.started(machine, "vm", None) {
+        Ok(running) => running,
+        Err(error) => return in_words(&error),
+    };
     match running.process.launch().await {
         Err(error) if !matches!(error, BackendError::Ended { .. }) => in_words(&error),
         _ => {

@@ -4,7 +4,12 @@
 //! so that giving up closes it; every answer is bounded; a fault keeps
 //! Firecracker's words. Entry points: [`Client::send`], [`Client::version`].
 
-use std::{io, pin::Pin, time::Duration};
+use std::{
+    io,
+    os::fd::{AsRawFd as _, OwnedFd},
+    pin::Pin,
+    time::Duration,
+};
 
 use camino::Utf8PathBuf;
 use http::{Method, StatusCode, header};
@@ -13,6 +18,7 @@ use hyper::{
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use rustix::fs::{Mode, OFlags, openat};
 use tokio::{net::UnixStream, time::sleep};
 
 use super::{
@@ -20,6 +26,7 @@ use super::{
         BackendError,
         error::{broken, within},
     },
+    API_SOCKET,
     api::{Effort, Fault, Request, VersionAnswer},
 };
 
@@ -35,12 +42,43 @@ const START_PERIOD: Duration = Duration::from_millis(2);
 /// The API of one Firecracker.
 #[derive(Debug)]
 pub(super) struct Client {
-    socket: Utf8PathBuf,
+    socket: Socket,
+}
+
+/// Where the API's socket is.
+#[derive(Debug)]
+enum Socket {
+    /// At a path.
+    At(Utf8PathBuf),
+    /// In a directory in which the VMM may put what it likes.
+    Within(OwnedFd),
+}
+
+impl Socket {
+    async fn connect(&self) -> io::Result<UnixStream> {
+        let directory = match self {
+            Self::At(path) => return UnixStream::connect(path).await,
+            Self::Within(directory) => directory,
+        };
+        // a link would lead from here to a socket of this host
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let socket = openat(directory, API_SOCKET, flags, Mode::empty())?;
+        UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
+    }
 }
 
 impl Client {
     pub(super) const fn new(socket: Utf8PathBuf) -> Self {
-        Self { socket }
+        Self {
+            socket: Socket::At(socket),
+        }
+    }
+
+    /// The one whose socket is in a directory of the VMM's.
+    pub(super) const fn within(directory: OwnedFd) -> Self {
+        Self {
+            socket: Socket::Within(directory),
+        }
     }
 
     /// Waits until the process listens: it tells nobody.
@@ -48,7 +86,7 @@ impl Client {
         let request = "a connection";
         let connecting = async {
             loop {
-                match UnixStream::connect(&self.socket).await {
+                match self.socket.connect().await {
                     Ok(_) => return Ok(()),
                     Err(error) if is_too_early(&error) => sleep(START_PERIOD).await,
                     Err(error) => return Err(broken(request)(error)),
@@ -106,7 +144,7 @@ impl Client {
     }
 
     async fn converse(&self, request: http::Request<String>) -> io::Result<(StatusCode, Vec<u8>)> {
-        let stream = UnixStream::connect(&self.socket).await?;
+        let stream = self.socket.connect().await?;
         let (mut requests, connection) = http1::Builder::new()
             .max_buf_size(ANSWER_LIMIT)
             .handshake(TokioIo::new(stream))

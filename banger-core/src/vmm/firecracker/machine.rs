@@ -5,7 +5,9 @@ use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _};
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    super::{self as vmm, BackendError, error::broken, network::namespace::GUEST_TAP},
+    super::{
+        self as vmm, BackendError, error::broken, jail::RunningJail, network::namespace::GUEST_TAP,
+    },
     VSOCK_SOCKET,
     api::{
         Action, BootSource, CacheType, CreateSnapshot, Drive, Entropy, LoadSnapshot, MachineConfig,
@@ -13,6 +15,7 @@ use super::{
     },
     client::Client,
     disk_link,
+    jailed::NAMES,
     version::{OLDEST, Version},
 };
 use crate::{
@@ -42,6 +45,18 @@ pub(in crate::vmm) struct Machine {
     client: Client,
     plan: Plan,
     program: String,
+    jail: Option<RunningJail>,
+}
+
+/// What the files of a machine are called where its VMM does not find them by
+/// the paths they have here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names<'a> {
+    pub(super) kernel: &'a str,
+    pub(super) initrd: &'a str,
+    /// Both files of a snapshot.
+    pub(super) state: &'a str,
+    pub(super) memory: &'a str,
 }
 
 /// How the guest comes to run.
@@ -57,7 +72,10 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    pub(super) fn boot(machine: &vmm::Machine) -> Self {
+    pub(super) fn boot(machine: &vmm::Machine, names: Option<Names<'_>>) -> Self {
+        let kernel = names.map_or(machine.kernel.as_str(), |names| names.kernel);
+        let initrd = machine.initrd.as_deref().map(Utf8Path::as_str);
+        let initrd = initrd.map(|path| names.map_or(path, |names| names.initrd));
         let drive = |(index, disk): (usize, &vmm::Disk)| Drive {
             id: disk_link(index),
             path_on_host: disk_link(index),
@@ -75,8 +93,8 @@ impl Plan {
                 mem_size_mib: machine.memory.to_mib_ceiling(),
             },
             source: BootSource {
-                kernel_image_path: machine.kernel.to_string(),
-                initrd_path: machine.initrd.as_ref().map(ToString::to_string),
+                kernel_image_path: kernel.to_owned(),
+                initrd_path: initrd.map(str::to_owned),
                 boot_args: kernel_command_line(machine),
             },
             drives: machine.disks.iter().enumerate().map(drive).collect(),
@@ -88,7 +106,10 @@ impl Plan {
         }
     }
 
-    pub(super) fn restore(directory: &Utf8Path) -> Result<Self, BackendError> {
+    pub(super) fn restore(
+        directory: &Utf8Path,
+        names: Option<Names<'_>>,
+    ) -> Result<Self, BackendError> {
         let (state, memory) = files(directory);
         if !state.is_file() || !memory.is_file() {
             return Err(BackendError::NoSnapshot {
@@ -97,8 +118,12 @@ impl Plan {
             });
         }
         Ok(Self::Restore(LoadSnapshot {
-            snapshot_path: state.into_string(),
-            mem_backend: MemoryBackend::File(memory.into_string()),
+            snapshot_path: names.map_or(state.as_str(), |names| names.state).to_owned(),
+            mem_backend: MemoryBackend::File(
+                names
+                    .map_or(memory.as_str(), |names| names.memory)
+                    .to_owned(),
+            ),
             resume_vm: true,
         }))
     }
@@ -110,6 +135,15 @@ impl Machine {
             client,
             plan,
             program,
+            jail: None,
+        }
+    }
+
+    /// The same machine, whose VMM lives in a jail.
+    pub(super) fn in_jail(self, jail: RunningJail) -> Self {
+        Self {
+            jail: Some(jail),
+            ..self
         }
     }
 
@@ -173,7 +207,12 @@ impl Machine {
         self.client.send(&VmState::Resumed).await
     }
 
-    pub(in crate::vmm) async fn snapshot(&self, directory: &Utf8Path) -> Result<(), BackendError> {
+    /// `vmm` is the process id.
+    pub(in crate::vmm) async fn snapshot(
+        &mut self,
+        directory: &Utf8Path,
+        vmm: u32,
+    ) -> Result<(), BackendError> {
         let (state, memory) = files(directory);
         // Firecracker would let others read them
         for path in [&state, &memory] {
@@ -181,18 +220,34 @@ impl Machine {
             options.write(true).create(true).truncate(true).mode(0o600);
             options.open(path).at("create", path)?;
         }
-        let request = CreateSnapshot {
-            snapshot_type: SnapshotType::Full,
-            snapshot_path: state.to_string(),
-            mem_file_path: memory.to_string(),
-        };
-        self.client.send(&request).await?;
+        if let Some(jail) = &mut self.jail {
+            let lent = [(&*state, NAMES.state), (&*memory, NAMES.memory)];
+            jail.lend(vmm, &lent).await?;
+            let sent = self.keep_in(NAMES.state, NAMES.memory).await;
+            // what was not taken back would be before the next is lent
+            RunningJail::take_back(vmm, &[NAMES.state, NAMES.memory]).await?;
+            sent?;
+        } else {
+            self.keep_in(state.as_str(), memory.as_str()).await?;
+        }
         off_thread(move || {
             sync_file(&state)?;
             sync_file(&memory)
         })
         .await?;
         Ok(())
+    }
+}
+
+impl Machine {
+    /// Has the state be written to files that its VMM knows by these paths.
+    async fn keep_in(&self, state: &str, memory: &str) -> Result<(), BackendError> {
+        let request = CreateSnapshot {
+            snapshot_type: SnapshotType::Full,
+            snapshot_path: state.to_owned(),
+            mem_file_path: memory.to_owned(),
+        };
+        self.client.send(&request).await
     }
 }
 
@@ -206,6 +261,6 @@ fn kernel_command_line(machine: &vmm::Machine) -> String {
 }
 
 /// The files of a snapshot: state and memory.
-fn files(directory: &Utf8Path) -> (Utf8PathBuf, Utf8PathBuf) {
+pub(super) fn files(directory: &Utf8Path) -> (Utf8PathBuf, Utf8PathBuf) {
     (directory.join(STATE), directory.join(MEMORY))
 }

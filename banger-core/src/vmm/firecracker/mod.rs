@@ -10,6 +10,7 @@
 
 mod api;
 mod client;
+mod jailed;
 mod machine;
 mod version;
 
@@ -21,9 +22,10 @@ use std::{
 use camino::Utf8Path;
 use tokio::{net::UnixListener, process::Command};
 
-use super::{BackendError, Channel, process::VmmRequest};
+use super::{BackendError, Channel, ChosenJail, jail::Confinement, process::VmmRequest};
 use crate::{host_fs::IoContext as _, step::reached};
 use client::Client;
+use jailed::Jailed;
 pub(super) use machine::Machine;
 use machine::Plan;
 
@@ -47,6 +49,21 @@ const ID_LIMIT: usize = 64;
 /// Longest serial number of a virtio disk.
 const SERIAL_LIMIT: usize = 20;
 
+/// The same for a machine whose VMM is to live in a jail, of whose making the
+/// jailer's command is only a part.
+pub(super) fn prepare_jailed(
+    request: &VmmRequest<'_>,
+    jail: &ChosenJail,
+) -> Result<(Command, Machine, Channel, Confinement), BackendError> {
+    let Jailed {
+        command,
+        machine,
+        channel,
+        confinement,
+    } = jailed::prepare(request, jail)?;
+    Ok((command, machine, channel, confinement))
+}
+
 /// Completes Firecracker's command for a machine.
 pub(super) fn prepare(
     mut command: Command,
@@ -67,8 +84,8 @@ pub(super) fn prepare(
         .args(["--log-path", LOG, "--level", "Warning"])
         .current_dir(directory);
     let plan = match request.snapshot {
-        None => Plan::boot(request.machine),
-        Some(snapshot) => Plan::restore(snapshot)?,
+        None => Plan::boot(request.machine, None),
+        Some(snapshot) => Plan::restore(snapshot, None)?,
     };
     let client = Client::new(api);
     let machine = Machine::new(client, plan, request.backend.program.to_string());

@@ -63,6 +63,8 @@ pub(crate) struct HelperRequest<'a> {
     pub(crate) program: Option<&'a Utf8Path>,
     /// A process that lives in the namespaces.
     pub(crate) vmm: u32,
+    /// Whether a user namespace is among them.
+    pub(crate) in_user_namespace: bool,
     /// A private directory.
     pub(crate) directory: &'a Utf8Path,
     /// What leads to the guest; each with a host's port.
@@ -211,8 +213,10 @@ fn arguments(request: &HelperRequest<'_>, ready: i32, exits: i32, is_root: bool)
         format!("--api-socket={}", socket_path(request.directory)),
         format!("--ready-fd={ready}"),
         format!("--exit-fd={exits}"),
-        format!("--userns-path=/proc/{vmm}/ns/user"),
     ];
+    if request.in_user_namespace {
+        arguments.push(format!("--userns-path=/proc/{vmm}/ns/user"));
+    }
     arguments.extend(is_root.then(|| "--enable-sandbox".to_owned()));
     arguments.extend([vmm.to_string(), HELPER_TAP.to_owned()]);
     arguments

@@ -5,12 +5,13 @@
 //! '-------- namespaces of the VMM -----'
 //! ```
 //!
-//! The VMM is put into a user and a network namespace between fork and exec.
+//! The VMM is put into a user and a network namespace between fork and exec (one
+//! in a jail, whose jailer needs to be root, into the latter alone).
 //! There is nothing in them but two tap interfaces and a bridge between: what
 //! the guest sends reaches the helper and nobody else. Invariants: the VMM
 //! keeps its user's ids and so runs without any capability, in there too; the
 //! namespaces end with the last process in them, and everything of theirs with them.
-//! Entry points: [`enclose`], [`Enclosure::failure`].
+//! Entry points: [`enclose`], [`enclose_as_root`], [`Enclosure::failure`].
 
 use std::io;
 
@@ -38,6 +39,16 @@ pub(crate) struct Enclosure(NamespaceReport);
 /// Has a VMM that is about to be started live in namespaces of its own.
 pub(crate) fn enclose(command: &mut Command) -> io::Result<Enclosure> {
     enclose_in(command, plan())
+}
+
+/// The same for root, in no user namespace but the host's; the interfaces are
+/// for whoever the process becomes.
+pub(crate) fn enclose_as_root(command: &mut Command) -> io::Result<Enclosure> {
+    let namespace = NetworkNamespace {
+        identity: None,
+        ..plan()
+    };
+    enclose_in(command, namespace)
 }
 
 pub(super) fn enclose_in(

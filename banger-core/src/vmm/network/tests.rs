@@ -103,6 +103,7 @@ impl Inmate {
     ) -> Result<NetworkHelper, NetworkError> {
         let request = HelperRequest {
             program: Some(Utf8Path::new(HELPER)),
+            in_user_namespace: true,
             vmm: self.child.id().unwrap(),
             directory,
             ports,
@@ -206,6 +207,7 @@ async fn a_port_that_the_helper_cannot_bind_is_named() {
     );
     let mut request = HelperRequest {
         program: None,
+        in_user_namespace: true,
         vmm: 1,
         directory: &directory,
         ports: &[],
@@ -230,6 +232,7 @@ async fn a_helper_dies_with_its_monitor() {
             .unwrap();
         let request = HelperRequest {
             program: Some(Utf8Path::new(HELPER)),
+            in_user_namespace: true,
             vmm,
             directory: &directory,
             ports: &[],

@@ -80,8 +80,10 @@ async fn launched(
         program: "/usr/bin/qemu-system-x86_64".into(),
         acceleration: Acceleration::Software,
         network_helper: None,
+        jail: None,
     };
     let request = VmmRequest {
+        jail_id: None,
         machine,
         backend: &backend,
         directory,
