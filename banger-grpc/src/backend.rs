@@ -9,7 +9,7 @@ use banger_core::{
     clock::Clock, image::ImageManager, kernel::KernelResolver, store::Store, vm::VmSupervisor,
 };
 
-use crate::{fault::Fault, operations::Operations, phase::Phases};
+use crate::{capacity::Budget, fault::Fault, operations::Operations, phase::Phases};
 
 /// The core, by its traits, and where operations are remembered.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub struct Backend {
     pub store: Store,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// How much machines may take.
+    pub budget: Budget,
 }
 
 /// The core, and the work that is done with it.

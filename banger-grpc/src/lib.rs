@@ -11,6 +11,7 @@ pub mod access;
 pub mod backend;
 mod call;
 pub mod caller;
+pub mod capacity;
 mod convert;
 pub mod fault;
 mod operations;
@@ -18,6 +19,7 @@ pub mod phase;
 mod request;
 pub mod server;
 mod services;
+mod sessions;
 pub mod socket;
 #[cfg(test)]
 mod testing;

@@ -13,7 +13,9 @@ use banger_api::{
         file_service_server::FileServiceServer, image_service_server::ImageServiceServer,
         kernel_service_server::KernelServiceServer,
         operation_service_server::OperationServiceServer,
-        system_service_server::SystemServiceServer, vm_service_server::VmServiceServer,
+        session_service_server::SessionServiceServer,
+        snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
+        vm_service_server::VmServiceServer,
     },
 };
 use banger_core::store::StoreError;
@@ -30,7 +32,7 @@ use crate::{
     phase::Phases,
     services::{
         event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
-        operation::OperationsOf, system::System, vm::Vms,
+        operation::OperationsOf, session::Sessions, snapshot::Snapshots, system::System, vm::Vms,
     },
     transport::{Listeners, security::Security},
 };
@@ -151,8 +153,9 @@ impl Server {
         } = options.into();
         let (reporter, health) = tonic_health::server::health_reporter();
         let phases = Phases::starting(reporter).await;
+        let front = Front::new(phases);
         let system = System {
-            phases: phases.clone(),
+            front: front.clone(),
             limits,
         };
         let system = SystemServiceServer::new(system)
@@ -169,7 +172,6 @@ impl Server {
         if reflection {
             router = with_reflection(router).map_err(ServeError::Reflection)?;
         }
-        let front = Front::new(phases);
         Ok(Self {
             router: with_services(router, &front, limits),
             front,
@@ -240,6 +242,8 @@ fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> Layere
             OperationServiceServer,
             OperationsOf(front.clone())
         ))
+        .add_service(limited!(SessionServiceServer, Sessions(front.clone())))
+        .add_service(limited!(SnapshotServiceServer, Snapshots(front.clone())))
         .add_service(limited!(VmServiceServer, Vms(front.clone())))
 }
 

@@ -11,12 +11,15 @@
 
 mod server {
     mod access;
+    mod capacity;
     mod certificates;
     mod client;
     mod fuzz;
     pub(crate) mod harness;
     mod life;
+    mod lists;
     mod operations;
     mod requests;
+    mod sessions;
     mod tls;
 }

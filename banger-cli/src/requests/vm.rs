@@ -173,6 +173,7 @@ pub(super) fn set(args: ChangeArgs, on_expiry: OnExpiry) -> SetVm {
         disk_size: args.disk,
         labels: args.labels.into_iter().collect(),
         removed_labels: args.removed_labels.into_iter().collect(),
+        generation: None,
     }
 }
 

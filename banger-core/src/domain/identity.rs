@@ -117,6 +117,14 @@ name!(
     /// The name of a volume, unique among volumes.
     VolumeName, "volume", "[a-z0-9][a-z0-9-]{0,62}", b'-'
 );
+name!(
+    /// The name of a session, unique among its client's.
+    SessionName, "session", "[a-z0-9][a-z0-9-]{0,62}", b'-'
+);
+id!(
+    /// The id of a session.
+    SessionId, "session"
+);
 id!(
     /// The id of an image.
     ImageId, "image"

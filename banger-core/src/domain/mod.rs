@@ -12,17 +12,19 @@ mod kernel;
 mod lease;
 mod network;
 mod operation;
+mod session;
 mod size;
 mod snapshot;
 mod verdict;
 mod vm;
 mod vm_change;
+mod vm_page;
 mod volume;
 
 pub use digest::{Digest, DigestParseError};
 pub use identity::{
-    IdParseError, ImageId, ImageName, KernelName, NameParseError, OperationId, Selector,
-    SnapshotId, VmId, VmName, VolumeName,
+    IdParseError, ImageId, ImageName, KernelName, NameParseError, OperationId, Selector, SessionId,
+    SessionName, SnapshotId, VmId, VmName, VolumeName,
 };
 pub use image::{
     BootArtifacts, DiskMethod, DiskProvenance, Image, ImageOrigin, ImageSizes, RunConfig,
@@ -31,6 +33,7 @@ pub use kernel::{Kernel, KernelOrigin, ResolvedKernel};
 pub use lease::{GrantedLease, Lease, Moment, OnExpiry, SinceBoot};
 pub use network::{NetworkMode, PortParseError, PortProtocol, PublishedPort};
 pub use operation::{BegunOperation, Operation, OperationEvent, OperationRequest, OperationState};
+pub use session::Session;
 pub use size::{Bytes, ParseSizeError};
 pub use snapshot::Snapshot;
 pub use verdict::{Verdict, Vouched, VouchedParseError};
@@ -39,4 +42,5 @@ pub use vm::{
     VmState,
 };
 pub use vm_change::{VmChange, VmChangeKind};
+pub use vm_page::{VmOrder, VmPage, VmProperty, VmTerm};
 pub use volume::{VmVolume, Volume, VolumeSource};

@@ -9,6 +9,7 @@
 //! unless somebody said that he does not wait for it.
 //! Entry points: [`Store`], [`Connections`].
 
+mod committed;
 mod connection;
 mod error;
 mod images;
@@ -18,8 +19,10 @@ mod lease;
 mod operations;
 mod process;
 mod row;
+mod sessions;
 mod snapshots;
 mod vm_changes;
+mod vm_pages;
 mod vms;
 mod volumes;
 
@@ -27,8 +30,10 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use crate::{directories::Directories, step::reached};
 
+pub use committed::{Committed, Uncounted};
 pub use error::{InsertError, StoreError};
 pub use operations::OperationEnd;
+pub use vms::ChangedSpec;
 
 /// The database, open. Clones share its connections.
 #[derive(Clone, Debug)]

@@ -23,7 +23,7 @@ use crate::{
 /// A VM's columns. A snapshot keeps them as JSON, so that one that is added
 /// later needs a default.
 #[derive(FromRow, Serialize, Deserialize)]
-struct VmRow {
+pub(super) struct VmRow {
     id: String,
     name: String,
     image_id: String,
@@ -52,6 +52,17 @@ struct VmRow {
     started_at: Option<i64>,
     stopped_at: Option<i64>,
     generation: i64,
+}
+
+/// What became of a change of what is asked of a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ChangedSpec {
+    /// It is made; the record as stored.
+    Done(Box<Vm>),
+    /// The record has another generation than was expected.
+    Stale,
+    /// The VM is gone.
+    Gone,
 }
 
 impl Store {
@@ -123,13 +134,15 @@ impl Store {
     }
 
     /// Changes what is asked of a VM under the next generation, and answers the
-    /// record as stored; none when it is gone. These columns are apart from
-    /// those of a VM's life: whoever owns that is not in the way.
+    /// record as stored. These columns are apart from those of a VM's life: whoever
+    /// owns that is not in the way. Where a generation is expected, nothing is
+    /// changed of a record that has another one.
     pub async fn change_vm_spec(
         &self,
         id: VmId,
+        expected: Option<u64>,
         change: impl FnOnce(&mut VmSpec) + Send,
-    ) -> Result<Option<Vm>, StoreError> {
+    ) -> Result<ChangedSpec, StoreError> {
         let failed = StoreError::query("change what is asked of a VM");
         let mut transaction = self.write().await?;
         let row: Option<VmRow> = sqlx::query_as("SELECT * FROM vms WHERE id = ?")
@@ -137,8 +150,13 @@ impl Store {
             .fetch_optional(&mut *transaction)
             .await
             .map_err(&failed)?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = row else {
+            return Ok(ChangedSpec::Gone);
+        };
         let mut vm = Vm::try_from(row)?;
+        if expected.is_some_and(|expected| expected != vm.generation) {
+            return Ok(ChangedSpec::Stale);
+        }
         change(&mut vm.spec);
         let row = VmRow::try_from(&vm)?;
         let stored: VmRow = sqlx::query_as(
@@ -155,7 +173,7 @@ impl Store {
         .await
         .map_err(&failed)?;
         transaction.commit().await.map_err(failed)?;
-        stored.try_into().map(Some)
+        stored.try_into().map(Box::new).map(ChangedSpec::Done)
     }
 
     /// Every VM, by name.

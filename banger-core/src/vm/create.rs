@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     domain::{
-        BackendKind, BootMode, Bytes, ImageId, NetworkMode, PublishedPort, RootDiskMode, Vm, VmId,
-        VmName, VmSpec, VmState, VmVolume,
+        BackendKind, BootMode, Bytes, ImageId, NetworkMode, PublishedPort, RootDiskMode, Selector,
+        Vm, VmId, VmName, VmSpec, VmState, VmVolume,
     },
     host_fs::{
         CopyMethod, FileLock, IoContext as _, PathError, copy_file, copy_open_file,
@@ -33,7 +33,7 @@ use crate::{
     progress::{ProgressEvent, ProgressSink},
     rootfs::format_empty,
     step::reached,
-    store::InsertError,
+    store::{Found, InsertError},
     task::{attended, off_thread},
     vmm::{
         BackendError, ChosenBackend, HostFacts, JailFacts, choose_backend,
@@ -71,6 +71,24 @@ pub(super) async fn create(
         disks: Disks::New,
     };
     make_attended(host, wanted, &backend, progress).await
+}
+
+/// Fails as making such a VM would, as far as that can be told before anything
+/// is made.
+pub(super) async fn check(host: &Host, request: &CreateVm) -> Result<(), CreateVmError> {
+    validate(request)?;
+    host.find_image(&request.image).await?;
+    volumes::resolve(host, &request.volumes).await?;
+    backend(host, request.backend, request.network).await?;
+    let Some(name) = &request.name else {
+        return Ok(());
+    };
+    let selector = Selector::from(name.as_str());
+    let found = host.store().find_vm(&selector).await;
+    match found.map_err(CreateVmError::Store)? {
+        Found::One(vm) if vm.name == *name => Err(CreateVmError::AlreadyExists { name: vm.name }),
+        _ => Ok(()),
+    }
 }
 
 /// Makes a VM of which everything but its request is known to be there.
@@ -474,7 +492,6 @@ fn broken_off(host: &Host) -> CreateVmError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Selector;
 
     fn request(vcpus: u32, memory: u64, disk: u64) -> CreateVm {
         CreateVm {

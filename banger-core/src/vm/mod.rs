@@ -36,6 +36,7 @@ mod lock;
 mod logs;
 pub mod monitor;
 mod monitor_call;
+mod page;
 mod pause;
 mod preparation;
 mod prune;
@@ -64,7 +65,7 @@ use bytes::Bytes as Buffer;
 use crate::{
     domain::{
         BackendKind, BootMode, Bytes, Lease, NetworkMode, PublishedPort, RootDiskMode, Selector,
-        Snapshot, Vm, VmChange, VmName, VmProcess, VmSpec,
+        Snapshot, Vm, VmChange, VmName, VmPage, VmProcess, VmSpec,
     },
     progress::ProgressSink,
 };
@@ -234,6 +235,10 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
         progress: &dyn ProgressSink,
     ) -> Result<CreatedVm, CreateVmError>;
 
+    /// Fails as making such a VM would, as far as that can be told before
+    /// anything is made.
+    async fn check(&self, request: &CreateVm) -> Result<(), CreateVmError>;
+
     /// Boots a VM and answers when its agent does, or when its VMM runs if it
     /// has no agent. Starting a running VM is an
     /// error. Cancelling leaves the boot to the VM's monitor.
@@ -331,6 +336,11 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
 
     /// Every VM, by name.
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError>;
+
+    /// A part of that list, in any order. A VM that is there for the whole of a
+    /// walk from page to page is met exactly once. A page that is not full is the
+    /// last one.
+    async fn page(&self, page: VmPage) -> Result<Vec<Vm>, VmQueryError>;
 
     /// The VM a selector means.
     async fn show(&self, vm: &Selector) -> Result<Vm, VmQueryError>;

@@ -24,7 +24,7 @@ use crate::{
     error::ErrorKind,
     host_fs::PathError,
     image::{ResizeRootfsError, resize_rootfs},
-    store::StoreError,
+    store::{ChangedSpec, StoreError},
 };
 
 /// What is to be different; the rest stays.
@@ -44,6 +44,8 @@ pub struct SetVm {
     pub labels: BTreeMap<String, String>,
     /// Keys of labels that it loses; others are no error.
     pub removed_labels: BTreeSet<String>,
+    /// The generation that its record must have; any when none is given.
+    pub generation: Option<u64>,
 }
 
 /// What is asked of a VM could not be changed.
@@ -77,6 +79,12 @@ pub enum SetVmError {
         /// The VM.
         name: VmName,
     },
+    /// Its record has another generation than the request says.
+    #[error("VM {name} has changed meanwhile")]
+    Changed {
+        /// The VM.
+        name: VmName,
+    },
     /// Its disk could not be given the size.
     #[error("failed to grow the disk of VM {name}")]
     Disk {
@@ -105,7 +113,7 @@ impl SetVmError {
         match self {
             Self::Query(error) => error.kind(),
             Self::InvalidSpec { .. } => ErrorKind::InvalidInput,
-            Self::Running { .. } | Self::Busy { .. } => ErrorKind::Conflict,
+            Self::Running { .. } | Self::Busy { .. } | Self::Changed { .. } => ErrorKind::Conflict,
             Self::Disk { source, .. } => source.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Store(error) => error.kind(),
@@ -166,6 +174,12 @@ async fn grow(host: &Host, vm: &Vm, size: Bytes, request: SetVm) -> Result<Vm, S
     };
     // it may have grown before the lock was ours
     validate(&now.spec, &request)?;
+    if request
+        .generation
+        .is_some_and(|expected| expected != now.generation)
+    {
+        return Err(SetVmError::Changed { name: now.name });
+    }
     let grown = resize_rootfs(&disk(host, &now), size).await;
     grown.map_err(|source| SetVmError::Disk {
         name: now.name.clone(),
@@ -197,12 +211,19 @@ async fn record(host: &Host, vm: &Vm, request: SetVm) -> Result<Vm, SetVmError> 
     let clock = host.options.clock.as_ref();
     let changed = host
         .store()
-        .change_vm_spec(vm.id, |spec| apply(spec, request, clock));
-    let changed = changed.await.map_err(SetVmError::Store)?;
-    changed.ok_or_else(|| {
-        let selector = Selector::from(vm.name.as_str());
-        SetVmError::Query(VmQueryError::NotFound { selector })
-    })
+        .change_vm_spec(vm.id, request.generation, |spec| {
+            apply(spec, request, clock);
+        });
+    match changed.await.map_err(SetVmError::Store)? {
+        ChangedSpec::Done(vm) => Ok(*vm),
+        ChangedSpec::Stale => Err(SetVmError::Changed {
+            name: vm.name.clone(),
+        }),
+        ChangedSpec::Gone => {
+            let selector = Selector::from(vm.name.as_str());
+            Err(VmQueryError::NotFound { selector }.into())
+        }
+    }
 }
 
 fn apply(spec: &mut VmSpec, request: SetVm, clock: &dyn Clock) {

@@ -15,13 +15,13 @@ use super::{
     RestoreVmError, SetVm, SetVmError, SnapshotQueryError, SnapshotVmError, StartVmError,
     StartedVm, StopVmError, StreamPiece, TreeStream, VmChangesError, VmQueryError, VmStats,
     VmStatsError, VmSupervisor, WaitVmError, WriteTree, changes, connect_call, copy, create,
-    delete, exec_call, files::VmFiles, kill, logs, pause, prune, reconcile, restart, set, snapshot,
-    start, stats, stop, wait,
+    delete, exec_call, files::VmFiles, kill, logs, page, pause, prune, reconcile, restart, set,
+    snapshot, start, stats, stop, wait,
 };
 use crate::{
     clock::Clock,
     directories::Directories,
-    domain::{Image, ImageId, Selector, Snapshot, Vm, VmChange, VmId},
+    domain::{Image, ImageId, Selector, Snapshot, Vm, VmChange, VmId, VmPage},
     image::ImageQueryError,
     progress::ProgressSink,
     store::{Found, Store},
@@ -168,6 +168,10 @@ impl VmSupervisor for LocalVmSupervisor {
         create::create(&self.host, request, lifetime, progress).await
     }
 
+    async fn check(&self, request: &CreateVm) -> Result<(), CreateVmError> {
+        create::check(&self.host, request).await
+    }
+
     async fn start(
         &self,
         vm: &Selector,
@@ -263,6 +267,10 @@ impl VmSupervisor for LocalVmSupervisor {
             vms.extend(reconcile::observe(&self.host, record).await?);
         }
         Ok(vms)
+    }
+
+    async fn page(&self, page: VmPage) -> Result<Vec<Vm>, VmQueryError> {
+        page::page(&self.host, page).await
     }
 
     async fn show(&self, vm: &Selector) -> Result<Vm, VmQueryError> {

@@ -21,6 +21,8 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::KernelNotFound
         | ErrorReason::OperationNotFound
         | ErrorReason::ExecNotFound
+        | ErrorReason::SessionNotFound
+        | ErrorReason::SnapshotNotFound
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
         | ErrorReason::NotInCatalog => Code::NotFound,
@@ -37,6 +39,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::WrongState
         | ErrorReason::VmWrongState
         | ErrorReason::VmLeaseOver
+        | ErrorReason::SessionOver
         | ErrorReason::HostNoBackend
         | ErrorReason::HostPortTaken
         | ErrorReason::ImageInUse
@@ -51,6 +54,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         ErrorReason::VmBusy
         | ErrorReason::VmBootFailed
         | ErrorReason::MonitorFailed
+        | ErrorReason::VmChanged
         | ErrorReason::OperationInterrupted
         | ErrorReason::ExecTakenOver
         | ErrorReason::VmLost
@@ -59,9 +63,11 @@ pub const fn code(reason: ErrorReason) -> Code {
         ErrorReason::PeerUnavailable
         | ErrorReason::ServerStarting
         | ErrorReason::ServerDraining => Code::Unavailable,
-        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull | ErrorReason::TooManyCalls => {
-            Code::ResourceExhausted
-        }
+        ErrorReason::HostExhausted
+        | ErrorReason::HostFull
+        | ErrorReason::QuotaExceeded
+        | ErrorReason::GuestDiskFull
+        | ErrorReason::TooManyCalls => Code::ResourceExhausted,
         ErrorReason::CorruptData => Code::DataLoss,
         ErrorReason::WorkTimedOut => Code::DeadlineExceeded,
         ErrorReason::Capability => Code::Unimplemented,

@@ -12,6 +12,8 @@ use clap::{Args, Parser};
 
 use crate::listen::ListenArguments;
 
+use crate::budget::BudgetArguments;
+
 /// Serve banger's API: images as virtual machines, over gRPC
 ///
 /// It listens on a Unix socket that only its own user and root can use, and over TLS
@@ -49,6 +51,8 @@ pub(crate) struct Arguments {
     /// Use this Firecracker
     #[arg(long, value_name = "FILE")]
     firecracker: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) budget: BudgetArguments,
 }
 
 /// What the service gives to whom.

@@ -6,6 +6,7 @@
 //! which it is; SIGTERM and SIGINT drain it; machines never end with it.
 
 mod arguments;
+mod budget;
 mod listen;
 mod monitor;
 
@@ -47,6 +48,7 @@ use tokio::{
 };
 
 use arguments::Arguments;
+use budget::BudgetArguments;
 
 /// The service could not be started, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -138,7 +140,7 @@ async fn serve(
         tokio::select! {
             // asked to end before it began
             ended = &mut serving => return ended.map_err(Into::into),
-            ready = Box::pin(open(settings, opener)) => ready?,
+            ready = Box::pin(open(settings, opener, &arguments.budget)) => ready?,
         }
         tracing::info!("serving");
         serving.await.map_err(Into::into)
@@ -151,7 +153,11 @@ async fn serve(
 }
 
 /// Repairs what crashes left, and lets the server serve.
-async fn open(settings: Settings, opener: Opener) -> Result<(), DaemonError> {
+async fn open(
+    settings: Settings,
+    opener: Opener,
+    budget: &BudgetArguments,
+) -> Result<(), DaemonError> {
     let directories = settings.directories.clone();
     let services = Services::open_local(settings).await?;
     let backend = Backend {
@@ -160,6 +166,12 @@ async fn open(settings: Settings, opener: Opener) -> Result<(), DaemonError> {
         vms: services.vms,
         store: Store::open(&directories).await?,
         clock: Arc::new(SystemClock),
+        budget: budget
+            .budget(&directories.state)
+            .map_err(|source| DaemonError::Setup {
+                what: "the budget of the host",
+                source,
+            })?,
     };
     opener.open(backend).await?;
     Ok(())

@@ -10,4 +10,5 @@ mod service {
     pub(crate) mod daemon;
     pub(crate) mod foreign;
     mod life;
+    mod sessions;
 }

@@ -1,9 +1,11 @@
 //! The requests that change something.
 
 use banger_api::v1::{
-    CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ImportKernelRequest,
-    Operation, PullImageRequest, StartVmRequest, StopVmRequest,
-    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
+    CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
+    DeleteSnapshotRequest, DeleteVmRequest, ImportKernelRequest, Operation, PauseVmRequest,
+    PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+    UpdateVmRequest, image_service_client::ImageServiceClient,
+    kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
     vm_service_client::VmServiceClient,
 };
 use tonic::Status;
@@ -50,12 +52,18 @@ macro_rules! change {
 }
 
 change!(
+    CreateSnapshotRequest => SnapshotServiceClient.create_snapshot,
     CreateVmRequest => VmServiceClient.create_vm,
     DeleteImageRequest => ImageServiceClient.delete_image,
     DeleteKernelRequest => KernelServiceClient.delete_kernel,
+    DeleteSnapshotRequest => SnapshotServiceClient.delete_snapshot,
     DeleteVmRequest => VmServiceClient.delete_vm,
     ImportKernelRequest => KernelServiceClient.import_kernel,
+    PauseVmRequest => VmServiceClient.pause_vm,
     PullImageRequest => ImageServiceClient.pull_image,
+    RestoreVmRequest => SnapshotServiceClient.restore_vm,
+    ResumeVmRequest => VmServiceClient.resume_vm,
     StartVmRequest => VmServiceClient.start_vm,
     StopVmRequest => VmServiceClient.stop_vm,
+    UpdateVmRequest => VmServiceClient.update_vm,
 );

@@ -140,6 +140,8 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::NotInCatalog
         | ErrorReason::OperationNotFound
         | ErrorReason::ExecNotFound
+        | ErrorReason::SessionNotFound
+        | ErrorReason::SnapshotNotFound
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
         | ErrorReason::WatchExpired => ErrorKind::NotFound,
@@ -164,13 +166,17 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::ServerStarting
         | ErrorReason::ServerDraining
         | ErrorReason::VmLost => ErrorKind::Unavailable,
-        ErrorReason::HostExhausted | ErrorReason::GuestDiskFull | ErrorReason::TooManyCalls => {
-            ErrorKind::ResourceExhausted
-        }
+        ErrorReason::HostExhausted
+        | ErrorReason::HostFull
+        | ErrorReason::QuotaExceeded
+        | ErrorReason::GuestDiskFull
+        | ErrorReason::TooManyCalls => ErrorKind::ResourceExhausted,
         ErrorReason::WrongState
         | ErrorReason::VmBusy
         | ErrorReason::VmWrongState
+        | ErrorReason::VmChanged
         | ErrorReason::VmLeaseOver
+        | ErrorReason::SessionOver
         | ErrorReason::HostPortTaken
         | ErrorReason::ImageInUse
         | ErrorReason::KernelInUse

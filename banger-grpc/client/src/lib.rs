@@ -19,6 +19,7 @@ use banger_api::v1::{
     event_service_client::EventServiceClient, exec_service_client::ExecServiceClient,
     file_service_client::FileServiceClient, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, operation_service_client::OperationServiceClient,
+    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
     system_service_client::SystemServiceClient, vm_service_client::VmServiceClient,
 };
 use camino::Utf8Path;
@@ -148,6 +149,18 @@ impl Client {
     #[must_use]
     pub fn operations(&self) -> OperationServiceClient<Transport> {
         OperationServiceClient::new(self.transport.clone())
+    }
+
+    /// See [`Client::images`]. Keeping a session twice is keeping it once.
+    #[must_use]
+    pub fn sessions(&self) -> SessionServiceClient<Channel> {
+        SessionServiceClient::new(self.channel.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
+        SnapshotServiceClient::new(self.channel.clone())
     }
 
     /// See [`Client::images`].

@@ -10,6 +10,8 @@ pub(crate) mod image;
 pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod progress;
+pub(crate) mod session;
+pub(crate) mod snapshot;
 pub(crate) mod spec;
 pub(crate) mod vm;
 

@@ -37,7 +37,7 @@ pub(crate) fn create_vm(
     };
     check_words("spec.command", &spec.command, checks);
     check_env("spec.env", &spec.env, checks);
-    check_labels(&spec.labels, checks);
+    check_labels("spec.labels", &spec.labels, checks);
     CreateVm {
         name,
         vcpus: if spec.vcpus == 0 {
@@ -51,9 +51,12 @@ pub(crate) fn create_vm(
         root_disk: root_disk(spec, checks).unwrap_or(defaults.root_disk),
         backend: backend(&spec.backend, checks),
         network: network(spec, checks).unwrap_or(defaults.network),
-        ports: ports(&spec.ports, checks),
+        ports: ports("spec.ports", &spec.ports, checks),
         remove_on_stop: spec.remove_on_stop,
-        lease: spec.lease.as_ref().map(|one| lease(one, checks)),
+        lease: spec
+            .lease
+            .as_ref()
+            .map(|one| lease("spec.lease", one, checks)),
         labels: spec.labels.clone(),
         process: VmProcess {
             argv: spec.command.clone(),
@@ -87,23 +90,21 @@ pub(crate) fn check_env(field: &str, env: &[String], checks: &mut Checks) {
     }
 }
 
-fn check_labels(labels: &BTreeMap<String, String>, checks: &mut Checks) {
+/// Notes what is wrong with a user's labels.
+pub(crate) fn check_labels(field: &str, labels: &BTreeMap<String, String>, checks: &mut Checks) {
     if MAX_LABELS < labels.len() {
-        checks.violated("spec.labels", format!("more than {MAX_LABELS}"));
+        checks.violated(field, format!("more than {MAX_LABELS}"));
     }
     for (key, value) in labels {
         if key.starts_with(OWN_LABELS) {
-            checks.violated("spec.labels", format!("{key:?} is the server's"));
+            checks.violated(field, format!("{key:?} is the server's"));
         }
         if !(1..=MAX_LABEL_KEY).contains(&key.len()) {
-            checks.violated(
-                "spec.labels",
-                format!("a key has 1 to {MAX_LABEL_KEY} bytes"),
-            );
+            checks.violated(field, format!("a key has 1 to {MAX_LABEL_KEY} bytes"));
         }
         if MAX_LABEL_VALUE < value.len() {
             let problem = format!("the value of {key:?} is longer than {MAX_LABEL_VALUE} bytes");
-            checks.violated("spec.labels", problem);
+            checks.violated(field, problem);
         }
     }
 }
@@ -150,16 +151,20 @@ fn backend(name: &str, checks: &mut Checks) -> Option<BackendKind> {
     known
 }
 
-fn ports(ports: &[v1::PublishedPort], checks: &mut Checks) -> Vec<PublishedPort> {
+pub(crate) fn ports(
+    field: &str,
+    ports: &[v1::PublishedPort],
+    checks: &mut Checks,
+) -> Vec<PublishedPort> {
     if MAX_PORTS < ports.len() {
-        checks.violated("spec.ports", format!("more than {MAX_PORTS}"));
+        checks.violated(field, format!("more than {MAX_PORTS}"));
         return Vec::new();
     }
     let mut published = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
         match published_port(port) {
             Ok(port) => published.push(port),
-            Err(problem) => checks.violated(&format!("spec.ports[{index}]"), problem),
+            Err(problem) => checks.violated(&format!("{field}[{index}]"), problem),
         }
     }
     published
@@ -187,23 +192,25 @@ fn published_port(port: &v1::PublishedPort) -> Result<PublishedPort, &'static st
     })
 }
 
-fn lease(lease: &v1::Lease, checks: &mut Checks) -> Lease {
-    let mut limit = |field: &str, limit: Option<prost_types::Duration>| -> Option<Duration> {
-        let limit = checks.duration(field, limit)?;
+/// The lease that a client asks for.
+pub(crate) fn lease(field: &str, lease: &v1::Lease, checks: &mut Checks) -> Lease {
+    let mut limit = |name: &str, limit: Option<prost_types::Duration>| -> Option<Duration> {
+        let field = format!("{field}.{name}");
+        let limit = checks.duration(&field, limit)?;
         if limit.is_zero() {
-            checks.violated(field, "must be longer than nothing");
+            checks.violated(&field, "must be longer than nothing");
         }
         Some(limit)
     };
-    let max_lifetime = limit("spec.lease.max_lifetime", lease.max_lifetime);
-    let idle_timeout = limit("spec.lease.idle_timeout", lease.idle_timeout);
+    let max_lifetime = limit("max_lifetime", lease.max_lifetime);
+    let idle_timeout = limit("idle_timeout", lease.idle_timeout);
     let on_expiry = match v1::LeaseExpiry::try_from(lease.on_expiry) {
         Ok(v1::LeaseExpiry::Unspecified | v1::LeaseExpiry::Delete) => Some(OnExpiry::Delete),
         Ok(v1::LeaseExpiry::Stop) => Some(OnExpiry::Stop),
-        Err(_) => checks.unknown("spec.lease.on_expiry", lease.on_expiry),
+        Err(_) => checks.unknown(&format!("{field}.on_expiry"), lease.on_expiry),
     };
     if max_lifetime.is_none() && idle_timeout.is_none() {
-        checks.violated("spec.lease", "limits nothing");
+        checks.violated(field, "limits nothing");
     }
     Lease {
         max_lifetime,

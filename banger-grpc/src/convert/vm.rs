@@ -2,12 +2,16 @@
 
 use banger_api::v1::{self, vm_exit::Kind};
 use banger_core::domain::{
-    BootMode, CommandEnd, NetworkMode, OnExpiry, PortProtocol, PublishedPort, RootDiskMode, Vm,
-    VmChange, VmChangeKind, VmExit, VmSpec, VmState,
+    BootMode, CommandEnd, GrantedLease, NetworkMode, OnExpiry, PortProtocol, PublishedPort,
+    RootDiskMode, Vm, VmChange, VmChangeKind, VmExit, VmSpec, VmState,
 };
+use prost_types::Timestamp;
 
 use super::{duration, etag, timestamp};
-use crate::request::name::{IMAGES, OPERATIONS, VMS};
+use crate::{
+    request::name::{IMAGES, OPERATIONS, SESSIONS, VMS},
+    sessions::SESSION_LABEL,
+};
 
 /// Labels that begin so are the server's own.
 pub(crate) const OWN_LABELS: &str = "banger.";
@@ -16,11 +20,12 @@ pub(crate) const OPERATION_LABEL: &str = "banger.operation";
 
 pub(crate) fn vm(vm: &Vm) -> v1::Vm {
     let operation = vm.spec.labels.get(OPERATION_LABEL);
+    let session = vm.spec.labels.get(SESSION_LABEL);
     let backend = vm.backend.as_ref();
     v1::Vm {
         name: VMS.name(&vm.name),
         uid: vm.id.to_string(),
-        etag: etag(&[&vm.id, &vm.generation]),
+        etag: vm_etag(vm),
         create_operation: operation.map(|id| OPERATIONS.name(id)).unwrap_or_default(),
         create_time: timestamp(vm.created),
         start_time: vm.started.and_then(timestamp),
@@ -38,7 +43,19 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         bound_ports: vm.ports.iter().map(port).collect(),
         exit: vm.exit.as_ref().map(exit),
         generation: vm.generation,
+        expire_time: vm.spec.lease.as_ref().and_then(expiry),
+        session: session.map(|id| SESSIONS.name(id)).unwrap_or_default(),
     }
+}
+
+/// What tells two states of a machine's record apart.
+pub(crate) fn vm_etag(vm: &Vm) -> String {
+    etag(&[&vm.id, &vm.generation])
+}
+
+fn expiry(granted: &GrantedLease) -> Option<Timestamp> {
+    let life = granted.lease.max_lifetime?;
+    timestamp(granted.granted.wall.checked_add(life)?)
 }
 
 pub(crate) const fn state(state: VmState) -> v1::VmState {
@@ -113,7 +130,7 @@ const fn network(mode: NetworkMode) -> v1::Network {
     }
 }
 
-const fn on_expiry(choice: OnExpiry) -> v1::LeaseExpiry {
+pub(crate) const fn on_expiry(choice: OnExpiry) -> v1::LeaseExpiry {
     match choice {
         OnExpiry::Stop => v1::LeaseExpiry::Stop,
         OnExpiry::Delete => v1::LeaseExpiry::Delete,
@@ -139,6 +156,7 @@ fn exit(exit: &VmExit) -> v1::VmExit {
         VmExit::PoweredOff => Some(Kind::PoweredOff(v1::PoweredOff {})),
         VmExit::Forced => Some(Kind::Forced(v1::Forced {})),
         VmExit::VmmDied(words) => Some(Kind::VmmDied(words.clone())),
+        VmExit::NetworkLost(words) => Some(Kind::NetworkLost(words.clone())),
         VmExit::MonitorLost => Some(Kind::MonitorLost(v1::MonitorLost {})),
         VmExit::Command(CommandEnd::Code(code)) => Some(Kind::ExitCode((*code).into())),
         VmExit::Command(CommandEnd::Signal(signal)) => Some(Kind::Signal((*signal).into())),

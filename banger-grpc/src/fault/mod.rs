@@ -19,6 +19,8 @@ macro_rules! faults {
 
 mod core;
 mod guest;
+mod life;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -33,10 +35,14 @@ use banger_core::{ErrorKind, error::in_words};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
+pub(crate) use life::{session_not_found, session_over};
+
 /// Most bytes of one value beside the message.
 const MAX_VALUE: usize = 256;
 /// Most fields that are complained of at once.
 const MAX_VIOLATIONS: usize = 16;
+/// When to try again that there was no room for.
+const ROOM: Duration = Duration::from_secs(5);
 /// When to try again that a server was starting or draining.
 const SOON: Duration = Duration::from_secs(1);
 
@@ -48,6 +54,7 @@ pub struct Fault {
     metadata: BTreeMap<String, String>,
     violations: Vec<Violation>,
     resource: Option<Resource>,
+    short: Vec<Short>,
     retry_after: Option<Duration>,
 }
 
@@ -57,6 +64,17 @@ pub struct Violation {
     /// The field's path.
     pub field: String,
     /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Something that there is too little of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Short {
+    /// Whose it is, and what.
+    pub subject: String,
+    /// What.
+    pub what: &'static str,
+    /// How much there is, and how much was asked for.
     pub problem: String,
 }
 
@@ -77,6 +95,7 @@ impl Fault {
             metadata: BTreeMap::new(),
             violations: Vec::new(),
             resource: None,
+            short: Vec::new(),
             retry_after: None,
         }
     }
@@ -112,6 +131,25 @@ impl Fault {
     pub(crate) fn draining() -> Self {
         let message = "the server is about to end and begins nothing new";
         Self::new(ErrorReason::ServerDraining, message).retry_after(SOON)
+    }
+
+    /// The host has too little of this.
+    pub(crate) fn host_full(short: Vec<Short>) -> Self {
+        Self::short(ErrorReason::HostFull, "the host has no room", short)
+    }
+
+    /// The caller has too much of this already.
+    pub(crate) fn quota_exceeded(short: Vec<Short>) -> Self {
+        Self::short(ErrorReason::QuotaExceeded, "the quota is used up", short)
+    }
+
+    fn short(reason: ErrorReason, message: &str, short: Vec<Short>) -> Self {
+        let problem = |one: &Short| format!("{}: {}", one.what, one.problem);
+        let problems: Vec<String> = short.iter().map(problem).collect();
+        let what: Vec<&str> = short.iter().map(|one| one.what).collect();
+        let message = format!("{message}: {}", problems.join("; "));
+        let fault = Self::new(reason, message).fact("short", &what.join(","));
+        Self { short, ..fault }.retry_after(ROOM)
     }
 
     /// Says when it makes sense to try again.
@@ -196,6 +234,10 @@ impl Fault {
                 );
             }
             details.set_resource_info(*kind, name, "", self.message.clone());
+        }
+        for short in &self.short {
+            let subject = capped(short.subject.clone(), MAX_VALUE);
+            details.add_quota_failure_violation(subject, &short.problem);
         }
         if self.retry_after.is_some() {
             details.set_retry_info(self.retry_after);

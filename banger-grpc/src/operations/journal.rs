@@ -18,6 +18,7 @@ use banger_core::{
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::receipt::Receipt;
 use crate::{
     backend::Backend,
     convert::{operation::encode_event, progress},
@@ -37,6 +38,8 @@ pub(super) struct Journal {
     operation: OperationId,
     news: watch::Sender<u64>,
     waiting: Mutex<VecDeque<Waiting>>,
+    /// How long what took.
+    pub(super) receipt: Receipt,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,7 @@ impl Journal {
             operation,
             news,
             waiting: Mutex::default(),
+            receipt: Receipt::default(),
         })
     }
 
@@ -123,6 +127,7 @@ impl Journal {
 
 impl ProgressSink for Journal {
     fn emit(&self, event: ProgressEvent) {
+        self.receipt.hear(&event);
         if let Some((event, key)) = progress::event(event) {
             self.take(event, key);
         }

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use banger_api::v1::{
-    CreateVmRequest, DeleteVmRequest, ErrorReason, PhaseKind, StartVmRequest, StopVmRequest,
-    operation::Outcome,
+    CreateVmRequest, DeleteVmRequest, ErrorReason, PauseVmRequest, PhaseKind, ResumeVmRequest,
+    StartVmRequest, StopVmRequest, operation::Outcome,
 };
 use banger_core::{
     domain::{Selector, Vm, VmName, VmState},
@@ -18,20 +18,25 @@ use tokio::time::{Instant, sleep};
 
 use super::{artifacts::settled, work::Context};
 use crate::{
+    backend::Backend,
     caller::OWNER_LABEL,
     convert::{self, spec, vm::OPERATION_LABEL},
-    fault::Fault,
-    request::{Checks, name::IMAGES},
+    fault::{Fault, session_not_found, session_over},
+    request::{
+        Checks,
+        name::{IMAGES, SESSIONS},
+    },
+    sessions::SESSION_LABEL,
 };
 
 /// How long a machine has to stop unless its caller says.
 const GRACE: Duration = Duration::from_secs(30);
 /// How long somebody else may be at work on a machine.
-const SETTLING: Duration = Duration::from_mins(3);
+pub(super) const SETTLING: Duration = Duration::from_mins(3);
 /// How often a machine is looked at that somebody else is at work on.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(super) const PAUSE: Duration = Duration::from_millis(100);
 
-type Outcomes = Result<Option<Outcome>, Fault>;
+pub(super) type Outcomes = Result<Option<Outcome>, Fault>;
 
 /// What the core is to make. Pure.
 pub(crate) fn create_request(request: &CreateVmRequest) -> Result<CreateVm, Fault> {
@@ -39,6 +44,9 @@ pub(crate) fn create_request(request: &CreateVmRequest) -> Result<CreateVm, Faul
     let image = IMAGES.id("image", &request.image, &mut checks);
     let name = checks.parse_given::<VmName>("vm_id", &request.vm_id);
     let image = Selector::from(image.unwrap_or_default());
+    if !request.session.is_empty() {
+        SESSIONS.id("session", &request.session, &mut checks);
+    }
     let wanted = request.spec.clone().unwrap_or_default();
     let create = spec::create_vm(image, name, &wanted, &mut checks);
     checks.finish()?;
@@ -57,8 +65,12 @@ pub(super) async fn create(context: &Context, request: &CreateVmRequest) -> Outc
     if !request.start {
         return outcome(&made);
     }
+    if let Err(fault) = check_session(&context.backend, &made).await {
+        undo_create(context).await?;
+        return Err(fault);
+    }
     let id = made.id.to_string();
-    match context.phase(PhaseKind::Boot, boot(context, &id)).await {
+    match context.phase(PhaseKind::Launch, boot(context, &id)).await {
         Ok(Some(vm)) => outcome(&vm),
         Ok(None) => Ok(None),
         Err(fault) => {
@@ -74,16 +86,41 @@ async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault>
     let mut create = create_request(request)?;
     let operation = context.operation.id.to_string();
     create.labels.insert(OPERATION_LABEL.to_owned(), operation);
-    // nobody shares the making of a machine: whoever asked owns it
-    let store = &context.backend.store;
-    let callers = store.callers_of_operation(context.operation.id).await?;
-    let owner = callers.into_iter().next();
-    let owner = owner.map(|owner| (OWNER_LABEL.to_owned(), owner));
-    create.labels.extend(owner);
+    create.labels.extend(owner(context).await?);
+    if let Some(session) = settled(&request.session, "sessions/") {
+        let label = (SESSION_LABEL.to_owned(), session.to_owned());
+        create.labels.extend([label]);
+        check_session_of_id(&context.backend, session).await?;
+    }
     let vms = &context.backend.vms;
     let creating = vms.create(create, Lifetime::Detached, context.journal.as_ref());
     let created = context.phase(PhaseKind::Create, creating).await?;
     Ok(created.vm)
+}
+
+/// The label that says whose a machine is: nobody shares the making of one, so
+/// whoever asked for it owns it.
+pub(super) async fn owner(context: &Context) -> Result<Option<(String, String)>, Fault> {
+    let store = &context.backend.store;
+    let callers = store.callers_of_operation(context.operation.id).await?;
+    let owner = callers.into_iter().next();
+    Ok(owner.map(|owner| (OWNER_LABEL.to_owned(), owner)))
+}
+
+/// Fails when the session of a machine is over.
+pub(crate) async fn check_session(backend: &Backend, vm: &Vm) -> Result<(), Fault> {
+    match vm.spec.labels.get(SESSION_LABEL) {
+        Some(id) => check_session_of_id(backend, id).await,
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn check_session_of_id(backend: &Backend, id: &str) -> Result<(), Fault> {
+    match backend.store.session_of_id(id).await? {
+        Some(session) if session.is_over(&backend.clock.moment()) => Err(session_over(&session)),
+        Some(_) => Ok(()),
+        None => Err(session_not_found(id)),
+    }
 }
 
 /// Removes the machine that the operation made or is making, and waits until it is
@@ -117,7 +154,7 @@ pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
 
 pub(super) async fn start(context: &Context, request: &StartVmRequest) -> Outcomes {
     let id = settled(&request.name, "vms/").unwrap_or_default();
-    match context.phase(PhaseKind::Boot, boot(context, id)).await? {
+    match context.phase(PhaseKind::Launch, boot(context, id)).await? {
         Some(vm) => outcome(&vm),
         None => Err(gone(id)),
     }
@@ -169,8 +206,33 @@ async fn boot(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     }
 }
 
+/// Fails unless the machine is as its caller knew it when the work begins. A server
+/// that is gone may have begun it, and changed the machine.
+async fn check_etag(context: &Context, id: &str, etag: &str) -> Result<(), Fault> {
+    if etag.is_empty() || context.is_resumed() {
+        return Ok(());
+    }
+    match show(context, id).await? {
+        Some(vm) => Fault::unless_etag(&vm, etag),
+        None => Ok(()),
+    }
+}
+
+pub(super) async fn pause(context: &Context, request: &PauseVmRequest) -> Outcomes {
+    let id = Selector::from(settled(&request.name, "vms/").unwrap_or_default());
+    let pausing = context.backend.vms.pause(&id);
+    outcome(&context.phase(PhaseKind::Update, pausing).await?)
+}
+
+pub(super) async fn resume(context: &Context, request: &ResumeVmRequest) -> Outcomes {
+    let id = Selector::from(settled(&request.name, "vms/").unwrap_or_default());
+    let resuming = context.backend.vms.resume(&id);
+    outcome(&context.phase(PhaseKind::Update, resuming).await?)
+}
+
 pub(super) async fn stop(context: &Context, request: &StopVmRequest) -> Outcomes {
     let id = settled(&request.name, "vms/").unwrap_or_default();
+    check_etag(context, id, &request.etag).await?;
     let grace = request
         .grace
         .and_then(|grace| Duration::try_from(grace).ok());
@@ -194,6 +256,7 @@ pub(super) async fn delete(context: &Context, request: &DeleteVmRequest) -> Outc
     let Some(id) = settled(&request.name, "vms/") else {
         return Ok(None);
     };
+    check_etag(context, id, &request.etag).await?;
     let selector = Selector::from(id);
     let deleting = context.backend.vms.delete(&selector, request.force);
     match context.phase(PhaseKind::Delete, deleting).await {
@@ -208,7 +271,7 @@ pub(super) async fn delete(context: &Context, request: &DeleteVmRequest) -> Outc
 }
 
 /// The machine with that id, unless it is gone.
-async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
+pub(super) async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     match context.backend.vms.show(&Selector::from(id)).await {
         Ok(vm) => Ok(Some(vm)),
         Err(VmQueryError::NotFound { .. }) => Ok(None),
@@ -220,16 +283,16 @@ async fn show(context: &Context, id: &str) -> Result<Option<Vm>, Fault> {
     clippy::unnecessary_wraps,
     reason = "it is what every sort of work ends with"
 )]
-fn outcome(vm: &Vm) -> Outcomes {
+pub(super) fn outcome(vm: &Vm) -> Outcomes {
     Ok(Some(Outcome::Vm(convert::vm::vm(vm))))
 }
 
-fn gone(id: &str) -> Fault {
+pub(super) fn gone(id: &str) -> Fault {
     let message = format!("VM {id} does not exist any more");
     Fault::new(ErrorReason::VmNotFound, message)
 }
 
-fn check_time(deadline: Instant, id: &str) -> Result<(), Fault> {
+pub(super) fn check_time(deadline: Instant, id: &str) -> Result<(), Fault> {
     if Instant::now() < deadline {
         return Ok(());
     }

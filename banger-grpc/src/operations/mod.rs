@@ -11,6 +11,10 @@ mod artifacts;
 mod engine;
 mod journal;
 mod machines;
+mod receipt;
+mod room;
+mod snapshots;
+mod update;
 mod watch;
 mod work;
 
@@ -34,10 +38,20 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{backend::Backend, caller::Caller, fault::Fault, request::name::OperationName};
+use crate::{
+    backend::Backend,
+    caller::Caller,
+    capacity::{Admission, Reservation},
+    fault::Fault,
+    request::name::OperationName,
+    sessions,
+};
 
 pub(crate) use artifacts::pull_request;
-pub(crate) use machines::create_request;
+pub(crate) use machines::{check_session, create_request};
+pub(crate) use room::{of_create, of_kept, of_start};
+pub(crate) use snapshots::restore_request;
+pub(crate) use update::update_request;
 pub(crate) use watch::Events;
 pub(crate) use work::Work;
 
@@ -59,6 +73,7 @@ pub(crate) struct Operations {
 #[derive(Debug)]
 struct Inner {
     backend: Backend,
+    admission: Admission,
     /// What is at work in this process.
     running: Mutex<HashMap<OperationId, Arc<Running>>>,
     /// Held between recording an operation and listing it as one that runs.
@@ -66,6 +81,8 @@ struct Inner {
     /// How many operations began in this process.
     begun: AtomicU32,
     tasks: TaskTracker,
+    /// Cancelled when nothing new begins any more.
+    draining: CancellationToken,
     /// Cancelled when what still runs is left to the next server.
     abandoned: CancellationToken,
 }
@@ -77,6 +94,19 @@ struct Running {
     cancel: CancellationToken,
     /// Changes with every event; gone at the end.
     news: channel::Sender<u64>,
+}
+
+/// Work, and the room that was found for it.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    pub(crate) work: Work,
+    pub(crate) room: Option<Reservation>,
+}
+
+impl From<Work> for Settled {
+    fn from(work: Work) -> Self {
+        Self { work, room: None }
+    }
 }
 
 /// A request for work, as it came.
@@ -92,14 +122,21 @@ impl Operations {
     pub(crate) fn new(backend: Backend) -> Self {
         Self {
             inner: Arc::new(Inner {
+                admission: Admission::new(backend.store.clone(), backend.budget),
                 backend,
                 running: Mutex::default(),
                 beginning: AsyncMutex::new(()),
                 begun: AtomicU32::new(0),
                 tasks: TaskTracker::new(),
+                draining: CancellationToken::new(),
                 abandoned: CancellationToken::new(),
             }),
         }
+    }
+
+    /// Who gives room to operations.
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.inner.admission
     }
 
     /// The operation that this very request began before; none when it is new.
@@ -120,7 +157,7 @@ impl Operations {
 
     /// Begins the work, unless this very request began it before. Cancelling changes
     /// nothing: it is begun or was not.
-    pub(crate) async fn begin(&self, asked: Asked, work: Work) -> Result<Operation, Fault> {
+    pub(crate) async fn begin(&self, asked: Asked, work: Settled) -> Result<Operation, Fault> {
         let inner = Arc::clone(&self.inner);
         let begun = self.inner.tasks.spawn(inner.begin(asked, work));
         begun.await.unwrap_or_else(|_| {
@@ -152,15 +189,17 @@ impl Operations {
         })
     }
 
-    /// A page of operations, newest first.
+    /// A page of operations beyond one, newest or oldest first.
     pub(crate) async fn list(
         &self,
         caller: &Caller,
-        older_than: Option<OperationId>,
+        beyond: Option<OperationId>,
+        newest_first: bool,
         limit: u32,
     ) -> Result<Vec<Operation>, StoreError> {
         let store = &self.inner.backend.store;
-        store.operations_of(caller.sees(), older_than, limit).await
+        let seen = caller.sees();
+        store.operations_of(seen, beyond, newest_first, limit).await
     }
 
     /// The operation when it is over, or as it stands when the time is up.
@@ -208,9 +247,15 @@ impl Operations {
 
     /// Goes on with what servers before this one left, and forgets what is old.
     pub(crate) async fn resume(&self) -> Result<(), StoreError> {
-        let store = &self.inner.backend.store;
+        let backend = &self.inner.backend;
+        let store = &backend.store;
+        store.begin_sessions_anew(&backend.clock.moment()).await?;
+        let watching = sessions::watch(backend.clone(), self.inner.draining.clone());
+        self.inner.tasks.spawn(watching);
         for operation in store.unfinished_operations().await? {
-            self.inner.spawn(operation);
+            let room = room::of_operation(backend, &operation).await;
+            let room = room.map(|need| self.inner.admission.claim(need));
+            self.inner.spawn(operation, room);
         }
         self.inner.forget().await
     }
@@ -218,6 +263,7 @@ impl Operations {
     /// Waits until nothing is at work, and leaves to the next server what is not done
     /// in time. New work must not come any more.
     pub(crate) async fn drain(&self, limit: Duration) {
+        self.inner.draining.cancel();
         self.inner.tasks.close();
         let done = tokio::time::timeout(limit, self.inner.tasks.wait()).await;
         if done.is_err() {
@@ -229,7 +275,8 @@ impl Operations {
 }
 
 impl Inner {
-    async fn begin(self: Arc<Self>, asked: Asked, work: Work) -> Result<Operation, Fault> {
+    async fn begin(self: Arc<Self>, asked: Asked, settled: Settled) -> Result<Operation, Fault> {
+        let Settled { work, room } = settled;
         let request_id = asked.request_id.clone();
         let request = OperationRequest {
             caller: asked.caller,
@@ -244,7 +291,7 @@ impl Inner {
         let _beginning = self.beginning.lock().await;
         match self.backend.store.begin_operation(&request).await? {
             BegunOperation::New(operation) => {
-                self.spawn(operation.clone());
+                self.spawn(operation.clone(), room);
                 self.forget_now_and_then().await;
                 Ok(operation)
             }
@@ -271,7 +318,10 @@ impl Inner {
         }
     }
 
-    fn spawn(self: &Arc<Self>, operation: Operation) {
+    fn spawn(self: &Arc<Self>, operation: Operation, room: Option<Reservation>) {
+        if let Some(room) = &room {
+            room.belongs_to(&operation.id.to_string());
+        }
         let running = Arc::new(Running {
             cancel: CancellationToken::new(),
             news: channel::Sender::new(operation.last_sequence),
@@ -284,6 +334,8 @@ impl Inner {
         self.tasks.spawn(async move {
             engine::carry_out(&inner, operation, &running).await;
             inner.lock().remove(&id);
+            // its machine's record counts from here on
+            drop(room);
         });
     }
 

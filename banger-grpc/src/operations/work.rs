@@ -4,27 +4,22 @@
 //! the one before it came; what is remembered names objects by what is never used
 //! again, where there is such a thing. Entry points: [`Work`], [`Context`].
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::sync::Arc;
 
 use banger_api::v1::{
-    self, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest, DeleteVmRequest, ErrorReason,
-    ImportKernelRequest, OperationKind, PhaseKind, PullImageRequest, StartVmRequest, StopVmRequest,
-    operation::Outcome,
+    self, CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
+    DeleteSnapshotRequest, DeleteVmRequest, ErrorReason, ImportKernelRequest, OperationKind,
+    PauseVmRequest, PhaseKind, PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
+    StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, journal::Journal, machines};
+use super::{artifacts, journal::Journal, machines, snapshots, update};
 use crate::{
     backend::Backend,
-    convert::{
-        self,
-        operation::{kind_name, kind_of_name},
-    },
+    convert::operation::{kind_name, kind_of_name},
     fault::Fault,
     request::name::{IMAGES, KERNELS, VMS},
 };
@@ -45,6 +40,12 @@ pub(crate) enum Work {
     StartVm(StartVmRequest),
     StopVm(StopVmRequest),
     DeleteVm(DeleteVmRequest),
+    UpdateVm(UpdateVmRequest),
+    PauseVm(PauseVmRequest),
+    ResumeVm(ResumeVmRequest),
+    CreateSnapshot(CreateSnapshotRequest),
+    DeleteSnapshot(DeleteSnapshotRequest),
+    RestoreVm(RestoreVmRequest),
 }
 
 macro_rules! for_each_kind {
@@ -58,6 +59,12 @@ macro_rules! for_each_kind {
             Work::StartVm($request) => $answer,
             Work::StopVm($request) => $answer,
             Work::DeleteVm($request) => $answer,
+            Work::UpdateVm($request) => $answer,
+            Work::PauseVm($request) => $answer,
+            Work::ResumeVm($request) => $answer,
+            Work::CreateSnapshot($request) => $answer,
+            Work::DeleteSnapshot($request) => $answer,
+            Work::RestoreVm($request) => $answer,
         }
     };
 }
@@ -82,6 +89,12 @@ impl Work {
             Self::StartVm(_) => OperationKind::StartVm,
             Self::StopVm(_) => OperationKind::StopVm,
             Self::DeleteVm(_) => OperationKind::DeleteVm,
+            Self::UpdateVm(_) => OperationKind::UpdateVm,
+            Self::PauseVm(_) => OperationKind::PauseVm,
+            Self::ResumeVm(_) => OperationKind::ResumeVm,
+            Self::CreateSnapshot(_) => OperationKind::CreateSnapshot,
+            Self::DeleteSnapshot(_) => OperationKind::DeleteSnapshot,
+            Self::RestoreVm(_) => OperationKind::RestoreVm,
         }
     }
 
@@ -104,6 +117,15 @@ impl Work {
             Self::StartVm(request) => request.name.clone(),
             Self::StopVm(request) => request.name.clone(),
             Self::DeleteVm(request) => request.name.clone(),
+            Self::PauseVm(request) => request.name.clone(),
+            Self::ResumeVm(request) => request.name.clone(),
+            Self::CreateSnapshot(request) => request.vm.clone(),
+            Self::DeleteSnapshot(request) => request.name.clone(),
+            Self::RestoreVm(request) => named(VMS, &request.vm_id),
+            Self::UpdateVm(request) => {
+                let vm = request.vm.as_ref();
+                vm.map(|vm| vm.name.clone()).unwrap_or_default()
+            }
         }
     }
 
@@ -136,13 +158,19 @@ impl Work {
             Self::StartVm(request) => machines::start(context, request).await,
             Self::StopVm(request) => machines::stop(context, request).await,
             Self::DeleteVm(request) => machines::delete(context, request).await,
+            Self::UpdateVm(request) => update::update(context, request).await,
+            Self::PauseVm(request) => machines::pause(context, request).await,
+            Self::ResumeVm(request) => machines::resume(context, request).await,
+            Self::CreateSnapshot(request) => snapshots::create(context, request).await,
+            Self::DeleteSnapshot(request) => snapshots::delete(context, request).await,
+            Self::RestoreVm(request) => Box::pin(snapshots::restore(context, request)).await,
         }
     }
 
     /// Removes what it made, after it was given up.
     pub(super) async fn undo(&self, context: &Context) -> Result<(), Fault> {
         match self {
-            Self::CreateVm(_) => machines::undo_create(context).await,
+            Self::CreateVm(_) | Self::RestoreVm(_) => machines::undo_create(context).await,
             Self::StartVm(request) => machines::undo_start(context, request).await,
             // what these leave when they are dropped is whole, or nothing
             Self::PullImage(_)
@@ -150,7 +178,12 @@ impl Work {
             | Self::ImportKernel(_)
             | Self::DeleteKernel(_)
             | Self::StopVm(_)
-            | Self::DeleteVm(_) => Ok(()),
+            | Self::DeleteVm(_)
+            | Self::UpdateVm(_)
+            | Self::PauseVm(_)
+            | Self::ResumeVm(_)
+            | Self::CreateSnapshot(_)
+            | Self::DeleteSnapshot(_) => Ok(()),
         }
     }
 }
@@ -169,6 +202,12 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::StartVm => Work::StartVm(message(bytes)?),
         OperationKind::StopVm => Work::StopVm(message(bytes)?),
         OperationKind::DeleteVm => Work::DeleteVm(message(bytes)?),
+        OperationKind::UpdateVm => Work::UpdateVm(message(bytes)?),
+        OperationKind::PauseVm => Work::PauseVm(message(bytes)?),
+        OperationKind::ResumeVm => Work::ResumeVm(message(bytes)?),
+        OperationKind::CreateSnapshot => Work::CreateSnapshot(message(bytes)?),
+        OperationKind::DeleteSnapshot => Work::DeleteSnapshot(message(bytes)?),
+        OperationKind::RestoreVm => Work::RestoreVm(message(bytes)?),
     })
 }
 
@@ -179,16 +218,14 @@ pub(super) struct Context {
     /// The operation, as this attempt began it.
     pub(super) operation: Operation,
     pub(super) journal: Arc<Journal>,
-    phases: Mutex<Vec<(PhaseKind, Duration)>>,
 }
 
 impl Context {
-    pub(super) fn new(backend: Backend, operation: Operation, journal: Arc<Journal>) -> Self {
+    pub(super) const fn new(backend: Backend, operation: Operation, journal: Arc<Journal>) -> Self {
         Self {
             backend,
             operation,
             journal,
-            phases: Mutex::default(),
         }
     }
 
@@ -199,19 +236,11 @@ impl Context {
 
     /// Does a part of the work and notes how long it took.
     pub(super) async fn phase<T>(&self, kind: PhaseKind, part: impl Future<Output = T>) -> T {
-        let started = Instant::now();
-        let done = part.await;
-        let mut phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        phases.push((kind, started.elapsed()));
-        done
+        let _part = self.journal.receipt.begin(kind);
+        part.await
     }
 
     pub(super) fn phases(&self) -> Vec<v1::Phase> {
-        let phases = self.phases.lock().unwrap_or_else(PoisonError::into_inner);
-        let phase = |(kind, took): &(PhaseKind, Duration)| v1::Phase {
-            kind: (*kind).into(),
-            duration: convert::duration(*took),
-        };
-        phases.iter().map(phase).collect()
+        self.journal.receipt.phases()
     }
 }

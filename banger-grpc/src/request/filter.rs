@@ -5,7 +5,7 @@
 
 use std::str::FromStr;
 
-use banger_core::domain::{Vm, VmState};
+use banger_core::domain::{VmProperty, VmState, VmTerm};
 
 use crate::convert::vm::OWN_LABELS;
 
@@ -15,23 +15,7 @@ const MAX_LENGTH: usize = 1024;
 /// Which machines are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Filter {
-    terms: Vec<Term>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Term {
-    field: Field,
-    value: String,
-    negated: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Field {
-    State,
-    Name,
-    Uid,
-    Image,
-    Label(String),
+    pub(crate) terms: Vec<VmTerm>,
 }
 
 /// A text that is no filter.
@@ -49,26 +33,6 @@ pub(crate) enum FilterError {
     NoAnd(String),
     #[error("a quotation is not closed")]
     OpenQuotation,
-}
-
-impl Filter {
-    /// Whether a machine is wanted.
-    pub(crate) fn matches(&self, vm: &Vm) -> bool {
-        self.terms.iter().all(|term| term.matches(vm))
-    }
-}
-
-impl Term {
-    fn matches(&self, vm: &Vm) -> bool {
-        let equal = match &self.field {
-            Field::State => vm.state.as_str() == self.value,
-            Field::Name => vm.name.as_str() == self.value,
-            Field::Uid => vm.id.to_string() == self.value,
-            Field::Image => format!("images/{}", vm.image) == self.value,
-            Field::Label(key) => vm.spec.labels.get(key) == Some(&self.value),
-        };
-        equal != self.negated
-    }
 }
 
 impl FromStr for Filter {
@@ -114,7 +78,7 @@ fn words(text: &str) -> Result<Vec<String>, FilterError> {
     Ok(words)
 }
 
-fn term(word: &str) -> Result<Term, FilterError> {
+fn term(word: &str) -> Result<VmTerm, FilterError> {
     let no_term = || FilterError::NoTerm(word.to_owned());
     let (left, value) = word.split_once('=').ok_or_else(no_term)?;
     let (name, negated) = match left.strip_suffix('!') {
@@ -128,29 +92,25 @@ fn term(word: &str) -> Result<Term, FilterError> {
     if value.contains('"') || (value.is_empty() && quotation.is_none()) {
         return Err(no_term());
     }
-    let field = field(name)?;
-    let value = match field {
-        Field::State => state(value)?.as_str(),
-        _ => value,
-    };
-    Ok(Term {
-        field,
-        value: value.to_owned(),
+    Ok(VmTerm {
+        property: property(name, value)?,
         negated,
     })
 }
 
-fn field(name: &str) -> Result<Field, FilterError> {
+fn property(name: &str, value: &str) -> Result<VmProperty, FilterError> {
     Ok(match name {
-        "state" => Field::State,
-        "name" => Field::Name,
-        "uid" => Field::Uid,
-        "image" => Field::Image,
+        "state" => VmProperty::State(state(value)?),
+        "name" => VmProperty::Name(value.to_owned()),
+        "uid" => VmProperty::Id(value.to_owned()),
+        // what is no name of an image is no machine's
+        "image" => VmProperty::Image(value.strip_prefix("images/").unwrap_or("").to_owned()),
         name => match name.strip_prefix("labels.") {
             // the server's own are no part of the API
-            Some(key) if !key.is_empty() && !key.starts_with(OWN_LABELS) => {
-                Field::Label(key.to_owned())
-            }
+            Some(key) if !key.is_empty() && !key.starts_with(OWN_LABELS) => VmProperty::Label {
+                key: key.to_owned(),
+                value: value.to_owned(),
+            },
             _ => return Err(FilterError::UnknownField(name.to_owned())),
         },
     })
@@ -193,7 +153,8 @@ mod tests {
             (uid.as_str(), true),
         ] {
             let filter: Filter = text.parse().unwrap();
-            assert_eq!(filter.matches(&web), expected, "{text}");
+            let matches = filter.terms.iter().all(|term| term.matches(&web));
+            assert_eq!(matches, expected, "{text}");
         }
     }
 

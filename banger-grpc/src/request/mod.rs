@@ -2,10 +2,12 @@
 //!
 //! Invariants: every problem of a request is found before one is told, and before
 //! the world is looked at. Entry points: [`Checks`], [`caller`], [`name`], [`page`],
-//! [`filter`].
+//! [`order`], [`mask`], [`filter`].
 
 pub(crate) mod filter;
+pub(crate) mod mask;
 pub(crate) mod name;
+pub(crate) mod order;
 pub(crate) mod page;
 pub(crate) mod source;
 

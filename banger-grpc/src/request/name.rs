@@ -16,6 +16,10 @@ pub(crate) const VMS: Collection = Collection("vms");
 pub(crate) const IMAGES: Collection = Collection("images");
 /// Kernels, by name.
 pub(crate) const KERNELS: Collection = Collection("kernels");
+/// Snapshots, by uid.
+pub(crate) const SNAPSHOTS: Collection = Collection("snapshots");
+/// Sessions of a caller, by name or uid.
+pub(crate) const SESSIONS: Collection = Collection("sessions");
 /// Operations, by id or by request.
 pub(crate) const OPERATIONS: Collection = Collection("operations");
 

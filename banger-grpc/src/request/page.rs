@@ -55,19 +55,27 @@ impl Page {
         hex::encode([self.query.as_slice(), key.as_bytes()].concat())
     }
 
-    /// Cuts the page out of all items, which are sorted by key, and makes the token of
-    /// the next one.
+    /// Cuts the page out of all items, ordered by key, and makes the token of the next
+    /// one.
     pub(crate) fn cut<T, M: Message>(
         &self,
         all: &[T],
+        descending: bool,
         key: impl Fn(&T) -> String,
         convert: impl Fn(&T) -> M,
     ) -> (Vec<M>, String) {
-        let is_due = |item: &&T| self.after.as_ref().is_none_or(|after| *after < key(item));
-        self.take(all.iter().filter(is_due), &key, convert)
+        let mut due: Vec<&T> = all.iter().collect();
+        due.sort_by_cached_key(|item| key(item));
+        if descending {
+            due.reverse();
+        }
+        if let Some(after) = &self.after {
+            due.retain(|item| (key(item) < *after) == descending && key(item) != *after);
+        }
+        self.take(due.into_iter(), &key, convert)
     }
 
-    /// The same of items that all come after the page before, in any order.
+    /// The same of items that all come after the page before, in their order.
     pub(crate) fn take<'a, T: 'a, M: Message>(
         &self,
         due: impl Iterator<Item = &'a T>,
@@ -119,13 +127,18 @@ mod tests {
 
     #[test]
     fn what_stays_is_met_once_whatever_comes_and_goes() {
+        walk_under_churn(false);
+        walk_under_churn(true);
+    }
+
+    fn walk_under_churn(descending: bool) {
         let mut world: BTreeSet<String> = (0..1000).map(|n| format!("vm-{n:04}")).collect();
         let stays: BTreeSet<String> = world.iter().step_by(2).cloned().collect();
         let (mut token, mut met, mut round) = (String::new(), Vec::new(), 0);
         loop {
             let page = page(37, &token, &["vms"]).unwrap();
             let all: Vec<String> = world.iter().cloned().collect();
-            let (items, next) = page.cut(&all, Clone::clone, Clone::clone);
+            let (items, next) = page.cut(&all, descending, Clone::clone, Clone::clone);
             met.extend(items);
             if next.is_empty() {
                 break;
@@ -137,7 +150,11 @@ mod tests {
             world.insert(format!("vm-{:04}-new", round * 97 % 1000));
         }
         let kept: Vec<String> = met.into_iter().filter(|one| stays.contains(one)).collect();
-        assert_eq!(kept, stays.into_iter().collect::<Vec<_>>());
+        let mut expected: Vec<String> = stays.into_iter().collect();
+        if descending {
+            expected.reverse();
+        }
+        assert_eq!(kept, expected);
     }
 
     #[test]
@@ -158,7 +175,7 @@ mod tests {
     fn a_page_that_ends_the_list_leads_nowhere() {
         let all = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
         let two = page(2, "", &[]).unwrap();
-        let cut = |all: Vec<String>| two.cut(&all, Clone::clone, Clone::clone);
+        let cut = |all: Vec<String>| two.cut(&all, false, Clone::clone, Clone::clone);
         assert_eq!(cut(all(2)).1, "");
         assert_ne!(cut(all(3)).1, "");
         assert_eq!(cut(all(0)), (Vec::new(), String::new()));
@@ -171,7 +188,7 @@ mod tests {
             .collect();
         let page = page(0, "", &[]).unwrap();
         let first = |item: &String| item[..1].to_owned();
-        let (items, token) = page.cut(&all, first, Clone::clone);
+        let (items, token) = page.cut(&all, false, first, Clone::clone);
         assert_eq!(items.len(), 1);
         assert_eq!(token, page.token_after("0"));
     }

@@ -18,7 +18,14 @@ use crate::{
     convert::image::image,
     fault::Fault,
     operations::{Work, pull_request},
-    request::{Checks, caller, name::IMAGES, page::Page, source},
+    request::{
+        Checks, caller,
+        mask::Mask,
+        name::IMAGES,
+        order::{By, Order},
+        page::Page,
+        source,
+    },
 };
 
 /// Over the core's images.
@@ -48,15 +55,17 @@ impl Images {
     async fn list(&self, request: &ListImagesRequest) -> Result<ListImagesResponse, Fault> {
         let hub = self.0.reading()?;
         let mut checks = Checks::default();
-        let page = Page::parse(
-            request.page_size,
-            &request.page_token,
-            &["images"],
-            &mut checks,
-        );
+        let fields = [By::Name, By::CreateTime];
+        let order = Order::parse(&request.order_by, &fields, Order::BY_NAME, &mut checks);
+        let query = ["images", &order.as_text()];
+        let page = Page::parse(request.page_size, &request.page_token, &query, &mut checks);
+        let mask = request.read_mask.as_ref();
+        let mask = Mask::parse("read_mask", mask, "Image", &mut checks);
         checks.finish()?;
         let all = hub.backend.images.list().await?;
-        let (images, next_page_token) = page.cut(&all, |one| one.name.to_string(), image);
+        let key = |one: &Image| order.key(&one.name, one.created, &one.id);
+        let convert = |one: &Image| mask.apply(image(one));
+        let (images, next_page_token) = page.cut(&all, order.descending, key, convert);
         Ok(ListImagesResponse {
             images,
             next_page_token,

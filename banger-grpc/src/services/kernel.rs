@@ -5,7 +5,10 @@ use banger_api::v1::{
     ImportKernelRequest, ImportKernelResponse, Kernel, ListKernelsRequest, ListKernelsResponse,
     Operation, kernel_service_server::KernelService,
 };
-use banger_core::{domain::KernelName, kernel::KernelQueryError};
+use banger_core::{
+    domain::{self, KernelName},
+    kernel::KernelQueryError,
+};
 use tonic::{Request, Response, Status};
 
 use super::{Ask, change};
@@ -15,7 +18,14 @@ use crate::{
     convert::kernel::kernel,
     fault::Fault,
     operations::Work,
-    request::{Checks, caller, name::KERNELS, page::Page, source},
+    request::{
+        Checks, caller,
+        mask::Mask,
+        name::KERNELS,
+        order::{By, Order},
+        page::Page,
+        source,
+    },
 };
 
 /// Over the core's kernels.
@@ -42,15 +52,17 @@ impl Kernels {
     async fn list(&self, request: &ListKernelsRequest) -> Result<ListKernelsResponse, Fault> {
         let hub = self.0.reading()?;
         let mut checks = Checks::default();
-        let page = Page::parse(
-            request.page_size,
-            &request.page_token,
-            &["kernels"],
-            &mut checks,
-        );
+        let fields = [By::Name, By::CreateTime];
+        let order = Order::parse(&request.order_by, &fields, Order::BY_NAME, &mut checks);
+        let query = ["kernels", &order.as_text()];
+        let page = Page::parse(request.page_size, &request.page_token, &query, &mut checks);
+        let mask = request.read_mask.as_ref();
+        let mask = Mask::parse("read_mask", mask, "Kernel", &mut checks);
         checks.finish()?;
         let all = hub.backend.kernels.list().await?;
-        let (kernels, next_page_token) = page.cut(&all, |one| one.name.to_string(), kernel);
+        let key = |one: &domain::Kernel| order.key(&one.name, one.imported, &one.name);
+        let convert = |one: &domain::Kernel| mask.apply(kernel(one));
+        let (kernels, next_page_token) = page.cut(&all, order.descending, key, convert);
         Ok(ListKernelsResponse {
             kernels,
             next_page_token,

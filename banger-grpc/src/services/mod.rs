@@ -5,20 +5,27 @@
 //! answered as it was, whatever the world has become. Entry points: [`NAMES`],
 //! [`change`].
 
+mod capacity;
 pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod image;
 pub(crate) mod kernel;
 pub(crate) mod operation;
+pub(crate) mod session;
+pub(crate) mod snapshot;
 pub(crate) mod system;
 pub(crate) mod vm;
+mod vm_change;
+mod vm_list;
+mod vm_read;
 
 use std::time::Duration;
 
 use banger_api::v1::{
     self, event_service_server, exec_service_server, file_service_server, image_service_server,
-    kernel_service_server, operation_service_server, system_service_server, vm_service_server,
+    kernel_service_server, operation_service_server, session_service_server,
+    snapshot_service_server, system_service_server, vm_service_server,
 };
 
 use crate::{
@@ -26,7 +33,7 @@ use crate::{
     caller::Caller,
     convert,
     fault::Fault,
-    operations::{Asked, Work},
+    operations::{Asked, Settled, Work},
     request::{Checks, MAX_WAIT},
 };
 
@@ -34,13 +41,15 @@ use crate::{
 pub(crate) const SYSTEM: &str = system_service_server::SERVICE_NAME;
 
 /// The full names of all services.
-pub(crate) const NAMES: [&str; 8] = [
+pub(crate) const NAMES: [&str; 10] = [
     event_service_server::SERVICE_NAME,
     exec_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
     image_service_server::SERVICE_NAME,
     kernel_service_server::SERVICE_NAME,
     operation_service_server::SERVICE_NAME,
+    session_service_server::SERVICE_NAME,
+    snapshot_service_server::SERVICE_NAME,
     SYSTEM,
     vm_service_server::SERVICE_NAME,
 ];
@@ -73,11 +82,11 @@ impl Ask {
 
 /// Begins the work that `settle` makes of a request, unless `asked`, which is the
 /// request as it came, began it before.
-pub(crate) async fn change(
+pub(crate) async fn change<S: Into<Settled>>(
     hub: &Hub,
     ask: Ask,
     asked: Work,
-    settle: impl Future<Output = Result<Work, Fault>> + Send,
+    settle: impl Future<Output = Result<S, Fault>> + Send,
 ) -> Result<Option<v1::Operation>, Fault> {
     let (wait, caller) = (ask.wait, ask.caller);
     let asked = Asked {
@@ -87,7 +96,7 @@ pub(crate) async fn change(
     };
     let operation = match hub.operations.known(&asked).await? {
         Some(operation) => operation,
-        None => hub.operations.begin(asked, settle.await?).await?,
+        None => hub.operations.begin(asked, settle.await?.into()).await?,
     };
     let operation = hub.operations.wait(&caller, operation.id, wait).await?;
     Ok(Some(convert::operation::operation(&operation)))

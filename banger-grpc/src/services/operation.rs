@@ -17,7 +17,13 @@ use crate::{
     convert::operation::operation,
     fault::Fault,
     operations::Events,
-    request::{Checks, MAX_WAIT, caller, name::OperationName, page::Page},
+    request::{
+        Checks, MAX_WAIT, caller,
+        mask::Mask,
+        name::OperationName,
+        order::{By, Order},
+        page::Page,
+    },
 };
 
 /// How long a client waits that does not say.
@@ -50,20 +56,26 @@ impl OperationsOf {
         let hub = self.0.reading()?;
         let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let page = Page::parse(
-            request.page_size,
-            &request.page_token,
-            &["operations"],
+        let order = Order::parse(
+            &request.order_by,
+            &[By::CreateTime],
+            Order::NEWEST_FIRST,
             &mut checks,
         );
+        let query = ["operations", &order.as_text()];
+        let page = Page::parse(request.page_size, &request.page_token, &query, &mut checks);
+        let mask = request.read_mask.as_ref();
+        let mask = Mask::parse("read_mask", mask, "Operation", &mut checks);
         let after = page.after.as_deref().unwrap_or_default();
         let after = checks.parse_given::<OperationId>("page_token", after);
         checks.finish()?;
         let limit = u32::try_from(page.size).unwrap_or(u32::MAX);
         let limit = limit.saturating_add(1);
-        let found = hub.operations.list(&caller, after, limit).await?;
+        let listing = hub.operations.list(&caller, after, order.descending, limit);
+        let found = listing.await?;
         let key = |one: &Operation| one.id.to_string();
-        let (operations, next_page_token) = page.take(found.iter(), key, operation);
+        let (operations, next_page_token) =
+            page.take(found.iter(), key, |one| mask.apply(operation(one)));
         Ok(ListOperationsResponse {
             operations,
             next_page_token,

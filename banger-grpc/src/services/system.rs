@@ -1,19 +1,19 @@
 //! `SystemService`: what the server is.
 
 use banger_api::v1::{
-    GetServerInfoRequest, GetServerInfoResponse, ServerLimits, ServerPhase,
-    system_service_server::SystemService,
+    GetCapacityRequest, GetCapacityResponse, GetServerInfoRequest, GetServerInfoResponse,
+    ServerLimits, ServerPhase, system_service_server::SystemService,
 };
 use banger_core::domain::BackendKind;
 use tonic::{Request, Response, Status};
 
-use super::NAMES;
-use crate::{phase::Phases, server::Limits};
+use super::{NAMES, capacity::capacity};
+use crate::{backend::Front, request::caller, server::Limits};
 
-/// Answers in every phase.
+/// Says what the server is in every phase.
 #[derive(Debug)]
 pub(crate) struct System {
-    pub(crate) phases: Phases,
+    pub(crate) front: Front,
     pub(crate) limits: Limits,
 }
 
@@ -26,7 +26,7 @@ impl SystemService for System {
         let backends = BackendKind::ALL.map(|backend| backend.as_str().to_owned());
         Ok(Response::new(GetServerInfoResponse {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            phase: ServerPhase::from(self.phases.now()).into(),
+            phase: ServerPhase::from(self.front.phases.now()).into(),
             services: NAMES.map(str::to_owned).to_vec(),
             backends: backends.to_vec(),
             guest_generation: banger_proto::GUEST_GENERATION,
@@ -36,5 +36,13 @@ impl SystemService for System {
                 max_calls_per_connection: self.limits.calls_per_connection,
             }),
         }))
+    }
+
+    async fn get_capacity(
+        &self,
+        request: Request<GetCapacityRequest>,
+    ) -> Result<Response<GetCapacityResponse>, Status> {
+        let hub = self.front.reading()?;
+        Ok(Response::new(capacity(hub, &caller(&request)).await?))
     }
 }

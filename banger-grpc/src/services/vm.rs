@@ -1,9 +1,12 @@
 //! `VmService`.
 
 use banger_api::v1::{
-    self, CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, GetVmRequest,
-    GetVmResponse, ListVmsRequest, ListVmsResponse, Operation, StartVmRequest, StartVmResponse,
-    StopVmRequest, StopVmResponse, vm_service_server::VmService,
+    self, CreateVmRequest, CreateVmResponse, DeleteVmRequest, DeleteVmResponse, ErrorReason,
+    GetVmRequest, GetVmResponse, GetVmStatsRequest, GetVmStatsResponse, ListVmsRequest,
+    ListVmsResponse, Operation, PauseVmRequest, PauseVmResponse, ReadVmLogRequest,
+    RenewLeaseRequest, RenewLeaseResponse, ResumeVmRequest, ResumeVmResponse, StartVmRequest,
+    StartVmResponse, StopVmRequest, StopVmResponse, UpdateVmRequest, UpdateVmResponse,
+    vm_service_server::VmService,
 };
 use banger_core::{
     domain::{Selector, Vm},
@@ -11,18 +14,16 @@ use banger_core::{
 };
 use tonic::{Request, Response, Status};
 
-use super::{Ask, change, image};
+use super::{Ask, change, image, session, vm_change, vm_list::list, vm_read};
 use crate::{
     backend::{Front, Hub},
     caller::Caller,
     convert::vm::vm,
     fault::Fault,
-    operations::{Work, create_request},
+    operations::{Settled, Work, check_session, create_request, of_create, of_start},
     request::{
         Checks, MAX_WAIT, caller,
-        filter::Filter,
         name::{IMAGES, VMS},
-        page::Page,
     },
 };
 
@@ -44,11 +45,40 @@ pub(crate) async fn find(hub: &Hub, caller: &Caller, id: &str) -> Result<Vm, VmQ
     found.ok_or(VmQueryError::NotFound { selector })
 }
 
+/// The machine that is meant, as far as its etag is known.
+pub(super) async fn named(hub: &Hub, caller: &Caller, name: &str, etag: &str) -> Result<Vm, Fault> {
+    let id = name.strip_prefix("vms/").unwrap_or_default();
+    let vm = find(hub, caller, id).await?;
+    Fault::unless_etag(&vm, etag)?;
+    Ok(vm)
+}
+
 /// The name of the machine that is meant, by its id: from here on it is that one and
 /// no other of its name.
-async fn settled(hub: &Hub, caller: &Caller, name: &str) -> Result<String, VmQueryError> {
-    let id = name.strip_prefix("vms/").unwrap_or_default();
-    Ok(VMS.name(find(hub, caller, id).await?.id))
+pub(super) async fn settled(
+    hub: &Hub,
+    caller: &Caller,
+    name: &str,
+    etag: &str,
+) -> Result<String, Fault> {
+    Ok(VMS.name(named(hub, caller, name, etag).await?.id))
+}
+
+/// Whether there is no such machine.
+fn is_missing(fault: &Fault) -> bool {
+    fault.reason() == ErrorReason::VmNotFound
+}
+
+/// Fails as making the machine would.
+async fn validate(hub: &Hub, caller: &Caller, request: &CreateVmRequest) -> Result<(), Fault> {
+    let wanted = create_request(request)?;
+    if !request.session.is_empty() {
+        session::settled(hub, caller, &request.session).await?;
+    }
+    image::find(hub, wanted.image.as_str()).await?;
+    hub.backend.vms.check(&wanted).await?;
+    let need = of_create(caller.identity(), &wanted, request.start);
+    hub.operations.admission().check(&need).await
 }
 
 impl Vms {
@@ -61,28 +91,14 @@ impl Vms {
         Ok(vm(&find(hub, &caller, id.unwrap_or_default()).await?))
     }
 
-    async fn list(&self, request: Request<ListVmsRequest>) -> Result<ListVmsResponse, Fault> {
-        let hub = self.0.reading()?;
-        let (caller, request) = (caller(&request), request.into_inner());
-        let mut checks = Checks::default();
-        let query = ["vms", request.filter.as_str()];
-        let page = Page::parse(request.page_size, &request.page_token, &query, &mut checks);
-        let filter = checks.parse::<Filter>("filter", &request.filter);
-        checks.finish()?;
-        let filter = filter.unwrap_or_default();
-        let mut all = hub.backend.vms.list().await?;
-        all.retain(|one| caller.sees_vm(one) && filter.matches(one));
-        let (vms, next_page_token) = page.cut(&all, |one| one.name.to_string(), vm);
-        Ok(ListVmsResponse {
-            vms,
-            next_page_token,
-        })
-    }
-
     async fn create(&self, request: Request<CreateVmRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
         let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
+        if request.validate_only {
+            return validate(hub, &caller, &request).await.map(|()| None);
+        }
+        let owner = caller.clone();
         let ask = Ask::new(
             caller,
             &mut request.request_id,
@@ -96,7 +112,15 @@ impl Vms {
             let id = request.image.strip_prefix("images/").unwrap_or_default();
             let image = image::find(hub, id).await?;
             request.image = IMAGES.name(image.id);
-            Ok(Work::CreateVm(request))
+            if !request.session.is_empty() {
+                request.session = session::settled(hub, &owner, &request.session).await?;
+            }
+            let need = of_create(owner.identity(), &create_request(&request)?, request.start);
+            let room = hub.operations.admission().reserve(need).await?;
+            Ok(Settled {
+                work: Work::CreateVm(request),
+                room: Some(room),
+            })
         };
         change(hub, ask, asked, settle).await
     }
@@ -115,8 +139,17 @@ impl Vms {
         checks.finish()?;
         let asked = Work::StartVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &caller, &request.name).await?;
-            Ok(Work::StartVm(request))
+            let vm = named(hub, &caller, &request.name, "").await?;
+            check_session(&hub.backend, &vm).await?;
+            request.name = VMS.name(vm.id);
+            let room = match of_start(caller.identity(), &vm) {
+                Some(need) => Some(hub.operations.admission().reserve(need).await?),
+                None => None,
+            };
+            Ok(Settled {
+                work: Work::StartVm(request),
+                room,
+            })
         };
         change(hub, ask, asked, settle).await
     }
@@ -141,7 +174,7 @@ impl Vms {
         checks.finish()?;
         let asked = Work::StopVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &caller, &request.name).await?;
+            request.name = settled(hub, &caller, &request.name, &request.etag).await?;
             Ok(Work::StopVm(request))
         };
         change(hub, ask, asked, settle).await
@@ -161,10 +194,10 @@ impl Vms {
         checks.finish()?;
         let asked = Work::DeleteVm(request.clone());
         let settle = async {
-            request.name = match settled(hub, &caller, &request.name).await {
+            request.name = match settled(hub, &caller, &request.name, &request.etag).await {
                 Ok(name) => name,
-                Err(VmQueryError::NotFound { .. }) if request.allow_missing => String::new(),
-                Err(error) => return Err(error.into()),
+                Err(fault) if is_missing(&fault) && request.allow_missing => String::new(),
+                Err(fault) => return Err(fault),
             };
             Ok(Work::DeleteVm(request))
         };
@@ -186,7 +219,9 @@ impl VmService for Vms {
         &self,
         request: Request<ListVmsRequest>,
     ) -> Result<Response<ListVmsResponse>, Status> {
-        Ok(Response::new(self.list(request).await?))
+        let hub = self.0.reading()?;
+        let caller = caller(&request);
+        Ok(Response::new(list(hub, &caller, request.get_ref()).await?))
     }
 
     async fn create_vm(
@@ -219,5 +254,58 @@ impl VmService for Vms {
     ) -> Result<Response<DeleteVmResponse>, Status> {
         let operation = self.delete(request).await?;
         Ok(Response::new(DeleteVmResponse { operation }))
+    }
+
+    async fn update_vm(
+        &self,
+        request: Request<UpdateVmRequest>,
+    ) -> Result<Response<UpdateVmResponse>, Status> {
+        let hub = self.0.changing()?;
+        Ok(Response::new(vm_change::update(hub, request).await?))
+    }
+
+    async fn pause_vm(
+        &self,
+        request: Request<PauseVmRequest>,
+    ) -> Result<Response<PauseVmResponse>, Status> {
+        let operation = vm_change::pause(self.0.changing()?, request).await?;
+        Ok(Response::new(PauseVmResponse { operation }))
+    }
+
+    async fn resume_vm(
+        &self,
+        request: Request<ResumeVmRequest>,
+    ) -> Result<Response<ResumeVmResponse>, Status> {
+        let operation = vm_change::resume(self.0.changing()?, request).await?;
+        Ok(Response::new(ResumeVmResponse { operation }))
+    }
+
+    async fn renew_lease(
+        &self,
+        request: Request<RenewLeaseRequest>,
+    ) -> Result<Response<RenewLeaseResponse>, Status> {
+        let hub = self.0.changing()?;
+        let vm = Some(vm_change::renew(hub, &caller(&request), request.get_ref()).await?);
+        Ok(Response::new(RenewLeaseResponse { vm }))
+    }
+
+    async fn get_vm_stats(
+        &self,
+        request: Request<GetVmStatsRequest>,
+    ) -> Result<Response<GetVmStatsResponse>, Status> {
+        let hub = self.0.reading()?;
+        let stats = vm_read::stats(hub, &caller(&request), request.get_ref());
+        Ok(Response::new(stats.await?))
+    }
+
+    type ReadVmLogStream = vm_read::LogPieces;
+
+    async fn read_vm_log(
+        &self,
+        request: Request<ReadVmLogRequest>,
+    ) -> Result<Response<vm_read::LogPieces>, Status> {
+        let hub = self.0.reading()?;
+        let log = vm_read::log(hub, &caller(&request), request.get_ref());
+        Ok(Response::new(log.await?))
     }
 }

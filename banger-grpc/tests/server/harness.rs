@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use banger_api::v1::{
-    ImportKernelRequest, Operation, OperationState, PullImageRequest,
+    CreateVmRequest, ImportKernelRequest, Operation, OperationState, PullImageRequest, VmSpec,
     image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
     operation_service_client::OperationServiceClient, vm_service_client::VmServiceClient,
 };
@@ -20,6 +20,7 @@ use banger_core::{
 };
 use banger_grpc::{
     backend::Backend,
+    capacity::Budget,
     server::{Limits, Opener, Options, ServeError, Server},
     socket::ServerSocket,
     transport::{Listeners, tcp::TlsListener},
@@ -54,6 +55,7 @@ pub(crate) struct Running {
     /// Where it listens over TLS, if it does.
     pub(crate) address: Option<SocketAddr>,
     opener: Option<Opener>,
+    budget: Budget,
     end: Option<oneshot::Sender<()>>,
     served: JoinHandle<Result<(), ServeError>>,
 }
@@ -66,7 +68,13 @@ impl Running {
 
     /// One that serves.
     pub(crate) async fn serving(limits: Limits) -> Self {
+        Self::with_budget(limits, Budget::default()).await
+    }
+
+    /// One whose machines may take no more than that.
+    pub(crate) async fn with_budget(limits: Limits, budget: Budget) -> Self {
         let mut running = Self::start(limits).await;
+        running.budget = budget;
         running.open().await;
         running
     }
@@ -99,13 +107,14 @@ impl Running {
             scratch,
             address,
             opener: Some(opener),
+            budget: Budget::default(),
             end: Some(end),
             served: task,
         }
     }
 
     pub(crate) async fn open(&mut self) {
-        let backend = backend(&directories(&self.scratch)).await;
+        let backend = backend(&directories(&self.scratch), self.budget).await;
         self.opener.take().unwrap().open(backend).await.unwrap();
     }
 
@@ -122,8 +131,10 @@ impl Running {
     /// Ends it and starts another one over what it leaves.
     pub(crate) async fn again(mut self, limits: Limits) -> Self {
         self.ask_to_end();
+        let budget = self.budget;
         let scratch = self.ended().await;
         let mut next = Self::over(scratch, limits).await;
+        next.budget = budget;
         next.open().await;
         next
     }
@@ -134,6 +145,11 @@ impl Running {
 
     pub(crate) fn state(&self) -> Utf8PathBuf {
         directories(&self.scratch).state
+    }
+
+    /// Its records, as another process has them.
+    pub(crate) async fn store(&self) -> Store {
+        Store::open(&directories(&self.scratch)).await.unwrap()
     }
 
     pub(crate) fn images(&self) -> ImageServiceClient<Channel> {
@@ -184,6 +200,21 @@ pub(crate) fn pull((layout, tag): (&str, &str)) -> PullImageRequest {
     }
 }
 
+/// A request for a machine of that name of the image `small`.
+pub(crate) fn create(name: &str) -> CreateVmRequest {
+    CreateVmRequest {
+        request_id: fresh(),
+        image: "images/small".to_owned(),
+        vm_id: name.to_owned(),
+        spec: Some(VmSpec {
+            disk_bytes: 16 << 20,
+            ..VmSpec::default()
+        }),
+        wait: wait(60),
+        ..CreateVmRequest::default()
+    }
+}
+
 /// The id of a request.
 pub(crate) fn fresh() -> String {
     Uuid::now_v7().to_string()
@@ -224,7 +255,7 @@ fn directories(scratch: &TempDir) -> Directories {
     }
 }
 
-async fn backend(directories: &Directories) -> Backend {
+async fn backend(directories: &Directories, budget: Budget) -> Backend {
     let nowhere = Utf8PathBuf::from("/nowhere");
     let options = LocalOptions {
         connections: Connections::default(),
@@ -250,6 +281,7 @@ async fn backend(directories: &Directories) -> Backend {
         vms: local.vms,
         store: Store::open(directories).await.unwrap(),
         clock: Arc::new(SystemClock),
+        budget,
     }
 }
 

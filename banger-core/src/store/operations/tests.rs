@@ -84,7 +84,14 @@ async fn one_request_begins_one_operation_whoever_asks_how_often() {
         store.operation_of_request("uid:3", "r1").await.unwrap(),
         None
     );
-    assert_eq!(store.operations_of(None, None, 10).await.unwrap().len(), 2);
+    assert_eq!(
+        store
+            .operations_of(None, None, true, 10)
+            .await
+            .unwrap()
+            .len(),
+        2
+    );
 }
 
 #[tokio::test]
@@ -197,7 +204,7 @@ async fn what_ended_long_ago_is_forgotten_with_its_requests() {
             .is_some()
     );
     let page = store
-        .operations_of(None, Some(running.id), 10)
+        .operations_of(None, Some(running.id), true, 10)
         .await
         .unwrap();
     assert!(page.is_empty());
@@ -217,7 +224,7 @@ async fn a_caller_sees_what_it_asked_for_under_its_own_ids() {
     let own = new(own.unwrap());
 
     let ids = async |caller| {
-        let found = store.operations_of(caller, None, 10).await.unwrap();
+        let found = store.operations_of(caller, None, true, 10).await.unwrap();
         let pairs = found.into_iter().map(|one| (one.id, one.request_id));
         pairs.collect::<Vec<_>>()
     };

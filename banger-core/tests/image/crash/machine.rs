@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Selector, Snapshot, Vm, VmChange, VmExit},
+    domain::{Selector, Snapshot, Vm, VmChange, VmExit, VmPage},
     progress::ProgressSink,
     vm::{
         ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteSnapshotError,
@@ -35,6 +35,10 @@ impl VmSupervisor for Machines {
         progress: &dyn ProgressSink,
     ) -> Result<CreatedVm, CreateVmError> {
         self.real.create(request, lifetime, progress).await
+    }
+
+    async fn check(&self, request: &CreateVm) -> Result<(), CreateVmError> {
+        self.real.check(request).await
     }
 
     async fn start(
@@ -138,6 +142,10 @@ impl VmSupervisor for Machines {
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {
         self.real.list().await
+    }
+
+    async fn page(&self, page: VmPage) -> Result<Vec<Vm>, VmQueryError> {
+        self.real.page(page).await
     }
 
     async fn show(&self, vm: &Selector) -> Result<Vm, VmQueryError> {

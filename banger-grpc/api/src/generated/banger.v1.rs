@@ -47,6 +47,12 @@ pub enum ErrorReason {
     RequestIdReused = 22,
     /// NOT_FOUND: the operation does not exist, or is forgotten.
     OperationNotFound = 23,
+    /// RESOURCE_EXHAUSTED: the host's budget has no room for it. A google.rpc.QuotaFailure
+    /// names everything that is short, the fact "short" too; room may come.
+    HostFull = 25,
+    /// RESOURCE_EXHAUSTED: the caller has all that its quota allows. A
+    /// google.rpc.QuotaFailure names everything that is short, the fact "short" too.
+    QuotaExceeded = 26,
     /// ABORTED: several servers ended before the operation did. What it had made is
     /// removed.
     OperationInterrupted = 24,
@@ -72,6 +78,9 @@ pub enum ErrorReason {
     HostPortTaken = 37,
     /// ABORTED: the monitor of the virtual machine failed.
     MonitorFailed = 38,
+    /// ABORTED: the virtual machine is not as the request's etag says. The fact "etag" is
+    /// the one it has: read it and decide again.
+    VmChanged = 39,
     /// NOT_FOUND: the image does not exist.
     ImageNotFound = 50,
     /// ALREADY_EXISTS: an image of that name exists already.
@@ -90,6 +99,12 @@ pub enum ErrorReason {
     NotInCatalog = 57,
     /// PERMISSION_DENIED: the server's policy does not let the image or kernel in.
     PolicyRefused = 58,
+    /// NOT_FOUND: the caller has no session of that name.
+    SessionNotFound = 60,
+    /// NOT_FOUND: the snapshot does not exist.
+    SnapshotNotFound = 62,
+    /// FAILED_PRECONDITION: the session is over, and its machines with it.
+    SessionOver = 61,
     /// NOT_FOUND: the machine knows no such command: it never had, or has forgotten it.
     ExecNotFound = 70,
     /// NOT_FOUND: the program does not exist in the guest.
@@ -152,6 +167,8 @@ impl ErrorReason {
             Self::ServerDraining => "ERROR_REASON_SERVER_DRAINING",
             Self::RequestIdReused => "ERROR_REASON_REQUEST_ID_REUSED",
             Self::OperationNotFound => "ERROR_REASON_OPERATION_NOT_FOUND",
+            Self::HostFull => "ERROR_REASON_HOST_FULL",
+            Self::QuotaExceeded => "ERROR_REASON_QUOTA_EXCEEDED",
             Self::OperationInterrupted => "ERROR_REASON_OPERATION_INTERRUPTED",
             Self::VmNotFound => "ERROR_REASON_VM_NOT_FOUND",
             Self::VmExists => "ERROR_REASON_VM_EXISTS",
@@ -162,6 +179,7 @@ impl ErrorReason {
             Self::HostNoBackend => "ERROR_REASON_HOST_NO_BACKEND",
             Self::HostPortTaken => "ERROR_REASON_HOST_PORT_TAKEN",
             Self::MonitorFailed => "ERROR_REASON_MONITOR_FAILED",
+            Self::VmChanged => "ERROR_REASON_VM_CHANGED",
             Self::ImageNotFound => "ERROR_REASON_IMAGE_NOT_FOUND",
             Self::ImageExists => "ERROR_REASON_IMAGE_EXISTS",
             Self::ImageInUse => "ERROR_REASON_IMAGE_IN_USE",
@@ -171,6 +189,9 @@ impl ErrorReason {
             Self::KernelBusy => "ERROR_REASON_KERNEL_BUSY",
             Self::NotInCatalog => "ERROR_REASON_NOT_IN_CATALOG",
             Self::PolicyRefused => "ERROR_REASON_POLICY_REFUSED",
+            Self::SessionNotFound => "ERROR_REASON_SESSION_NOT_FOUND",
+            Self::SnapshotNotFound => "ERROR_REASON_SNAPSHOT_NOT_FOUND",
+            Self::SessionOver => "ERROR_REASON_SESSION_OVER",
             Self::ExecNotFound => "ERROR_REASON_EXEC_NOT_FOUND",
             Self::ExecProgramNotFound => "ERROR_REASON_EXEC_PROGRAM_NOT_FOUND",
             Self::ExecNotExecutable => "ERROR_REASON_EXEC_NOT_EXECUTABLE",
@@ -211,6 +232,8 @@ impl ErrorReason {
             "ERROR_REASON_SERVER_DRAINING" => Some(Self::ServerDraining),
             "ERROR_REASON_REQUEST_ID_REUSED" => Some(Self::RequestIdReused),
             "ERROR_REASON_OPERATION_NOT_FOUND" => Some(Self::OperationNotFound),
+            "ERROR_REASON_HOST_FULL" => Some(Self::HostFull),
+            "ERROR_REASON_QUOTA_EXCEEDED" => Some(Self::QuotaExceeded),
             "ERROR_REASON_OPERATION_INTERRUPTED" => Some(Self::OperationInterrupted),
             "ERROR_REASON_VM_NOT_FOUND" => Some(Self::VmNotFound),
             "ERROR_REASON_VM_EXISTS" => Some(Self::VmExists),
@@ -221,6 +244,7 @@ impl ErrorReason {
             "ERROR_REASON_HOST_NO_BACKEND" => Some(Self::HostNoBackend),
             "ERROR_REASON_HOST_PORT_TAKEN" => Some(Self::HostPortTaken),
             "ERROR_REASON_MONITOR_FAILED" => Some(Self::MonitorFailed),
+            "ERROR_REASON_VM_CHANGED" => Some(Self::VmChanged),
             "ERROR_REASON_IMAGE_NOT_FOUND" => Some(Self::ImageNotFound),
             "ERROR_REASON_IMAGE_EXISTS" => Some(Self::ImageExists),
             "ERROR_REASON_IMAGE_IN_USE" => Some(Self::ImageInUse),
@@ -230,6 +254,9 @@ impl ErrorReason {
             "ERROR_REASON_KERNEL_BUSY" => Some(Self::KernelBusy),
             "ERROR_REASON_NOT_IN_CATALOG" => Some(Self::NotInCatalog),
             "ERROR_REASON_POLICY_REFUSED" => Some(Self::PolicyRefused),
+            "ERROR_REASON_SESSION_NOT_FOUND" => Some(Self::SessionNotFound),
+            "ERROR_REASON_SNAPSHOT_NOT_FOUND" => Some(Self::SnapshotNotFound),
+            "ERROR_REASON_SESSION_OVER" => Some(Self::SessionOver),
             "ERROR_REASON_EXEC_NOT_FOUND" => Some(Self::ExecNotFound),
             "ERROR_REASON_EXEC_PROGRAM_NOT_FOUND" => Some(Self::ExecProgramNotFound),
             "ERROR_REASON_EXEC_NOT_EXECUTABLE" => Some(Self::ExecNotExecutable),
@@ -309,6 +336,14 @@ pub struct Vm {
     /// Rises by one with every published change of the record.
     #[prost(uint64, tag = "16")]
     pub generation: u64,
+    /// When its longest life is over, by the wall clock of when its lease was granted;
+    /// absent without such a limit. It is counted by the clock that counts from the
+    /// host's boot: setting the wall clock moves this time and not the end.
+    #[prost(message, optional, tag = "17")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The session that it was made in, by its uid: sessions/UID; empty without one.
+    #[prost(string, tag = "18")]
+    pub session: ::prost::alloc::string::String,
 }
 /// What a virtual machine is made of.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -388,9 +423,12 @@ pub struct Lease {
     /// limit when absent.
     #[prost(message, optional, tag = "1")]
     pub max_lifetime: ::core::option::Option<::prost_types::Duration>,
-    /// How long it may run while nobody uses it through banger: no command, no copy
-    /// of files and no forwarded connection. Asking for its record, its log or a
-    /// list is no use. Without limit when absent.
+    /// How long it may run while nobody uses it through banger. A use is every call
+    /// that its guest serves: a command that runs, whether or not anybody is attached
+    /// to it, a copy of files, a forwarded connection; the time begins anew when the
+    /// last one ends, and with each boot. Asking for its record, its log, its costs or
+    /// a list is no use, nor is what the guest does by itself, nor renewing a lease.
+    /// It goes on while the machine is paused. Without limit when absent.
     #[prost(message, optional, tag = "2")]
     pub idle_timeout: ::core::option::Option<::prost_types::Duration>,
     /// What happens then.
@@ -401,7 +439,7 @@ pub struct Lease {
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct VmExit {
     /// How.
-    #[prost(oneof = "vm_exit::Kind", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "vm_exit::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: ::core::option::Option<vm_exit::Kind>,
 }
 /// Nested message and enum types in `VmExit`.
@@ -427,6 +465,9 @@ pub mod vm_exit {
         /// The command that it existed for was ended by this signal.
         #[prost(uint32, tag = "6")]
         Signal(u32),
+        /// What carried its network died; in words.
+        #[prost(string, tag = "7")]
+        NetworkLost(::prost::alloc::string::String),
     }
 }
 /// A guest powered itself off.
@@ -2737,6 +2778,29 @@ pub struct Kernel {
     #[prost(bool, tag = "9")]
     pub has_initrd: bool,
 }
+/// A virtual machine that was kept as it ran: memory, devices and disks. It outlives
+/// the machine, and never changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Snapshot {
+    /// snapshots/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its id, which is never used again.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The machine as it was then. Its image cannot be deleted while the snapshot exists.
+    #[prost(message, optional, tag = "4")]
+    pub vm: ::core::option::Option<Vm>,
+    /// The backend that kept it; no other can go on from it.
+    #[prost(string, tag = "5")]
+    pub backend: ::prost::alloc::string::String,
+    /// Room that its files took on the host's disk when it was made.
+    #[prost(uint64, tag = "6")]
+    pub on_disk_bytes: u64,
+}
 /// Work that a request began.
 ///
 /// It is recorded before the request is answered, and goes on whether or not
@@ -2781,7 +2845,7 @@ pub struct Operation {
     pub phases: ::prost::alloc::vec::Vec<Phase>,
     /// What came of it; absent while it runs, when it was cancelled, and when what
     /// was to be deleted was not there.
-    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14")]
+    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16")]
     pub outcome: ::core::option::Option<operation::Outcome>,
 }
 /// Nested message and enum types in `Operation`.
@@ -2802,6 +2866,9 @@ pub mod operation {
         /// The virtual machine as the work left it, or as it was when it was deleted.
         #[prost(message, tag = "14")]
         Vm(super::Vm),
+        /// The snapshot that was made, or deleted.
+        #[prost(message, tag = "16")]
+        Snapshot(super::Snapshot),
     }
 }
 /// Why an operation failed: what the call would have failed with.
@@ -2998,6 +3065,18 @@ pub enum OperationKind {
     StopVm = 7,
     /// A virtual machine is deleted.
     DeleteVm = 8,
+    /// What is asked of a virtual machine is changed.
+    UpdateVm = 9,
+    /// A virtual machine is paused.
+    PauseVm = 10,
+    /// A paused virtual machine goes on.
+    ResumeVm = 11,
+    /// A virtual machine is kept.
+    CreateSnapshot = 12,
+    /// A snapshot is deleted.
+    DeleteSnapshot = 13,
+    /// A virtual machine is made that goes on from a snapshot.
+    RestoreVm = 14,
 }
 impl OperationKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3015,6 +3094,12 @@ impl OperationKind {
             Self::StartVm => "OPERATION_KIND_START_VM",
             Self::StopVm => "OPERATION_KIND_STOP_VM",
             Self::DeleteVm => "OPERATION_KIND_DELETE_VM",
+            Self::UpdateVm => "OPERATION_KIND_UPDATE_VM",
+            Self::PauseVm => "OPERATION_KIND_PAUSE_VM",
+            Self::ResumeVm => "OPERATION_KIND_RESUME_VM",
+            Self::CreateSnapshot => "OPERATION_KIND_CREATE_SNAPSHOT",
+            Self::DeleteSnapshot => "OPERATION_KIND_DELETE_SNAPSHOT",
+            Self::RestoreVm => "OPERATION_KIND_RESTORE_VM",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3029,6 +3114,12 @@ impl OperationKind {
             "OPERATION_KIND_START_VM" => Some(Self::StartVm),
             "OPERATION_KIND_STOP_VM" => Some(Self::StopVm),
             "OPERATION_KIND_DELETE_VM" => Some(Self::DeleteVm),
+            "OPERATION_KIND_UPDATE_VM" => Some(Self::UpdateVm),
+            "OPERATION_KIND_PAUSE_VM" => Some(Self::PauseVm),
+            "OPERATION_KIND_RESUME_VM" => Some(Self::ResumeVm),
+            "OPERATION_KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
+            "OPERATION_KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
+            "OPERATION_KIND_RESTORE_VM" => Some(Self::RestoreVm),
             _ => None,
         }
     }
@@ -3075,7 +3166,8 @@ impl OperationState {
         }
     }
 }
-/// Parts of work.
+/// Parts of work. They follow one another and do not overlap: a part of another's is
+/// told in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum PhaseKind {
@@ -3083,11 +3175,12 @@ pub enum PhaseKind {
     Unspecified = 0,
     /// A reference was resolved, or a kernel was found.
     Resolve = 1,
-    /// Layers were fetched and made into a disk.
+    /// An image was pulled, as far as no other part is told of.
     Pull = 2,
-    /// The virtual machine's record and disks were made.
+    /// The virtual machine's record was made, and a backend chosen.
     Create = 3,
-    /// The virtual machine came up.
+    /// The virtual machine came up: from the start of its monitor until its agent
+    /// answered, or its program ran if it has none.
     Boot = 4,
     /// The virtual machine came to its end.
     Stop = 5,
@@ -3095,6 +3188,22 @@ pub enum PhaseKind {
     Delete = 6,
     /// A kernel was read and kept.
     Import = 7,
+    /// A record and what belongs to it were changed.
+    Update = 8,
+    /// The state of a virtual machine was kept.
+    Snapshot = 9,
+    /// A virtual machine went on from a snapshot, as far as no other part is told of.
+    Restore = 10,
+    /// Layers or bundles were fetched, or found in the cache.
+    Fetch = 11,
+    /// Bytes that were fetched were compared with their digest, apart from their arrival.
+    Verify = 12,
+    /// Layers were merged and a root disk was written.
+    Build = 13,
+    /// The virtual machine's own disks were made.
+    Clone = 14,
+    /// The boot was prepared: backend, initial file system, network, monitor.
+    Launch = 15,
 }
 impl PhaseKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3111,6 +3220,14 @@ impl PhaseKind {
             Self::Stop => "PHASE_KIND_STOP",
             Self::Delete => "PHASE_KIND_DELETE",
             Self::Import => "PHASE_KIND_IMPORT",
+            Self::Update => "PHASE_KIND_UPDATE",
+            Self::Snapshot => "PHASE_KIND_SNAPSHOT",
+            Self::Restore => "PHASE_KIND_RESTORE",
+            Self::Fetch => "PHASE_KIND_FETCH",
+            Self::Verify => "PHASE_KIND_VERIFY",
+            Self::Build => "PHASE_KIND_BUILD",
+            Self::Clone => "PHASE_KIND_CLONE",
+            Self::Launch => "PHASE_KIND_LAUNCH",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3124,6 +3241,14 @@ impl PhaseKind {
             "PHASE_KIND_STOP" => Some(Self::Stop),
             "PHASE_KIND_DELETE" => Some(Self::Delete),
             "PHASE_KIND_IMPORT" => Some(Self::Import),
+            "PHASE_KIND_UPDATE" => Some(Self::Update),
+            "PHASE_KIND_SNAPSHOT" => Some(Self::Snapshot),
+            "PHASE_KIND_RESTORE" => Some(Self::Restore),
+            "PHASE_KIND_FETCH" => Some(Self::Fetch),
+            "PHASE_KIND_VERIFY" => Some(Self::Verify),
+            "PHASE_KIND_BUILD" => Some(Self::Build),
+            "PHASE_KIND_CLONE" => Some(Self::Clone),
+            "PHASE_KIND_LAUNCH" => Some(Self::Launch),
             _ => None,
         }
     }
@@ -3148,14 +3273,23 @@ pub struct ListImagesRequest {
     /// Most images of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Image (uid); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some images.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListImagesResponse {
-    /// The images, by name.
+    /// The images, in their order.
     #[prost(message, repeated, tag = "1")]
     pub images: ::prost::alloc::vec::Vec<Image>,
     /// Where the next page begins; empty on the last one.
@@ -3325,7 +3459,7 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "GetImage"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists images, by name.
+        /// Lists images.
         pub async fn list_images(
             &mut self,
             request: impl tonic::IntoRequest<super::ListImagesRequest>,
@@ -3424,7 +3558,7 @@ pub mod image_service_server {
             tonic::Response<super::GetImageResponse>,
             tonic::Status,
         >;
-        /// Lists images, by name.
+        /// Lists images.
         async fn list_images(
             &self,
             request: tonic::Request<super::ListImagesRequest>,
@@ -3767,14 +3901,23 @@ pub struct ListKernelsRequest {
     /// Most kernels of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Kernel (release); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some kernels.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListKernelsResponse {
-    /// The kernels, by name.
+    /// The kernels, in their order.
     #[prost(message, repeated, tag = "1")]
     pub kernels: ::prost::alloc::vec::Vec<Kernel>,
     /// Where the next page begins; empty on the last one.
@@ -3938,7 +4081,7 @@ pub mod kernel_service_client {
                 .insert(GrpcMethod::new("banger.v1.KernelService", "GetKernel"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists kernels, by name.
+        /// Lists kernels.
         pub async fn list_kernels(
             &mut self,
             request: impl tonic::IntoRequest<super::ListKernelsRequest>,
@@ -4036,7 +4179,7 @@ pub mod kernel_service_server {
             tonic::Response<super::GetKernelResponse>,
             tonic::Status,
         >;
-        /// Lists kernels, by name.
+        /// Lists kernels.
         async fn list_kernels(
             &self,
             request: tonic::Request<super::ListKernelsRequest>,
@@ -4378,14 +4521,23 @@ pub struct ListOperationsRequest {
     /// Most operations of a page: 100 when it is 0, never more than 1000.
     #[prost(int32, tag = "1")]
     pub page_size: i32,
-    /// Where the page begins: next_page_token of the page before.
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
+    /// The order: create_time, and after a space desc if backwards; create_time desc
+    /// when empty.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Operation (vm.state); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some operations.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListOperationsResponse {
-    /// The operations, newest first.
+    /// The operations, in their order.
     #[prost(message, repeated, tag = "1")]
     pub operations: ::prost::alloc::vec::Vec<Operation>,
     /// Where the next page begins; empty on the last one.
@@ -4549,7 +4701,7 @@ pub mod operation_service_client {
                 .insert(GrpcMethod::new("banger.v1.OperationService", "GetOperation"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists operations, newest first.
+        /// Lists operations.
         pub async fn list_operations(
             &mut self,
             request: impl tonic::IntoRequest<super::ListOperationsRequest>,
@@ -4681,7 +4833,7 @@ pub mod operation_service_server {
             tonic::Response<super::GetOperationResponse>,
             tonic::Status,
         >;
-        /// Lists operations, newest first.
+        /// Lists operations.
         async fn list_operations(
             &self,
             request: tonic::Request<super::ListOperationsRequest>,
@@ -5073,6 +5225,1298 @@ pub mod operation_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A session of a client.
+///
+/// Its time is counted by the clock that counts from the host's boot, and not by the
+/// wall clock. It is recorded, and outlives its server; a server that begins counts
+/// the whole of it anew, since nobody could keep a session while there was none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Session {
+    /// sessions/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its id, which is never used again.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// When it began.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it is over unless it is kept, by the wall clock of when it was kept last.
+    #[prost(message, optional, tag = "4")]
+    pub expire_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When its end was noticed; absent before.
+    #[prost(message, optional, tag = "5")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How long it lives after it was kept.
+    #[prost(message, optional, tag = "6")]
+    pub time_to_live: ::core::option::Option<::prost_types::Duration>,
+    /// What happens to its machines then. One that is stopped cannot be started.
+    #[prost(enumeration = "LeaseExpiry", tag = "7")]
+    pub on_expiry: i32,
+}
+/// Asks for a session to be kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepSessionRequest {
+    /// sessions/NAME, of the caller's own: `[a-z0-9][a-z0-9-]{0,62}`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// How long it lives from now on, 1 second to 24 hours; as before when absent, and 1
+    /// minute for a new one.
+    #[prost(message, optional, tag = "2")]
+    pub time_to_live: ::core::option::Option<::prost_types::Duration>,
+    /// What happens to its machines when it is over; as before when unspecified, and
+    /// they are deleted for a new one.
+    #[prost(enumeration = "LeaseExpiry", tag = "3")]
+    pub on_expiry: i32,
+}
+/// The session is kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KeepSessionResponse {
+    /// The session.
+    #[prost(message, optional, tag = "1")]
+    pub session: ::core::option::Option<Session>,
+}
+/// Asks for a session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSessionRequest {
+    /// sessions/NAME, or sessions/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The session.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSessionResponse {
+    /// Its record.
+    #[prost(message, optional, tag = "1")]
+    pub session: ::core::option::Option<Session>,
+}
+/// Asks for a session to be ended.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSessionRequest {
+    /// sessions/NAME, or sessions/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The session is over.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EndSessionResponse {
+    /// Its record. Its machines may be there for a moment longer.
+    #[prost(message, optional, tag = "1")]
+    pub session: ::core::option::Option<Session>,
+}
+/// Generated client implementations.
+pub mod session_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Keeps sessions: what a client makes in one lives as long as the client does.
+    ///
+    /// A client begins a session by keeping it, names it when it makes machines, and goes
+    /// on keeping it. When it does so no longer, the session is over, and so are all its
+    /// machines, whether or not a server ran meanwhile. The calls are answered when what
+    /// they ask for is done, and need no request's id: doing one twice is doing it once.
+    #[derive(Debug, Clone)]
+    pub struct SessionServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> SessionServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SessionServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SessionServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Begins a session, or begins its time anew. One that is over stays so: that is
+        /// refused with SESSION_OVER, and its name is free again a day after its end.
+        pub async fn keep_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::KeepSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KeepSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SessionService/KeepSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SessionService", "KeepSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Answers a session.
+        pub async fn get_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SessionService/GetSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SessionService", "GetSession"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Ends a session at once. One that is over is fine.
+        pub async fn end_session(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EndSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndSessionResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SessionService/EndSession",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SessionService", "EndSession"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod session_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SessionServiceServer.
+    #[async_trait]
+    pub trait SessionService: std::marker::Send + std::marker::Sync + 'static {
+        /// Begins a session, or begins its time anew. One that is over stays so: that is
+        /// refused with SESSION_OVER, and its name is free again a day after its end.
+        async fn keep_session(
+            &self,
+            request: tonic::Request<super::KeepSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::KeepSessionResponse>,
+            tonic::Status,
+        >;
+        /// Answers a session.
+        async fn get_session(
+            &self,
+            request: tonic::Request<super::GetSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSessionResponse>,
+            tonic::Status,
+        >;
+        /// Ends a session at once. One that is over is fine.
+        async fn end_session(
+            &self,
+            request: tonic::Request<super::EndSessionRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EndSessionResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Keeps sessions: what a client makes in one lives as long as the client does.
+    ///
+    /// A client begins a session by keeping it, names it when it makes machines, and goes
+    /// on keeping it. When it does so no longer, the session is over, and so are all its
+    /// machines, whether or not a server ran meanwhile. The calls are answered when what
+    /// they ask for is done, and need no request's id: doing one twice is doing it once.
+    #[derive(Debug)]
+    pub struct SessionServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SessionServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SessionServiceServer<T>
+    where
+        T: SessionService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.SessionService/KeepSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct KeepSessionSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::KeepSessionRequest>
+                    for KeepSessionSvc<T> {
+                        type Response = super::KeepSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::KeepSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::keep_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = KeepSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SessionService/GetSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSessionSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::GetSessionRequest>
+                    for GetSessionSvc<T> {
+                        type Response = super::GetSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::get_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SessionService/EndSession" => {
+                    #[allow(non_camel_case_types)]
+                    struct EndSessionSvc<T: SessionService>(pub Arc<T>);
+                    impl<
+                        T: SessionService,
+                    > tonic::server::UnaryService<super::EndSessionRequest>
+                    for EndSessionSvc<T> {
+                        type Response = super::EndSessionResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EndSessionRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SessionService>::end_session(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EndSessionSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SessionServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.SessionService";
+    impl<T> tonic::server::NamedService for SessionServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Asks for a snapshot.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetSnapshotRequest {
+    /// snapshots/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The snapshot.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetSnapshotResponse {
+    /// Its record.
+    #[prost(message, optional, tag = "1")]
+    pub snapshot: ::core::option::Option<Snapshot>,
+}
+/// Asks for snapshots.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSnapshotsRequest {
+    /// Most snapshots of a page: 100 when it is 0, never more than 1000.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// The order: create_time, and after a space desc if backwards; create_time desc
+    /// when empty.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Snapshot (vm.name); all when absent
+    /// or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
+}
+/// Some snapshots.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSnapshotsResponse {
+    /// The snapshots, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub snapshots: ::prost::alloc::vec::Vec<Snapshot>,
+    /// Where the next page begins; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for a virtual machine to be kept.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateSnapshotRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "2")]
+    pub vm: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The keeping.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateSnapshotResponse {
+    /// The operation, which has the snapshot when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a snapshot to be removed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteSnapshotRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// snapshots/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// It is fine if there is no such snapshot.
+    #[prost(bool, tag = "3")]
+    pub allow_missing: bool,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "4")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The removal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteSnapshotResponse {
+    /// The operation, which has the snapshot as it was.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a virtual machine that goes on.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RestoreVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// snapshots/UID.
+    #[prost(string, tag = "2")]
+    pub snapshot: ::prost::alloc::string::String,
+    /// The name, `[a-z0-9][a-z0-9-]{0,62}`; made up when empty. The guest keeps its host
+    /// name.
+    #[prost(string, tag = "3")]
+    pub vm_id: ::prost::alloc::string::String,
+    /// Ports of the host that lead to it, if replace_ports says so.
+    #[prost(message, repeated, tag = "4")]
+    pub ports: ::prost::alloc::vec::Vec<PublishedPort>,
+    /// Whether it has these ports, and not those of the machine that was kept.
+    #[prost(bool, tag = "5")]
+    pub replace_ports: bool,
+    /// Whether it is deleted as soon as it stops.
+    #[prost(bool, tag = "6")]
+    pub remove_on_stop: bool,
+    /// How long it may live; for ever when absent.
+    #[prost(message, optional, tag = "7")]
+    pub lease: ::core::option::Option<Lease>,
+    /// The user's own labels beside those of the machine that was kept; the same key
+    /// replaces. As in VmSpec.
+    #[prost(btree_map = "string, string", tag = "8")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The caller's session that it belongs to; that of the machine that was kept when
+    /// empty.
+    #[prost(string, tag = "9")]
+    pub session: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "10")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The making.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RestoreVmResponse {
+    /// The operation, which has the machine when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Generated client implementations.
+pub mod snapshot_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Keeps virtual machines as they run, and makes others of what was kept.
+    #[derive(Debug, Clone)]
+    pub struct SnapshotServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> SnapshotServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> SnapshotServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            SnapshotServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Answers a snapshot.
+        pub async fn get_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SnapshotService/GetSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SnapshotService", "GetSnapshot"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists snapshots.
+        pub async fn list_snapshots(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSnapshotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSnapshotsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SnapshotService/ListSnapshots",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SnapshotService", "ListSnapshots"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Keeps a virtual machine that runs or is paused. It stands still meanwhile, and then
+        /// is as it was. One that is cancelled late may have been done. When a server ended
+        /// while it was done, a snapshot that was made of the machine since then is the
+        /// answer.
+        pub async fn create_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SnapshotService/CreateSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SnapshotService", "CreateSnapshot"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a snapshot and its files. Machines that went on from it are not touched.
+        pub async fn delete_snapshot(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSnapshotResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SnapshotService/DeleteSnapshot",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SnapshotService", "DeleteSnapshot"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes a virtual machine that goes on where another one was kept. It has disks of
+        /// its own; its connections are gone, its clock is set, its random numbers are its
+        /// own. An operation that fails or is cancelled leaves no machine.
+        pub async fn restore_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SnapshotService/RestoreVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SnapshotService", "RestoreVm"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod snapshot_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with SnapshotServiceServer.
+    #[async_trait]
+    pub trait SnapshotService: std::marker::Send + std::marker::Sync + 'static {
+        /// Answers a snapshot.
+        async fn get_snapshot(
+            &self,
+            request: tonic::Request<super::GetSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Lists snapshots.
+        async fn list_snapshots(
+            &self,
+            request: tonic::Request<super::ListSnapshotsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSnapshotsResponse>,
+            tonic::Status,
+        >;
+        /// Keeps a virtual machine that runs or is paused. It stands still meanwhile, and then
+        /// is as it was. One that is cancelled late may have been done. When a server ended
+        /// while it was done, a snapshot that was made of the machine since then is the
+        /// answer.
+        async fn create_snapshot(
+            &self,
+            request: tonic::Request<super::CreateSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Removes a snapshot and its files. Machines that went on from it are not touched.
+        async fn delete_snapshot(
+            &self,
+            request: tonic::Request<super::DeleteSnapshotRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteSnapshotResponse>,
+            tonic::Status,
+        >;
+        /// Makes a virtual machine that goes on where another one was kept. It has disks of
+        /// its own; its connections are gone, its clock is set, its random numbers are its
+        /// own. An operation that fails or is cancelled leaves no machine.
+        async fn restore_vm(
+            &self,
+            request: tonic::Request<super::RestoreVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RestoreVmResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Keeps virtual machines as they run, and makes others of what was kept.
+    #[derive(Debug)]
+    pub struct SnapshotServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> SnapshotServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for SnapshotServiceServer<T>
+    where
+        T: SnapshotService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.SnapshotService/GetSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::GetSnapshotRequest>
+                    for GetSnapshotSvc<T> {
+                        type Response = super::GetSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::get_snapshot(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SnapshotService/ListSnapshots" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSnapshotsSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::ListSnapshotsRequest>
+                    for ListSnapshotsSvc<T> {
+                        type Response = super::ListSnapshotsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSnapshotsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::list_snapshots(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSnapshotsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SnapshotService/CreateSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::CreateSnapshotRequest>
+                    for CreateSnapshotSvc<T> {
+                        type Response = super::CreateSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::create_snapshot(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SnapshotService/DeleteSnapshot" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteSnapshotSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::DeleteSnapshotRequest>
+                    for DeleteSnapshotSvc<T> {
+                        type Response = super::DeleteSnapshotResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteSnapshotRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::delete_snapshot(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteSnapshotSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SnapshotService/RestoreVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreVmSvc<T: SnapshotService>(pub Arc<T>);
+                    impl<
+                        T: SnapshotService,
+                    > tonic::server::UnaryService<super::RestoreVmRequest>
+                    for RestoreVmSvc<T> {
+                        type Response = super::RestoreVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SnapshotService>::restore_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for SnapshotServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.SnapshotService";
+    impl<T> tonic::server::NamedService for SnapshotServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// Asks what the server is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetServerInfoRequest {}
@@ -5113,13 +6557,89 @@ pub struct ServerLimits {
     #[prost(uint32, tag = "3")]
     pub max_calls_per_connection: u32,
 }
+/// Asks how much room there is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCapacityRequest {}
+/// How much room there is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetCapacityResponse {
+    /// What the host has, or was said to have.
+    #[prost(message, optional, tag = "1")]
+    pub host: ::core::option::Option<Capacity>,
+    /// How much of that is promised.
+    #[prost(message, optional, tag = "2")]
+    pub overcommit: ::core::option::Option<Overcommit>,
+    /// Most that is promised: the host's times the overcommitment.
+    #[prost(message, optional, tag = "3")]
+    pub limit: ::core::option::Option<Capacity>,
+    /// What machines have.
+    #[prost(message, optional, tag = "4")]
+    pub committed: ::core::option::Option<Amounts>,
+    /// What operations at work have, beside that.
+    #[prost(message, optional, tag = "5")]
+    pub reserved: ::core::option::Option<Amounts>,
+    /// What is left of the limit.
+    #[prost(message, optional, tag = "6")]
+    pub free: ::core::option::Option<Capacity>,
+    /// Most that the caller gets.
+    #[prost(message, optional, tag = "7")]
+    pub quota: ::core::option::Option<Capacity>,
+    /// What the caller's machines and operations have.
+    #[prost(message, optional, tag = "8")]
+    pub owned: ::core::option::Option<Amounts>,
+}
+/// Amounts of what machines take. What has no limit is absent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Capacity {
+    /// Machines.
+    #[prost(uint64, optional, tag = "1")]
+    pub vms: ::core::option::Option<u64>,
+    /// Virtual CPUs of machines that run.
+    #[prost(uint64, optional, tag = "2")]
+    pub vcpus: ::core::option::Option<u64>,
+    /// Memory of machines that run.
+    #[prost(uint64, optional, tag = "3")]
+    pub memory_bytes: ::core::option::Option<u64>,
+    /// What disks of machines may grow to.
+    #[prost(uint64, optional, tag = "4")]
+    pub disk_bytes: ::core::option::Option<u64>,
+}
+/// Amounts of what machines take.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Amounts {
+    /// Machines.
+    #[prost(uint64, tag = "1")]
+    pub vms: u64,
+    /// Virtual CPUs of machines that run.
+    #[prost(uint64, tag = "2")]
+    pub vcpus: u64,
+    /// Memory of machines that run.
+    #[prost(uint64, tag = "3")]
+    pub memory_bytes: u64,
+    /// What disks of machines may grow to.
+    #[prost(uint64, tag = "4")]
+    pub disk_bytes: u64,
+}
+/// How much is promised of what the host has, in percent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Overcommit {
+    /// Of its CPUs.
+    #[prost(uint32, tag = "1")]
+    pub vcpus_percent: u32,
+    /// Of its memory.
+    #[prost(uint32, tag = "2")]
+    pub memory_percent: u32,
+    /// Of its disk.
+    #[prost(uint32, tag = "3")]
+    pub disk_percent: u32,
+}
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ServerPhase {
     /// Never sent.
     Unspecified = 0,
-    /// It repairs what a crash left. Everything but this service, health and
+    /// It repairs what a crash left. Everything but GetServerInfo, health and
     /// reflection answers UNAVAILABLE.
     Starting = 1,
     /// It serves.
@@ -5258,6 +6778,33 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("banger.v1.SystemService", "GetServerInfo"));
             self.inner.unary(req, path, codec).await
         }
+        /// Says what the host has for virtual machines and what of that is taken. A request
+        /// that there is no room for is refused with HOST_FULL or QUOTA_EXCEEDED before
+        /// anything is made; what is promised to one is not promised to another.
+        pub async fn get_capacity(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetCapacityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCapacityResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SystemService/GetCapacity",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SystemService", "GetCapacity"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5280,6 +6827,16 @@ pub mod system_service_server {
             request: tonic::Request<super::GetServerInfoRequest>,
         ) -> std::result::Result<
             tonic::Response<super::GetServerInfoResponse>,
+            tonic::Status,
+        >;
+        /// Says what the host has for virtual machines and what of that is taken. A request
+        /// that there is no room for is refused with HOST_FULL or QUOTA_EXCEEDED before
+        /// anything is made; what is promised to one is not promised to another.
+        async fn get_capacity(
+            &self,
+            request: tonic::Request<super::GetCapacityRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetCapacityResponse>,
             tonic::Status,
         >;
     }
@@ -5405,6 +6962,51 @@ pub mod system_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/banger.v1.SystemService/GetCapacity" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetCapacitySvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::GetCapacityRequest>
+                    for GetCapacitySvc<T> {
+                        type Response = super::GetCapacityResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetCapacityRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::get_capacity(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetCapacitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 _ => {
                     Box::pin(async move {
                         let mut response = http::Response::new(
@@ -5466,7 +7068,7 @@ pub struct ListVmsRequest {
     #[prost(int32, tag = "1")]
     pub page_size: i32,
     /// Where the page begins: next_page_token of the page before. It belongs to the
-    /// filter that it was got with.
+    /// filter and the order that it was got with.
     #[prost(string, tag = "2")]
     pub page_token: ::prost::alloc::string::String,
     /// Which ones: terms joined by AND, each FIELD=VALUE or FIELD!=VALUE. Fields are
@@ -5475,11 +7077,19 @@ pub struct ListVmsRequest {
     /// there equals nothing. At most 1024 bytes; all machines when empty.
     #[prost(string, tag = "3")]
     pub filter: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty. These never change, so that a walk through the pages misses nothing.
+    #[prost(string, tag = "4")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Vm (spec.labels); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "5")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
 }
 /// Some virtual machines.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ListVmsResponse {
-    /// The machines, by name.
+    /// The machines, in their order.
     #[prost(message, repeated, tag = "1")]
     pub vms: ::prost::alloc::vec::Vec<Vm>,
     /// Where the next page begins; empty on the last one.
@@ -5512,13 +7122,70 @@ pub struct CreateVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "6")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// Nothing is made: the call fails as the making would, as far as that can be told
+    /// before, or is answered without an operation. It needs no id then.
+    #[prost(bool, tag = "7")]
+    pub validate_only: bool,
+    /// The caller's session that it belongs to, as sessions/NAME or sessions/UID: it is
+    /// over when that is. None when empty.
+    #[prost(string, tag = "8")]
+    pub session: ::prost::alloc::string::String,
 }
 /// The making.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateVmResponse {
-    /// The operation, which has the machine when it succeeded.
+    /// The operation, which has the machine when it succeeded. Absent when nothing was to
+    /// be made.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a virtual machine to be changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The machine, by its name (vms/NAME or vms/UID), with what is to be different.
+    #[prost(message, optional, tag = "2")]
+    pub vm: ::core::option::Option<Vm>,
+    /// What is to be different: spec.vcpus, spec.memory_bytes, spec.disk_bytes (which
+    /// only grows, and only while the machine does not run), spec.lease (counted from
+    /// now; none takes it away) and spec.labels (all of them).
+    #[prost(message, optional, tag = "3")]
+    pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "4")]
+    pub etag: ::prost::alloc::string::String,
+    /// Nothing is changed: the call fails as the change would, as far as that can be
+    /// told before, or is answered with what it would do. It needs no id then.
+    #[prost(bool, tag = "5")]
+    pub validate_only: bool,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "6")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The change.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct UpdateVmResponse {
+    /// The operation, which has the machine when it succeeded. Absent when nothing was to
+    /// be changed.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+    /// What the change would do, when it is only asked for that.
+    #[prost(message, repeated, tag = "2")]
+    pub plan: ::prost::alloc::vec::Vec<PlannedChange>,
+}
+/// Something that a change would do.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PlannedChange {
+    /// What is different, as in update_mask.
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// When it counts.
+    #[prost(enumeration = "ChangeEffect", tag = "2")]
+    pub effect: i32,
 }
 /// Asks for a virtual machine to be booted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -5558,6 +7225,10 @@ pub struct StopVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "4")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "5")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// The end.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5585,6 +7256,10 @@ pub struct DeleteVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "5")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
+    /// another one when the work begins; any when empty.
+    #[prost(string, tag = "6")]
+    pub etag: ::prost::alloc::string::String,
 }
 /// The removal.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -5592,6 +7267,177 @@ pub struct DeleteVmResponse {
     /// The operation, which has the machine as it was.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for CPUs to stand still.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PauseVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The pause.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PauseVmResponse {
+    /// The operation, which has the machine when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for CPUs to go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeVmRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The end of the pause.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ResumeVmResponse {
+    /// The operation, which has the machine when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a lease to be granted anew.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RenewLeaseRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The lease that it gets; the one it has when absent. A machine without one is
+    /// refused then (VM_WRONG_STATE).
+    #[prost(message, optional, tag = "2")]
+    pub lease: ::core::option::Option<Lease>,
+}
+/// The lease is granted.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RenewLeaseResponse {
+    /// The machine with it.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+}
+/// Asks what a virtual machine costs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVmStatsRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// What a virtual machine costs the host.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetVmStatsResponse {
+    /// The machine.
+    #[prost(message, optional, tag = "1")]
+    pub vm: ::core::option::Option<Vm>,
+    /// What its disks and logs take on the host's disks, without what is shared.
+    #[prost(uint64, tag = "2")]
+    pub on_disk_bytes: u64,
+    /// What it costs while it runs; absent when it does not.
+    #[prost(message, optional, tag = "3")]
+    pub running: ::core::option::Option<RunningStats>,
+}
+/// What a running virtual machine costs, counted from its boot.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RunningStats {
+    /// CPU time of the program that runs it, the guest's included.
+    #[prost(message, optional, tag = "1")]
+    pub cpu_time: ::core::option::Option<::prost_types::Duration>,
+    /// Memory in use of that program, the guest's included.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    /// Memory in use of its monitor.
+    #[prost(uint64, tag = "3")]
+    pub monitor_memory_bytes: u64,
+    /// What was read from disks of the host.
+    #[prost(uint64, tag = "4")]
+    pub read_bytes: u64,
+    /// What was written to disks of the host.
+    #[prost(uint64, tag = "5")]
+    pub written_bytes: u64,
+    /// Calls of clients that its guest serves.
+    #[prost(uint32, tag = "6")]
+    pub calls: u32,
+}
+/// Asks for a console log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadVmLogRequest {
+    /// vms/NAME, or vms/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Only so many of the last lines; all that are kept when 0.
+    #[prost(uint32, tag = "2")]
+    pub tail_lines: u32,
+    /// Only what was written at this time or later, to a twentieth of a second. Whoever
+    /// lost a stream goes on with it from the time at which the last piece came, and
+    /// may get some of it twice.
+    #[prost(message, optional, tag = "3")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether to go on until the machine stops.
+    #[prost(bool, tag = "4")]
+    pub follow: bool,
+}
+/// A piece of a console log.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadVmLogResponse {
+    /// How many bytes this stream sent before it: they are in order and without gaps.
+    #[prost(uint64, tag = "1")]
+    pub offset: u64,
+    /// The bytes, at most 64 KiB.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub data: ::prost::bytes::Bytes,
+}
+/// When a change counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ChangeEffect {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is so already.
+    None = 1,
+    /// At once.
+    Live = 2,
+    /// From the next boot on: the machine runs.
+    NextBoot = 3,
+    /// Not before the machine was stopped: it is refused until then.
+    NeedsStop = 4,
+}
+impl ChangeEffect {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "CHANGE_EFFECT_UNSPECIFIED",
+            Self::None => "CHANGE_EFFECT_NONE",
+            Self::Live => "CHANGE_EFFECT_LIVE",
+            Self::NextBoot => "CHANGE_EFFECT_NEXT_BOOT",
+            Self::NeedsStop => "CHANGE_EFFECT_NEEDS_STOP",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "CHANGE_EFFECT_UNSPECIFIED" => Some(Self::Unspecified),
+            "CHANGE_EFFECT_NONE" => Some(Self::None),
+            "CHANGE_EFFECT_LIVE" => Some(Self::Live),
+            "CHANGE_EFFECT_NEXT_BOOT" => Some(Self::NextBoot),
+            "CHANGE_EFFECT_NEEDS_STOP" => Some(Self::NeedsStop),
+            _ => None,
+        }
+    }
 }
 /// Generated client implementations.
 pub mod vm_service_client {
@@ -5695,7 +7541,7 @@ pub mod vm_service_client {
             req.extensions_mut().insert(GrpcMethod::new("banger.v1.VmService", "GetVm"));
             self.inner.unary(req, path, codec).await
         }
-        /// Lists virtual machines, by name. What is there for the whole of a walk
+        /// Lists virtual machines. What is there for the whole of a walk
         /// through the pages is met exactly once, whatever comes and goes meanwhile.
         pub async fn list_vms(
             &mut self,
@@ -5745,6 +7591,32 @@ pub mod vm_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("banger.v1.VmService", "CreateVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Changes what is asked of a virtual machine: its CPUs, memory, disk, lease and
+        /// labels. What a boot has to bring counts from the next one on.
+        pub async fn update_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpdateVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/UpdateVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "UpdateVm"));
             self.inner.unary(req, path, codec).await
         }
         /// Boots a virtual machine. One that runs is fine. A boot that is cancelled is
@@ -5821,6 +7693,136 @@ pub mod vm_service_client {
                 .insert(GrpcMethod::new("banger.v1.VmService", "DeleteVm"));
             self.inner.unary(req, path, codec).await
         }
+        /// Stops the CPUs of a virtual machine, which keeps its memory. One that is paused
+        /// is fine. One that is cancelled may have been done.
+        pub async fn pause_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PauseVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PauseVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/PauseVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "PauseVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lets the CPUs of a paused virtual machine go on. One that runs is fine. One that
+        /// is cancelled may have been done.
+        pub async fn resume_vm(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeVmResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/ResumeVm",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "ResumeVm"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Grants a virtual machine its lease anew, from now on. It is answered when that is
+        /// done, and needs no request's id: whoever does not know whether it was, does it
+        /// again. A monitor that is about to end the machine may be faster.
+        pub async fn renew_lease(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/RenewLease",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "RenewLease"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Says what a virtual machine costs the host. This is no use of it.
+        pub async fn get_vm_stats(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetVmStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVmStatsResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/GetVmStats",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "GetVmStats"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Sends the console log of the present or last boot: what is kept of it, and what
+        /// comes if that is asked for. This is no use of the machine.
+        pub async fn read_vm_log(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadVmLogRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadVmLogResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VmService/ReadVmLog",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VmService", "ReadVmLog"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5841,7 +7843,7 @@ pub mod vm_service_server {
             &self,
             request: tonic::Request<super::GetVmRequest>,
         ) -> std::result::Result<tonic::Response<super::GetVmResponse>, tonic::Status>;
-        /// Lists virtual machines, by name. What is there for the whole of a walk
+        /// Lists virtual machines. What is there for the whole of a walk
         /// through the pages is met exactly once, whatever comes and goes meanwhile.
         async fn list_vms(
             &self,
@@ -5854,6 +7856,15 @@ pub mod vm_service_server {
             request: tonic::Request<super::CreateVmRequest>,
         ) -> std::result::Result<
             tonic::Response<super::CreateVmResponse>,
+            tonic::Status,
+        >;
+        /// Changes what is asked of a virtual machine: its CPUs, memory, disk, lease and
+        /// labels. What a boot has to bring counts from the next one on.
+        async fn update_vm(
+            &self,
+            request: tonic::Request<super::UpdateVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpdateVmResponse>,
             tonic::Status,
         >;
         /// Boots a virtual machine. One that runs is fine. A boot that is cancelled is
@@ -5876,6 +7887,51 @@ pub mod vm_service_server {
             tonic::Response<super::DeleteVmResponse>,
             tonic::Status,
         >;
+        /// Stops the CPUs of a virtual machine, which keeps its memory. One that is paused
+        /// is fine. One that is cancelled may have been done.
+        async fn pause_vm(
+            &self,
+            request: tonic::Request<super::PauseVmRequest>,
+        ) -> std::result::Result<tonic::Response<super::PauseVmResponse>, tonic::Status>;
+        /// Lets the CPUs of a paused virtual machine go on. One that runs is fine. One that
+        /// is cancelled may have been done.
+        async fn resume_vm(
+            &self,
+            request: tonic::Request<super::ResumeVmRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeVmResponse>,
+            tonic::Status,
+        >;
+        /// Grants a virtual machine its lease anew, from now on. It is answered when that is
+        /// done, and needs no request's id: whoever does not know whether it was, does it
+        /// again. A monitor that is about to end the machine may be faster.
+        async fn renew_lease(
+            &self,
+            request: tonic::Request<super::RenewLeaseRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RenewLeaseResponse>,
+            tonic::Status,
+        >;
+        /// Says what a virtual machine costs the host. This is no use of it.
+        async fn get_vm_stats(
+            &self,
+            request: tonic::Request<super::GetVmStatsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVmStatsResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadVmLog method.
+        type ReadVmLogStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadVmLogResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Sends the console log of the present or last boot: what is kept of it, and what
+        /// comes if that is asked for. This is no use of the machine.
+        async fn read_vm_log(
+            &self,
+            request: tonic::Request<super::ReadVmLogRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ReadVmLogStream>, tonic::Status>;
     }
     /// Runs virtual machines.
     #[derive(Debug)]
@@ -6085,6 +8141,51 @@ pub mod vm_service_server {
                     };
                     Box::pin(fut)
                 }
+                "/banger.v1.VmService/UpdateVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpdateVmSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::UpdateVmRequest>
+                    for UpdateVmSvc<T> {
+                        type Response = super::UpdateVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpdateVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::update_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpdateVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/banger.v1.VmService/StartVm" => {
                     #[allow(non_camel_case_types)]
                     struct StartVmSvc<T: VmService>(pub Arc<T>);
@@ -6212,6 +8313,230 @@ pub mod vm_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/PauseVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct PauseVmSvc<T: VmService>(pub Arc<T>);
+                    impl<T: VmService> tonic::server::UnaryService<super::PauseVmRequest>
+                    for PauseVmSvc<T> {
+                        type Response = super::PauseVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PauseVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::pause_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PauseVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/ResumeVm" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeVmSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::ResumeVmRequest>
+                    for ResumeVmSvc<T> {
+                        type Response = super::ResumeVmResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeVmRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::resume_vm(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeVmSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/RenewLease" => {
+                    #[allow(non_camel_case_types)]
+                    struct RenewLeaseSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::RenewLeaseRequest>
+                    for RenewLeaseSvc<T> {
+                        type Response = super::RenewLeaseResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RenewLeaseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::renew_lease(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RenewLeaseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/GetVmStats" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetVmStatsSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::UnaryService<super::GetVmStatsRequest>
+                    for GetVmStatsSvc<T> {
+                        type Response = super::GetVmStatsResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetVmStatsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::get_vm_stats(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetVmStatsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VmService/ReadVmLog" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadVmLogSvc<T: VmService>(pub Arc<T>);
+                    impl<
+                        T: VmService,
+                    > tonic::server::ServerStreamingService<super::ReadVmLogRequest>
+                    for ReadVmLogSvc<T> {
+                        type Response = super::ReadVmLogResponse;
+                        type ResponseStream = T::ReadVmLogStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadVmLogRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VmService>::read_vm_log(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadVmLogSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -529,6 +529,10 @@ def listed(channel):
             return
 
 
+# its scenes use what is here
+import life  # noqa: E402, F401
+
+
 def main():
     name, socket, protos, stubs, *arguments = sys.argv[1:]
     make_stubs(protos, stubs)

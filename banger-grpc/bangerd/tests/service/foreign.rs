@@ -26,6 +26,22 @@ fn commands_files_and_events_survive_what_calls_do_not() {
 }
 
 #[test]
+fn a_machine_is_changed_paused_read_and_kept_alive() {
+    let daemon = Daemon::start();
+    let (package, reference) = sources();
+    let said = daemon.python("life", &[&package, &reference]);
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+#[test]
+fn a_machine_is_kept_as_it_runs_and_others_go_on_from_there() {
+    let daemon = Daemon::start();
+    let (package, reference) = sources();
+    let said = daemon.python("snapshots", &[&package, &reference]);
+    assert!(said.ends_with("done\n"), "{said}");
+}
+
+#[test]
 fn a_machine_is_made_used_and_removed() {
     let daemon = Daemon::start();
     let (package, reference) = sources();

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Bytes, Selector, Snapshot, Vm, VmChange, VmChangeKind, VmExit, VmState},
+    domain::{Bytes, Selector, Snapshot, Vm, VmChange, VmChangeKind, VmExit, VmPage, VmState},
     progress::ProgressSink,
     vm::{
         BootFailure, ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm,
@@ -40,6 +40,10 @@ impl VmSupervisor for World {
             vm: made,
             lifeline: None,
         })
+    }
+
+    async fn check(&self, _request: &CreateVm) -> Result<(), CreateVmError> {
+        panic!("commands make VMs and do not ask whether they could")
     }
 
     async fn start(
@@ -257,6 +261,10 @@ impl VmSupervisor for World {
 
     async fn list(&self) -> Result<Vec<Vm>, VmQueryError> {
         Ok(lock(&self.vms).clone())
+    }
+
+    async fn page(&self, _page: VmPage) -> Result<Vec<Vm>, VmQueryError> {
+        panic!("commands list VMs whole")
     }
 
     async fn show(&self, selector: &Selector) -> Result<Vm, VmQueryError> {
