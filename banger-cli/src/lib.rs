@@ -32,7 +32,7 @@ mod monitor;
 
 use std::{ffi::OsString, io, process::ExitCode, time::Duration};
 
-use banger_core::rootfs::BuildRequest;
+use banger_core::{rootfs::BuildRequest, store::Connections};
 use camino::Utf8Path;
 use tokio::runtime::{Builder, Runtime};
 
@@ -143,7 +143,10 @@ async fn carry_out(
         task => task,
     };
     let services = signals
-        .guard(Box::pin(Services::open_local(settings)))
+        .guard(Box::pin(Services::open_local(
+            settings,
+            Connections::Shared,
+        )))
         .await?;
     let context = Context {
         services,

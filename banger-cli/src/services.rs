@@ -38,9 +38,12 @@ pub struct Services {
 impl Services {
     /// Opens banger on this host: the database is made or brought up to date,
     /// and what crashes left is repaired.
-    pub async fn open_local(settings: Settings) -> Result<Self, CliError> {
+    pub async fn open_local(
+        settings: Settings,
+        connections: Connections,
+    ) -> Result<Self, CliError> {
         let sources = Arc::new(source_options(&settings));
-        let local = Local::open(local_options(settings)).await?;
+        let local = Local::open(local_options(settings, connections)).await?;
         Ok(Self {
             sources,
             images: local.images,
@@ -52,7 +55,7 @@ impl Services {
     }
 }
 
-fn local_options(settings: Settings) -> LocalOptions {
+fn local_options(settings: Settings, connections: Connections) -> LocalOptions {
     LocalOptions {
         guest_program: settings.guest_program.path(),
         monitor: MonitorProgram {
@@ -68,7 +71,7 @@ fn local_options(settings: Settings) -> LocalOptions {
         },
         limits: settings.limits,
         supply: settings.supply,
-        connections: Connections::Shared,
+        connections,
         directories: settings.directories,
     }
 }

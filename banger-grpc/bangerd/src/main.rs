@@ -28,7 +28,7 @@ use banger_cli::{
 use banger_core::{
     clock::SystemClock,
     error::in_words,
-    store::{Store, StoreError},
+    store::{Connections, Store, StoreError},
 };
 use banger_grpc::{
     backend::Backend,
@@ -159,7 +159,7 @@ async fn open(
     budget: &BudgetArguments,
 ) -> Result<(), DaemonError> {
     let directories = settings.directories.clone();
-    let services = Services::open_local(settings).await?;
+    let services = Services::open_local(settings, Connections::Apart).await?;
     let backend = Backend {
         images: services.images,
         kernels: services.kernels,

@@ -153,14 +153,14 @@ impl Client {
 
     /// See [`Client::images`]. Keeping a session twice is keeping it once.
     #[must_use]
-    pub fn sessions(&self) -> SessionServiceClient<Channel> {
-        SessionServiceClient::new(self.channel.clone())
+    pub fn sessions(&self) -> SessionServiceClient<Transport> {
+        SessionServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].
     #[must_use]
-    pub fn snapshots(&self) -> SnapshotServiceClient<Channel> {
-        SnapshotServiceClient::new(self.channel.clone())
+    pub fn snapshots(&self) -> SnapshotServiceClient<Transport> {
+        SnapshotServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].

@@ -294,8 +294,8 @@ impl VmService for Vms {
         request: Request<GetVmStatsRequest>,
     ) -> Result<Response<GetVmStatsResponse>, Status> {
         let hub = self.0.reading()?;
-        let stats = vm_read::stats(hub, &caller(&request), request.get_ref());
-        Ok(Response::new(stats.await?))
+        let (caller, request) = (caller(&request), request.into_inner());
+        Ok(Response::new(vm_read::stats(hub, &caller, &request).await?))
     }
 
     type ReadVmLogStream = vm_read::LogPieces;
@@ -305,7 +305,7 @@ impl VmService for Vms {
         request: Request<ReadVmLogRequest>,
     ) -> Result<Response<vm_read::LogPieces>, Status> {
         let hub = self.0.reading()?;
-        let log = vm_read::log(hub, &caller(&request), request.get_ref());
-        Ok(Response::new(log.await?))
+        let (caller, request) = (caller(&request), request.into_inner());
+        Ok(Response::new(vm_read::log(hub, &caller, &request).await?))
     }
 }
