@@ -93,6 +93,7 @@ async fn a_jailed_vmm_sees_its_own_files_alone() {
         "kept.state",
         "kernel",
         "log",
+        "metrics",
         "run",
         "vsock",
         "vsock_1024",
