@@ -153,6 +153,9 @@ async fn carry_out(
     };
     let result = Box::pin(commands::carry_out(&context, &mut signals, task)).await;
     context.progress.finish();
+    // the process ends: to close the database would copy its log with three
+    // syncs, for nobody, and the next program would begin another one
+    std::mem::forget(context.services);
     result
 }
 

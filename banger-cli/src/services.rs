@@ -10,6 +10,7 @@ use banger_core::{
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
+    store::Connections,
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
@@ -67,6 +68,7 @@ fn local_options(settings: Settings) -> LocalOptions {
         },
         limits: settings.limits,
         supply: settings.supply,
+        connections: Connections::Shared,
         directories: settings.directories,
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     kernel::{KernelResolver, LocalKernelResolver, ReconcileKernelsError},
     oci::{Platform, SourceOptions},
     rootfs::{Ext4RootfsBuilder, RootfsLimits},
-    store::{Store, StoreError},
+    store::{Connections, Store, StoreError},
     vm::{LocalVmOptions, LocalVmSupervisor, MonitorProgram, ReconcileVmsError, VmSupervisor},
     vmm::VmmPrograms,
     volume::{LocalVolumeManager, ReconcileVolumesError, VolumeManager},
@@ -31,6 +31,8 @@ use crate::{
 pub struct LocalOptions {
     /// Where files lie.
     pub directories: Directories,
+    /// How the database is connected to.
+    pub connections: Connections,
     /// The static program that becomes the guest's init.
     pub guest_program: Utf8PathBuf,
     /// The program that becomes a VM's monitor.
@@ -99,7 +101,7 @@ impl Local {
     /// Opens the database and repairs what crashes left. Cancelling leaves the
     /// rest of the repair to the next opening.
     pub async fn open(options: LocalOptions) -> Result<Self, OpenError> {
-        let store = Store::open(&options.directories).await?;
+        let store = Store::open_with(&options.directories, options.connections).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let kernels = LocalKernelResolver::new(
             store.clone(),

@@ -23,6 +23,7 @@ use banger_core::{
     local::{Local, LocalOptions},
     oci::SourceOptions,
     rootfs::RootfsLimits,
+    store::Connections,
     vm::{
         MonitorProgram,
         monitor::{self, MonitorArguments},
@@ -103,6 +104,7 @@ fn options(arguments: &Arguments) -> Result<LocalOptions> {
         sources: SourceOptions::new(directories.clone()),
         limits: RootfsLimits::default(),
         supply: SupplyOptions::default(),
+        connections: Connections::Shared,
         directories,
     })
 }

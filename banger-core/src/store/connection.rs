@@ -9,7 +9,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use super::{Store, StoreError};
+use super::{Connections, Store, StoreError};
 use crate::{
     directories::Directories,
     host_fs::{FileLock, create_directory, lock_deadline},
@@ -23,12 +23,15 @@ pub(super) static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 const OLDEST_SAFE_SQLITE: &str = "3.51.3";
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// One reads while another writes. A read is one short statement, and each
-/// connection has a thread and a cache of its own: opening one takes longer
-/// than many reads.
-const READERS: u32 = 1;
+/// Pages of the write-ahead log (4 KiB each) after which a commit copies them
+/// into the database. Whoever opens the database while nobody else has it open
+/// reads the log first; SQLite's own limit is 1000.
+const LOG_PAGES: &str = "128";
 
-pub(super) async fn open(directories: &Directories) -> Result<Store, StoreError> {
+pub(super) async fn open(
+    directories: &Directories,
+    connections: Connections,
+) -> Result<Store, StoreError> {
     create_directory(&directories.state).map_err(StoreError::Io)?;
     let path = directories.database();
     // SQLite does not wait for its turn to start a write-ahead log: it fails
@@ -36,21 +39,18 @@ pub(super) async fn open(directories: &Directories) -> Result<Store, StoreError>
     if !has_write_ahead_log(&path) {
         lock = Some(schema_lock(directories).await?);
     }
-    let mut reader = connect(&path).await?;
-    check_sqlite_version(&reader).await?;
-    // most programs only read: it is connected when it is needed
-    let writer = pool(1).connect_lazy_with(options(&path));
-    if schema_version(&reader, &path).await? < newest_known() {
+    let mut store = connect(&path, connections).await?;
+    if schema_version(&store.reader, &path).await? < newest_known() {
         if lock.is_none() {
             lock = Some(schema_lock(directories).await?);
         }
-        migrate(&writer, &path).await?;
+        migrate(&store.writer, &path).await?;
         // it knows the schema from before
-        reader.close().await;
-        reader = connect(&path).await?;
+        store.reader.close().await;
+        store = connect(&path, connections).await?;
     }
     drop(lock);
-    Ok(Store { reader, writer })
+    Ok(store)
 }
 
 /// The lock of whoever makes the database or changes its schema.
@@ -67,25 +67,32 @@ fn has_write_ahead_log(path: &Utf8Path) -> bool {
     read.is_ok() && header[18..] == [2, 2]
 }
 
-/// Connects the reader, which makes the file if there is none.
-async fn connect(path: &Utf8Path) -> Result<SqlitePool, StoreError> {
-    let pool = pool(READERS).connect_with(options(path)).await;
-    pool.map_err(|source| StoreError::Open {
+/// Connects what reads, which makes the file if there is none.
+async fn connect(path: &Utf8Path, connections: Connections) -> Result<Store, StoreError> {
+    let reader = pool().connect_with(options(path)).await;
+    let reader = reader.map_err(|source| StoreError::Open {
         path: path.to_owned(),
         source: source.into(),
-    })
+    })?;
+    let writer = match connections {
+        Connections::Shared => reader.clone(),
+        // most programs only read: it is connected when it is needed
+        Connections::Apart => pool().connect_lazy_with(options(path)),
+    };
+    Ok(Store { reader, writer })
 }
 
-/// Connections that stay. A file cannot go away as a server does: there is
+/// A connection that stays. Each has a thread and a cache of its own: opening
+/// one takes longer than many reads. A file cannot go away as a server does: there is
 /// nothing to test.
 ///
 /// No connection is ever too old: without limits sqlx starts no task that looks
 /// for such. That task counts the idle ones while others take and return them,
 /// may read a count below zero, which is one of 2^64, and then spins for as long
 /// as the process lives, and keeps its runtime from ending.
-fn pool(connections: u32) -> SqlitePoolOptions {
+fn pool() -> SqlitePoolOptions {
     SqlitePoolOptions::new()
-        .max_connections(connections)
+        .max_connections(1)
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
@@ -101,26 +108,25 @@ fn options(path: &Utf8Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
+        .pragma("wal_autocheckpoint", LOG_PAGES)
 }
 
 /// The newest applied migration, 0 for an empty database; refuses one that
-/// this program does not know.
+/// this program does not know, and a library that is too old.
 async fn schema_version(pool: &SqlitePool, path: &Utf8Path) -> Result<i64, StoreError> {
     let query = StoreError::query("read the schema's version");
-    let tables: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
-    )
-    .fetch_one(pool)
-    .await
-    .map_err(&query)?;
-    if tables == 0 {
-        return Ok(0);
-    }
-    let version: Option<i64> = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations")
-        .fetch_one(pool)
-        .await
-        .map_err(&query)?;
-    let (found, known) = (version.unwrap_or(0), newest_known());
+    // one question, as every program asks it first
+    let versions: sqlx::Result<(String, Option<i64>)> =
+        sqlx::query_as("SELECT sqlite_version(), max(version) FROM _sqlx_migrations")
+            .fetch_one(pool)
+            .await;
+    let (library, found) = match versions {
+        Ok(versions) => versions,
+        Err(_) if is_empty(pool).await? => return Ok(0),
+        Err(error) => return Err(query(error)),
+    };
+    check_sqlite_version(library)?;
+    let (found, known) = (found.unwrap_or(0), newest_known());
     if known < found {
         return Err(StoreError::TooNew {
             path: path.to_owned(),
@@ -129,6 +135,19 @@ async fn schema_version(pool: &SqlitePool, path: &Utf8Path) -> Result<i64, Store
         });
     }
     Ok(found)
+}
+
+/// Whether a database has no table of migrations; refuses a library that is too
+/// old to make one.
+async fn is_empty(pool: &SqlitePool) -> Result<bool, StoreError> {
+    let (library, tables): (String, i64) = sqlx::query_as(
+        "SELECT sqlite_version(), count(*) FROM sqlite_schema WHERE type = 'table' AND name = '_sqlx_migrations'",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(StoreError::query("read the schema"))?;
+    check_sqlite_version(library)?;
+    Ok(tables == 0)
 }
 
 fn newest_known() -> i64 {
@@ -149,11 +168,7 @@ async fn migrate(pool: &SqlitePool, path: &Utf8Path) -> Result<(), StoreError> {
     })
 }
 
-async fn check_sqlite_version(pool: &SqlitePool) -> Result<(), StoreError> {
-    let found: String = sqlx::query_scalar("SELECT sqlite_version()")
-        .fetch_one(pool)
-        .await
-        .map_err(StoreError::query("read SQLite's version"))?;
+fn check_sqlite_version(found: String) -> Result<(), StoreError> {
     if version_numbers(OLDEST_SAFE_SQLITE) <= version_numbers(&found) {
         return Ok(());
     }

@@ -3,9 +3,11 @@
 //! Purpose: keep images, kernels and VMs; the only truth about them.
 //! Invariants: the schema is brought up to date under a lock between
 //! processes, forward only, and a newer one is refused; every write is one
-//! immediate transaction on the one writing connection; pragmas are set per
-//! connection. Every answer is on disk before it is given.
-//! Entry points: [`Store`].
+//! statement or one immediate transaction on the one writing connection, which may
+//! be the one that reads, so nothing is read beside a transaction that is open;
+//! pragmas are set per connection. Every answer is on disk before it is given,
+//! unless somebody said that he does not wait for it.
+//! Entry points: [`Store`], [`Connections`].
 
 mod connection;
 mod error;
@@ -33,6 +35,17 @@ pub use operations::OperationEnd;
 pub struct Store {
     reader: SqlitePool,
     writer: SqlitePool,
+}
+
+/// How many connections a program has to its database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Connections {
+    /// One: the fastest to open and the smallest. A read waits for a write of the
+    /// same program; for programs that do one thing.
+    Shared,
+    /// One reads while another writes.
+    #[default]
+    Apart,
 }
 
 /// What a selector found.
@@ -69,7 +82,29 @@ impl Store {
     /// Opens the database of a state directory, makes it if there is none, and
     /// brings its schema up to date. Cancelling leaves a whole database.
     pub async fn open(directories: &Directories) -> Result<Self, StoreError> {
-        connection::open(directories).await
+        Self::open_with(directories, Connections::default()).await
+    }
+
+    /// The same with so many connections.
+    pub async fn open_with(
+        directories: &Directories,
+        connections: Connections,
+    ) -> Result<Self, StoreError> {
+        connection::open(directories, connections).await
+    }
+
+    /// Whether changes wait from now on until they are on disk, as they do at
+    /// first. Those that do not survive whatever happens to processes; with the
+    /// host's power the last ones may be lost, but none before one that waited.
+    pub(crate) async fn wait_for_disk(&self, wait: bool) -> Result<(), StoreError> {
+        let statement = if wait {
+            "PRAGMA synchronous = FULL"
+        } else {
+            "PRAGMA synchronous = NORMAL"
+        };
+        let set = sqlx::query(statement).execute(&self.writer).await;
+        set.map(drop)
+            .map_err(StoreError::query("choose how changes are made last"))
     }
 
     /// Starts the one kind of transaction that may write.
@@ -85,12 +120,11 @@ impl Store {
         key: &str,
         action: &'static str,
     ) -> Result<bool, StoreError> {
-        let failed = StoreError::query(action);
-        let mut transaction = self.write().await?;
-        let deleted = sqlx::query(statement).bind(key);
-        let done = deleted.execute(&mut *transaction).await.map_err(&failed)?;
-        commit(transaction).await.map_err(failed)?;
-        Ok(done.rows_affected() != 0)
+        reached("about to change a record");
+        let deleted = sqlx::query(statement).bind(key).execute(&self.writer).await;
+        reached("changed a record");
+        let deleted = deleted.map_err(StoreError::query(action))?;
+        Ok(deleted.rows_affected() != 0)
     }
 }
 

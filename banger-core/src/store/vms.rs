@@ -12,9 +12,12 @@ use super::{
     row::{from_bytes, from_json, from_time, parse, to_bytes, to_json, to_time},
     volumes,
 };
-use crate::domain::{
-    BackendChoice, BackendKind, BootMode, NetworkMode, PublishedPort, RootDiskMode, Selector, Vm,
-    VmExit, VmId, VmSpec, VmState,
+use crate::{
+    domain::{
+        BackendChoice, BackendKind, BootMode, NetworkMode, PublishedPort, RootDiskMode, Selector,
+        Vm, VmExit, VmId, VmSpec, VmState,
+    },
+    step::reached,
 };
 
 /// A VM's columns. A snapshot keeps them as JSON, so that one that is added
@@ -95,9 +98,7 @@ impl Store {
     /// The caller is the VM's one writer.
     pub async fn update_vm(&self, vm: &Vm) -> Result<Vm, StoreError> {
         let row = VmRow::try_from(vm)?;
-        let failed = StoreError::query("update a VM's record");
-        let mut transaction = self.write().await?;
-        let stored: VmRow = sqlx::query_as(
+        let update = sqlx::query_as(
             "UPDATE vms SET state = ?, reason = ?, backend = ?, backend_reason = ?, boot_id = ?, bound_ports = ?, \
              exit_kind = ?, exit_detail = ?, started_at = ?, stopped_at = ?, generation = generation + 1 WHERE id = ? RETURNING *",
         )
@@ -111,11 +112,13 @@ impl Store {
         .bind(row.exit_detail)
         .bind(row.started_at)
         .bind(row.stopped_at)
-        .bind(row.id)
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(&failed)?;
-        commit(transaction).await.map_err(failed)?;
+        .bind(row.id);
+        reached("about to change a record");
+        // to its end, at which it is committed, or is not
+        let stored: sqlx::Result<Vec<VmRow>> = update.fetch_all(&self.writer).await;
+        reached("changed a record");
+        let stored = stored.and_then(|mut rows| rows.pop().ok_or(sqlx::Error::RowNotFound));
+        let stored = stored.map_err(StoreError::query("update a VM's record"))?;
         stored.try_into()
     }
 

@@ -103,11 +103,13 @@ pub struct ExecSession {
     /// How many bytes of standard input the session had taken before this
     /// client attached: what this client sends comes after them.
     pub stdin_offset: u64,
+    /// Output and, as the last item, exactly one exit or error. Above
+    /// `control`, so that it is dropped first: then nobody takes the end of that for
+    /// the end of standard input.
+    pub events: ExecEvents,
     /// Standard input, signals, terminal size. Bounded: sending waits while
     /// the guest does not read.
     pub control: mpsc::Sender<ExecControl>,
-    /// Output and, as the last item, exactly one exit or error.
-    pub events: ExecEvents,
     /// Tells when the guest has heard of the session's end.
     pub settled: Settled,
 }

@@ -294,8 +294,9 @@ fn event(output: ExecOutput) -> Option<ExecEvent> {
     }
 }
 
-/// Says what the caller has to say. When the caller gives its end up, standard
-/// input ends, and the session goes on: this future never ends by itself.
+/// Says what the caller has to say. When the caller gives this end up and keeps
+/// the other, standard input ends, and the session goes on: this future never
+/// ends by itself.
 async fn say(
     outgoing: &mut Outgoing,
     caller: &mut Caller,
@@ -313,6 +314,10 @@ async fn say(
                 Err(_) => return pending().await,
             },
             control = caller.controls.recv(), if caller.open && !outgoing.is_full() => {
+                if control.is_none() && caller.events.is_closed() {
+                    // it let go of everything, which the other side of this notices
+                    return pending().await;
+                }
                 caller.open = control.is_some();
                 outgoing.take(control.unwrap_or(ExecControl::CloseStdin));
             }
@@ -333,3 +338,6 @@ const fn message(request: Request) -> AttachExecRequest {
         request: Some(request),
     }
 }
+
+#[cfg(test)]
+mod tests;

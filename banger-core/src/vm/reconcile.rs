@@ -32,12 +32,15 @@ const SHORT_ID_LENGTH: usize = 12;
 pub(super) async fn reconcile(host: &Host) -> Result<(), ReconcileVmsError> {
     // listed before the records are read: a VM made meanwhile is not missed
     let runtimes = children(&host.options.directories.runtime)?;
-    for vm in host.store().vms().await? {
+    let directories = children(&host.options.directories.vms())?;
+    let vms = host.store().vms().await?;
+    let known: HashSet<VmId> = vms.iter().map(|vm| vm.id).collect();
+    for vm in vms {
         if leftover(&vm, host)? {
             repair(host, vm.id).await?;
         }
     }
-    sweep_directories(host).await?;
+    sweep_directories(host, &directories, &known).await?;
     snapshot::sweep(host).await?;
     sweep_runtimes(host, runtimes).await
 }
@@ -157,9 +160,11 @@ pub(super) async fn lock_directories(host: &Host) -> Result<FileLock, crate::hos
 }
 
 /// Removes directories of VMs that have no record.
-async fn sweep_directories(host: &Host) -> Result<(), ReconcileVmsError> {
-    let directories = children(&host.options.directories.vms())?;
-    let known: HashSet<VmId> = host.store().vms().await?.iter().map(|vm| vm.id).collect();
+async fn sweep_directories(
+    host: &Host,
+    directories: &[Utf8PathBuf],
+    known: &HashSet<VmId>,
+) -> Result<(), ReconcileVmsError> {
     let named = directories.iter().filter_map(|path| id_of(path));
     let orphans: Vec<VmId> = named.filter(|id| !known.contains(id)).collect();
     if orphans.is_empty() {

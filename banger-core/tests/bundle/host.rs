@@ -13,6 +13,7 @@ use banger_core::{
     oci::{RegistryOptions, SourceOptions},
     progress::NoProgress,
     rootfs::{RootfsLimits, format_empty},
+    store::Connections,
     vm::MonitorProgram,
     vmm::VmmPrograms,
 };
@@ -61,6 +62,7 @@ impl Host {
         };
         let options = LocalOptions {
             sources,
+            connections: Connections::default(),
             directories,
             guest_program: root.join("guest"),
             monitor: MonitorProgram {

@@ -16,7 +16,7 @@ use banger_core::{
     oci::{ImageSources as _, Platform, SourceOptions},
     progress::NoProgress,
     rootfs::{RootfsLimits, RootfsRequest},
-    store::Store,
+    store::{Connections, Store},
     vm::MonitorProgram,
     vmm::VmmPrograms,
 };
@@ -41,6 +41,7 @@ fn directories(bench: &Bench) -> Directories {
 /// A banger without images.
 pub(crate) async fn local(bench: &Bench) -> Local {
     let options = LocalOptions {
+        connections: Connections::default(),
         directories: directories(bench),
         guest_program: "/nowhere".into(),
         monitor: MonitorProgram {

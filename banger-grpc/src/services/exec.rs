@@ -136,6 +136,9 @@ struct Attachment {
     events: ExecEvents,
     /// Passes on what the client sends; none when that is over.
     input: Option<BoxFuture<'static, Result<(), Fault>>>,
+    /// Dropped after `events`, and not with `input`: a client that goes away or
+    /// errs does not end standard input.
+    _control: mpsc::Sender<ExecControl>,
     /// Up to where the client is done with output, if it says so.
     acknowledged: Option<watch::Receiver<u64>>,
     /// The exit was told.
@@ -147,7 +150,7 @@ impl Attachment {
         // the client has what comes before it attached
         let (done_with, told_done) = watch::channel(session.events.offset());
         let input = Input {
-            control: session.control,
+            control: session.control.clone(),
             next: session.stdin_offset,
             done_with,
         };
@@ -159,6 +162,7 @@ impl Attachment {
             }),
             events: session.events,
             input: Some(Box::pin(input.pass_on(sent))),
+            _control: session.control,
             acknowledged: acknowledges.then_some(told_done),
             over: false,
         }
@@ -230,7 +234,11 @@ impl Input {
         loop {
             let message = match sent.message().await {
                 Ok(Some(message)) => message,
-                Ok(None) => return Ok(()),
+                Ok(None) => {
+                    // it has said all
+                    drop(self.control.send(ExecControl::CloseStdin).await);
+                    return Ok(());
+                }
                 Err(status) => return Err(out_of_place(status.message())),
             };
             let Some(message) = message.message else {

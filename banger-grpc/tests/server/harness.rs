@@ -14,7 +14,7 @@ use banger_core::{
     local::{Local, LocalOptions},
     oci::SourceOptions,
     rootfs::RootfsLimits,
-    store::Store,
+    store::{Connections, Store},
     vm::MonitorProgram,
     vmm::VmmPrograms,
 };
@@ -208,6 +208,7 @@ fn directories(scratch: &TempDir) -> Directories {
 async fn backend(directories: &Directories) -> Backend {
     let nowhere = Utf8PathBuf::from("/nowhere");
     let options = LocalOptions {
+        connections: Connections::default(),
         directories: directories.clone(),
         guest_program: nowhere.clone(),
         monitor: MonitorProgram {

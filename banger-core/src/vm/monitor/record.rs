@@ -20,6 +20,8 @@ pub(super) struct Record {
     store: Store,
     clock: Arc<dyn Clock>,
     vm: Vm,
+    /// Whether changes wait until they are on disk.
+    waits_for_disk: bool,
 }
 
 /// The record could not be changed.
@@ -41,7 +43,12 @@ impl Record {
     ) -> Result<Self, RecordError> {
         let vm = store.vm(id).await.map_err(RecordError::Store)?;
         let vm = vm.ok_or(RecordError::Gone)?;
-        Ok(Self { store, clock, vm })
+        Ok(Self {
+            store,
+            clock,
+            vm,
+            waits_for_disk: true,
+        })
     }
 
     pub(super) const fn vm(&self) -> &Vm {
@@ -164,13 +171,26 @@ impl Record {
         vm.state = step(vm.state, event)?;
         vm.reason = reason;
         change(&mut vm);
-        self.vm = self
-            .store
-            .update_vm(&vm)
-            .await
-            .map_err(RecordError::Store)?;
+        self.wait_for_disk(!is_lost_with_power(event)).await?;
+        let updated = self.store.update_vm(&vm).await;
+        self.vm = updated.map_err(RecordError::Store)?;
         Ok(())
     }
+
+    async fn wait_for_disk(&mut self, wait: bool) -> Result<(), RecordError> {
+        if self.waits_for_disk != wait {
+            let set = self.store.wait_for_disk(wait).await;
+            set.map_err(RecordError::Store)?;
+            self.waits_for_disk = wait;
+        }
+        Ok(())
+    }
+}
+
+/// Whether what an event tells is over as soon as the host has no power: of a
+/// record that is lost as well, nothing wrong is read.
+const fn is_lost_with_power(event: &VmEvent) -> bool {
+    matches!(event, VmEvent::StartRequested | VmEvent::CameUp)
 }
 
 /// A machine is brought down whether or not its record can be written.

@@ -25,8 +25,8 @@ use hyper::{body::Incoming, server::conn::http2::Builder, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, mpsc, watch},
-    time::timeout,
+    sync::{Notify, Semaphore, mpsc, watch},
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Status, body::Body};
@@ -93,6 +93,9 @@ pub(super) struct Server {
     /// The process id of the VMM; 0 while there is none.
     pub(super) vmm: Arc<AtomicU32>,
     pub(super) metrics: Arc<OnceLock<MetricsProbe>>,
+    /// Told when the monitor did something else than answer clients, after which
+    /// it comes to rest again.
+    pub(super) stir: Arc<Notify>,
     pub(super) tracker: TaskTracker,
     pub(super) closing: CancellationToken,
 }
@@ -108,18 +111,20 @@ impl Server {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let mut is_at_rest = false;
         while let Ok(place) = places.clone().acquire_owned().await {
-            let accepted = if is_at_rest {
-                listener.accept().await
-            } else {
-                let Ok(accepted) = timeout(REST_AFTER, listener.accept()).await else {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = self.stir.notified() => {
+                    is_at_rest = false;
+                    continue;
+                }
+                () = sleep(REST_AFTER), if !is_at_rest => {
                     // all places but the one at hand
                     is_at_rest = places.available_permits() == MAX_CONNECTIONS - 1;
                     if is_at_rest {
                         rest();
                     }
                     continue;
-                };
-                accepted
+                }
             };
             is_at_rest = false;
             match accepted {

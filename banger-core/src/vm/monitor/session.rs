@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     net::UnixListener,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -44,7 +44,7 @@ use crate::{
     error::ErrorKind,
     host_fs::{FileLock, create_private_directory, remove_tree_if_present},
     step::reached,
-    store::Store,
+    store::{Connections, Store},
     sys,
     vm::{
         BootFailure,
@@ -81,6 +81,8 @@ pub(super) struct Session {
     activity: Activity,
     vmm: Arc<AtomicU32>,
     metrics: Arc<OnceLock<MetricsProbe>>,
+    /// Tells the socket's server that a boot is over.
+    stir: Arc<Notify>,
     /// Whether its lease ended this boot and says that the VM is to go.
     delete_after_lease: bool,
     outcome: watch::Sender<Option<Outcome>>,
@@ -115,7 +117,7 @@ impl Session {
         reached("took over the lock on a VM");
         let signals = Signals::install().map_err(|error| in_words(&error))?;
         let launch = Launch::load(&arguments.launch).map_err(|error| in_words(&error))?;
-        let store = Store::open(&launch.directories)
+        let store = Store::open_with(&launch.directories, Connections::Shared)
             .await
             .map_err(|error| in_words(&error))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -135,6 +137,7 @@ impl Session {
             activity: Activity::new(),
             vmm: Arc::default(),
             metrics: Arc::default(),
+            stir: Arc::default(),
             delete_after_lease: false,
             outcome: watch::Sender::new(None),
             guest: GuestLink::new(),
@@ -188,6 +191,7 @@ impl Session {
             activity: self.activity.clone(),
             vmm: self.vmm.clone(),
             metrics: self.metrics.clone(),
+            stir: self.stir.clone(),
             tracker: self.tracker.clone(),
             closing: self.closing.clone(),
         };
@@ -420,6 +424,7 @@ impl Session {
             self.guest.keep_up(channel, clock, &self.tracker, closing);
         }
         pipe.tell(&Readiness::Ready);
+        self.stir.notify_one();
         reached("told that a machine is up");
         self.serve(machine).await
     }

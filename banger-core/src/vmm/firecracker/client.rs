@@ -1,13 +1,14 @@
 //! HTTP over Firecracker's API socket.
 //!
-//! Invariants: one connection per request, driven by the request's own future,
-//! so that giving up closes it; every answer is bounded; a fault keeps
-//! Firecracker's words. Entry points: [`Client::send`], [`Client::version`].
+//! Invariants: a connection moves only while one of its requests is waited for,
+//! so that giving up stops it; every answer is bounded; a fault keeps
+//! Firecracker's words. Entry points: [`Client::send`], [`Client::wait_until_up`].
 
 use std::{
+    future::pending,
     io,
     os::fd::{AsRawFd as _, OwnedFd},
-    pin::Pin,
+    pin::{Pin, pin},
     time::Duration,
 };
 
@@ -36,8 +37,10 @@ const ANSWER_LIMIT: usize = 64 * 1024;
 const FAULT_LIMIT: usize = 1024;
 /// How long the API may take to be there.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// How often is tried to connect until then.
-const START_PERIOD: Duration = Duration::from_millis(2);
+/// How often is tried to connect until then: as often as there are timers.
+const START_PERIOD: Duration = Duration::from_millis(1);
+/// What is asked for before any request.
+const CONNECTION: &str = "a connection";
 
 /// The API of one Firecracker.
 #[derive(Debug)]
@@ -81,23 +84,53 @@ impl Client {
         }
     }
 
-    /// Waits until the process listens: it tells nobody.
-    pub(super) async fn wait_until_up(&self) -> Result<(), BackendError> {
-        let request = "a connection";
+    /// Connects as soon as the process listens: it tells nobody.
+    pub(super) async fn wait_until_up(&self) -> Result<Connection, BackendError> {
         let connecting = async {
             loop {
-                match self.socket.connect().await {
-                    Ok(_) => return Ok(()),
+                match self.connect().await {
                     Err(error) if is_too_early(&error) => sleep(START_PERIOD).await,
-                    Err(error) => return Err(broken(request)(error)),
+                    connected => return connected.map_err(broken(CONNECTION)),
                 }
             }
         };
-        within(START_DEADLINE, request, connecting).await
+        within(START_DEADLINE, CONNECTION, connecting).await
+    }
+
+    /// Sends one request, which must be answered by success.
+    pub(super) async fn send<R: Request>(&self, request: &R) -> Result<(), BackendError> {
+        let connecting = async { self.connect().await.map_err(broken(CONNECTION)) };
+        let connected = within(deadline(Effort::Little), CONNECTION, connecting).await;
+        connected?.send(request).await
+    }
+
+    async fn connect(&self) -> io::Result<Connection> {
+        Connection::on(self.socket.connect().await?).await
+    }
+}
+
+/// A connection for any number of requests, one after the other.
+pub(super) struct Connection {
+    requests: http1::SendRequest<String>,
+    /// Moves the bytes, when it is polled; none when it is over.
+    driver: Option<http1::Connection<TokioIo<UnixStream>, String>>,
+}
+
+impl Connection {
+    async fn on(stream: UnixStream) -> io::Result<Self> {
+        let (requests, driver) = http1::Builder::new()
+            .max_buf_size(ANSWER_LIMIT)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            requests,
+            driver: Some(driver),
+        })
     }
 
     /// Sends a request, which must be answered by success.
-    pub(super) async fn send<R: Request>(&self, request: &R) -> Result<(), BackendError> {
+    pub(super) async fn send<R: Request>(&mut self, request: &R) -> Result<(), BackendError> {
         let path = request.path();
         let name = format!("{} {path}", R::METHOD);
         let body = serde_json::to_string(request)
@@ -108,7 +141,7 @@ impl Client {
     }
 
     /// The version that the process says it has.
-    pub(super) async fn version(&self) -> Result<String, BackendError> {
+    pub(super) async fn version(&mut self) -> Result<String, BackendError> {
         let name = "GET /version";
         let answered = self.exchange(name, Method::GET, "/version", String::new());
         let body = within(deadline(Effort::Little), name, answered).await?;
@@ -119,7 +152,7 @@ impl Client {
     }
 
     async fn exchange(
-        &self,
+        &mut self,
         name: &str,
         method: Method,
         path: &str,
@@ -143,22 +176,34 @@ impl Client {
         })
     }
 
-    async fn converse(&self, request: http::Request<String>) -> io::Result<(StatusCode, Vec<u8>)> {
-        let stream = self.socket.connect().await?;
-        let (mut requests, connection) = http1::Builder::new()
-            .max_buf_size(ANSWER_LIMIT)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(io::Error::other)?;
-        let exchange = async move {
+    async fn converse(
+        &mut self,
+        request: http::Request<String>,
+    ) -> io::Result<(StatusCode, Vec<u8>)> {
+        let Self { requests, driver } = self;
+        let mut exchange = pin!(async {
             let answer = requests.send_request(request).await;
             let answer = answer.map_err(io::Error::other)?;
             let status = answer.status();
             Ok((status, read(answer.into_body()).await?))
-        };
-        // how the connection ends matters only to the exchange
-        let (answer, _) = tokio::join!(exchange, connection);
-        answer
+        });
+        tokio::select! {
+            biased;
+            answer = &mut exchange => answer,
+            () = drive(driver) => exchange.await,
+        }
+    }
+}
+
+/// Moves the bytes of a connection until it is over. How it ends matters only to
+/// its requests.
+async fn drive(driver: &mut Option<http1::Connection<TokioIo<UnixStream>, String>>) {
+    match driver {
+        Some(connection) => {
+            drop(connection.await);
+            *driver = None;
+        }
+        None => pending().await,
     }
 }
 

@@ -167,12 +167,12 @@ impl Machine {
     }
 
     pub(in crate::vmm) async fn launch(&mut self) -> Result<(), BackendError> {
-        self.client.wait_until_up().await?;
-        self.check_version().await?;
+        let mut api = self.client.wait_until_up().await?;
+        self.check_version(&api.version().await?)?;
         let counted = MetricsPipe {
             metrics_path: metrics::PIPE.to_owned(),
         };
-        self.client.send(&counted).await?;
+        api.send(&counted).await?;
         match &self.plan {
             Plan::Boot {
                 size,
@@ -180,37 +180,36 @@ impl Machine {
                 drives,
                 interface,
             } => {
-                self.client.send(size).await?;
-                self.client.send(source).await?;
+                api.send(size).await?;
+                api.send(source).await?;
                 for drive in drives {
-                    self.client.send(drive).await?;
+                    api.send(drive).await?;
                 }
                 if let Some(interface) = interface {
-                    self.client.send(interface).await?;
+                    api.send(interface).await?;
                 }
                 let vsock = Vsock {
                     guest_cid: GUEST_CID,
                     uds_path: VSOCK_SOCKET.to_owned(),
                 };
-                self.client.send(&vsock).await?;
-                self.client.send(&Entropy {}).await?;
+                api.send(&vsock).await?;
+                api.send(&Entropy {}).await?;
                 reached("described a machine to its VMM");
-                self.client.send(&Action::InstanceStart).await
+                api.send(&Action::InstanceStart).await
             }
-            Plan::Restore(snapshot) => self.client.send(snapshot).await,
+            Plan::Restore(snapshot) => api.send(snapshot).await,
         }
     }
 
-    async fn check_version(&self) -> Result<(), BackendError> {
-        let text = self.client.version().await?;
-        let version = Version::parse(&text).ok_or_else(|| {
+    fn check_version(&self, text: &str) -> Result<(), BackendError> {
+        let version = Version::parse(text).ok_or_else(|| {
             let unknown = format!("{text:?} is no version");
             broken("GET /version")(io::Error::other(unknown))
         })?;
         if version < OLDEST {
             return Err(BackendError::TooOld {
                 program: self.program.clone(),
-                version: text,
+                version: text.to_owned(),
                 oldest: OLDEST.to_string(),
             });
         }

@@ -87,9 +87,10 @@ impl MetricsProbe {
 async fn add_up(mut pipe: impl AsyncBufRead + Unpin, sums: watch::Sender<VmmMetrics>) {
     let mut line = Vec::new();
     while let Ok(is_whole) = next_line(&mut pipe, &mut line).await {
-        match parse(&line).filter(|_| is_whole) {
-            Some(since) => sums.send_modify(|total| total.add(&since)),
-            None => tracing::debug!("a line of metrics is not understood"),
+        if let Some(since) = parse(&line).filter(|_| is_whole) {
+            sums.send_modify(|total| total.add(&since));
+        } else {
+            tracing::debug!("a line of metrics is not understood");
         }
         line.clear();
     }
@@ -145,10 +146,14 @@ struct Traffic {
 
 #[derive(Deserialize)]
 struct Vcpu {
-    exit_io_in: Option<u64>,
-    exit_io_out: Option<u64>,
-    exit_mmio_read: Option<u64>,
-    exit_mmio_write: Option<u64>,
+    #[serde(rename = "exit_io_in")]
+    port_reads: Option<u64>,
+    #[serde(rename = "exit_io_out")]
+    port_writes: Option<u64>,
+    #[serde(rename = "exit_mmio_read")]
+    memory_reads: Option<u64>,
+    #[serde(rename = "exit_mmio_write")]
+    memory_writes: Option<u64>,
 }
 
 /// What a line says was counted; none of a line that is no such one. Pure.
@@ -160,10 +165,10 @@ pub(crate) fn parse(line: &[u8]) -> Option<VmmMetrics> {
     let (block, net, vsock) = (line.block.as_ref(), line.net.as_ref(), line.vsock.as_ref());
     let exits = line.vcpu.and_then(|vcpu| {
         sum([
-            vcpu.exit_io_in,
-            vcpu.exit_io_out,
-            vcpu.exit_mmio_read,
-            vcpu.exit_mmio_write,
+            vcpu.port_reads,
+            vcpu.port_writes,
+            vcpu.memory_reads,
+            vcpu.memory_writes,
         ])
     });
     let refused = [line.put_api_requests, line.patch_api_requests];

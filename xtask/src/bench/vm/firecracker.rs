@@ -25,7 +25,7 @@ use super::{
     by_hand::Vmm,
     host::{Host, Machine, milliseconds},
     processes::arguments,
-    report::Section,
+    report::{Row, Section},
     start::{Comparison, Start, log, start},
     timeline::{LAUNCHED, vmm},
 };
@@ -77,6 +77,7 @@ pub(super) fn obstacle() -> Option<String> {
 
 pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
     register(host)?;
+    host.configure("[jail]\nmode = \"never\"\n")?;
     let template = Machine::create(host, "template", IMAGE, &OPTIONS)?;
     start(host, &template, LAUNCHED, || Ok(()))?;
     let vmm = vmm(&log(&template)?)?;
@@ -90,13 +91,20 @@ pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
         |_| by_banger(host),
         |_| by_hand(host, &command_line, &directory),
     )?;
+    let mut rows = comparison.rows("the machine was launched", TARGET)?;
+    host.configure("[jail]\nmode = \"always\"\n")?;
+    let jailed: Result<Vec<f64>> = (0..rounds)
+        .map(|_| by_banger(host).map(|start| start.total))
+        .collect();
+    rows.push(Row::of("banger vm start, in a jail", "ms", &jailed?)?);
+    host.configure("")?;
     Ok(Section {
         title: "Start of a tiny guest on Firecracker".to_owned(),
         notes: vec![
             "bare: Firecracker with banger's command line, told the same over one connection, until its guest's first word".to_owned(),
             "banger: the whole program, until it ended and the word is in the console's log".to_owned(),
         ],
-        rows: comparison.rows("the machine was launched", TARGET)?,
+        rows,
     })
 }
 

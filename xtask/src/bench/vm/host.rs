@@ -43,6 +43,14 @@ impl Host {
         Ok(host)
     }
 
+    /// Has banger's configuration be this.
+    pub(super) fn configure(&self, text: &str) -> Result<()> {
+        let directory = self.directory.join("config/banger");
+        fs::create_dir_all(&directory).map_err(failed_at(&directory))?;
+        let file = directory.join("config.toml");
+        fs::write(&file, text).map_err(failed_at(&file))
+    }
+
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }

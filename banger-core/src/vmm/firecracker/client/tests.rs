@@ -94,7 +94,8 @@ async fn what_is_no_answer_is_told_as_such() {
         Vec::new(),
     ] {
         let (client, peer) = answered(&scratch, answer);
-        let broken = client.version().await.unwrap_err();
+        let mut connection = client.wait_until_up().await.unwrap();
+        let broken = connection.version().await.unwrap_err();
         assert!(matches!(broken, BackendError::Broken { .. }), "{broken:?}");
         peer.join().unwrap();
     }
@@ -105,10 +106,25 @@ async fn a_version_is_read() {
     let (_directory, scratch) = scratch();
     let answer = http("200 OK", "{\"firecracker_version\":\"1.12.1\"}");
     let (client, peer) = answered(&scratch, answer);
-    assert_eq!(client.version().await.unwrap(), "1.12.1");
+    let mut connection = client.wait_until_up().await.unwrap();
+    assert_eq!(connection.version().await.unwrap(), "1.12.1");
     assert!(
         peer.join()
             .unwrap()
             .starts_with("GET /version HTTP/1.1\r\n")
     );
+}
+
+#[tokio::test]
+async fn a_connection_that_is_over_says_so() {
+    let (_directory, scratch) = scratch();
+    let answer = http("200 OK", "{\"firecracker_version\":\"1.12.1\"}");
+    let (client, peer) = answered(&scratch, answer);
+    let mut connection = client.wait_until_up().await.unwrap();
+    connection.version().await.unwrap();
+    peer.join().unwrap();
+    for _ in 0..2 {
+        let broken = connection.send(&VmState::Paused).await.unwrap_err();
+        assert!(matches!(broken, BackendError::Broken { .. }), "{broken:?}");
+    }
 }
