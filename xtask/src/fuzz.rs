@@ -22,11 +22,12 @@ const SEEDS: &str = "fuzz/seeds";
 const NO_LEAKS: &str = "-detect_leaks=0";
 
 /// The targets of `fuzz/`.
-const TARGETS: [&str; 8] = [
+const TARGETS: [&str; 9] = [
     "archive",
     "bundle",
     "documents",
     "layer",
+    "metrics",
     "sources",
     "transfer",
     "volume",

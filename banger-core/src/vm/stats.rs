@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use banger_proto::monitor::v1::{
-    StatsRequest, StatsResponse, monitor_service_client::MonitorServiceClient,
+    MachineMetrics, StatsRequest, StatsResponse, monitor_service_client::MonitorServiceClient,
 };
 use tokio::time::timeout;
 
@@ -14,6 +14,7 @@ use crate::{
     domain::{Bytes, Selector, Vm, VmName},
     error::ErrorKind,
     task::off_thread,
+    vmm::VmmMetrics,
 };
 
 /// How long a monitor may take to answer.
@@ -45,6 +46,8 @@ pub struct RunningStats {
     pub written: Bytes,
     /// Calls of clients that its guest serves.
     pub calls: u32,
+    /// What its VMM counted of it.
+    pub machine: VmmMetrics,
 }
 
 /// What a VM costs could not be found out.
@@ -118,6 +121,40 @@ impl From<StatsResponse> for RunningStats {
             read: Bytes::new(stats.read_bytes),
             written: Bytes::new(stats.written_bytes),
             calls: stats.calls,
+            machine: stats.machine.unwrap_or_default().into(),
         }
+    }
+}
+
+impl From<MachineMetrics> for VmmMetrics {
+    fn from(metrics: MachineMetrics) -> Self {
+        Self {
+            disk_read_bytes: metrics.disk_read_bytes,
+            disk_written_bytes: metrics.disk_written_bytes,
+            disk_reads: metrics.disk_reads,
+            disk_writes: metrics.disk_writes,
+            network_received_bytes: metrics.network_received_bytes,
+            network_sent_bytes: metrics.network_sent_bytes,
+            channel_received_bytes: metrics.channel_received_bytes,
+            channel_sent_bytes: metrics.channel_sent_bytes,
+            exits: metrics.exits,
+            refused_requests: metrics.refused_requests,
+        }
+    }
+}
+
+/// What a monitor tells of what a VMM counted.
+pub(super) const fn told(metrics: VmmMetrics) -> MachineMetrics {
+    MachineMetrics {
+        disk_read_bytes: metrics.disk_read_bytes,
+        disk_written_bytes: metrics.disk_written_bytes,
+        disk_reads: metrics.disk_reads,
+        disk_writes: metrics.disk_writes,
+        network_received_bytes: metrics.network_received_bytes,
+        network_sent_bytes: metrics.network_sent_bytes,
+        channel_received_bytes: metrics.channel_received_bytes,
+        channel_sent_bytes: metrics.channel_sent_bytes,
+        exits: metrics.exits,
+        refused_requests: metrics.refused_requests,
     }
 }

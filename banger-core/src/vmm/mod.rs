@@ -18,9 +18,12 @@ mod error;
 mod facts;
 mod firecracker;
 mod frequency;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod jail;
 mod machine;
+mod metrics;
 pub(crate) mod network;
 mod process;
 mod qemu;
@@ -31,9 +34,11 @@ pub use choice::{
 };
 pub use error::BackendError;
 pub use facts::{HostFacts, KvmFacts};
+pub(crate) use firecracker::MetricsProbe;
 pub(crate) use frequency::time_stamp_khz;
 pub(crate) use guest::GuestView;
 pub use jail::{ChosenJail, JailFacts, JailIds, JailIdsParseError, JailMode, JailOptions};
 pub use machine::{Disk, Machine};
+pub use metrics::VmmMetrics;
 pub use network::{HardwareAddress, MachineNetwork, NetworkError};
 pub(crate) use process::{Spawned, VmmEvent, VmmOutput, VmmProcess, VmmRequest, sockets};

@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use super::{
-    BackendError, Channel, ChosenBackend, Machine, firecracker,
+    BackendError, Channel, ChosenBackend, Machine, MetricsProbe, firecracker,
     jail::{Confinement, spawn_kept},
     network::{
         self, HelperRequest, NetworkHelper,
@@ -431,6 +431,14 @@ impl VmmProcess {
                 let vmm = self.child.id().unwrap_or_default();
                 machine.snapshot(directory, vmm).await
             }
+        }
+    }
+
+    /// Asks for what the VMM counts; none where it counts nothing.
+    pub(crate) fn metrics(&self) -> Option<MetricsProbe> {
+        match &self.control {
+            Control::Qemu(_) => None,
+            Control::Firecracker(machine) => Some(machine.metrics()),
         }
     }
 

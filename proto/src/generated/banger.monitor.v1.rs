@@ -59,6 +59,44 @@ pub struct StatsResponse {
     /// Calls of clients that are being served by the guest.
     #[prost(uint32, tag = "6")]
     pub calls: u32,
+    /// What the VMM counted; absent when it counts nothing.
+    #[prost(message, optional, tag = "7")]
+    pub machine: ::core::option::Option<MachineMetrics>,
+}
+/// What the VMM counted since it was started; a count that it does not have is
+/// absent.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct MachineMetrics {
+    /// Bytes that the guest read from its disks.
+    #[prost(uint64, optional, tag = "1")]
+    pub disk_read_bytes: ::core::option::Option<u64>,
+    /// Bytes that the guest wrote to its disks.
+    #[prost(uint64, optional, tag = "2")]
+    pub disk_written_bytes: ::core::option::Option<u64>,
+    /// Reads of the guest's disks.
+    #[prost(uint64, optional, tag = "3")]
+    pub disk_reads: ::core::option::Option<u64>,
+    /// Writes to the guest's disks.
+    #[prost(uint64, optional, tag = "4")]
+    pub disk_writes: ::core::option::Option<u64>,
+    /// Bytes that came to the guest by its network.
+    #[prost(uint64, optional, tag = "5")]
+    pub network_received_bytes: ::core::option::Option<u64>,
+    /// Bytes that the guest sent to its network.
+    #[prost(uint64, optional, tag = "6")]
+    pub network_sent_bytes: ::core::option::Option<u64>,
+    /// Bytes that came to the guest by its channel.
+    #[prost(uint64, optional, tag = "7")]
+    pub channel_received_bytes: ::core::option::Option<u64>,
+    /// Bytes that the guest sent to its channel.
+    #[prost(uint64, optional, tag = "8")]
+    pub channel_sent_bytes: ::core::option::Option<u64>,
+    /// How often a CPU left the guest for a device.
+    #[prost(uint64, optional, tag = "9")]
+    pub exits: ::core::option::Option<u64>,
+    /// Requests that the VMM refused.
+    #[prost(uint64, optional, tag = "10")]
+    pub refused_requests: ::core::option::Option<u64>,
 }
 /// Generated client implementations.
 pub mod monitor_service_client {

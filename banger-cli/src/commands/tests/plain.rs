@@ -152,8 +152,12 @@ async fn a_vm_is_paused_and_measured() {
     assert_eq!(stats.status(), 0);
     let row: Vec<&str> = stats.stdout.lines().nth(1).unwrap().split("  ").collect();
     assert_eq!(row[0], "a", "{}", stats.stdout);
+    assert!(stats.stdout.contains("2.0 KiB"), "{}", stats.stdout);
     let stats = banger(&world, "banger vm stats a --json").await;
-    assert_eq!(json(&stats.stdout)[0]["running"]["cpu_milliseconds"], 1250);
+    let running = &json(&stats.stdout)[0]["running"];
+    assert_eq!(running["cpu_milliseconds"], 1250);
+    assert_eq!(running["machine"]["exits"], 7);
+    assert!(running["machine"]["disk_reads"].is_null(), "{running}");
     let resumed = banger(&world, "banger vm resume a --json").await;
     assert_eq!(json(&resumed.stdout)["state"], "running");
     banger(&world, "banger vm stop a").await;

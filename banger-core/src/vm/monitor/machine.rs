@@ -26,7 +26,9 @@ use crate::{
     process::last_lines,
     step::reached,
     vm::in_words,
-    vmm::{BackendError, Channel, Spawned, VmmEvent, VmmOutput, VmmProcess, VmmRequest},
+    vmm::{
+        BackendError, Channel, MetricsProbe, Spawned, VmmEvent, VmmOutput, VmmProcess, VmmRequest,
+    },
 };
 
 /// Bytes of the VMM's own output that are kept.
@@ -172,6 +174,11 @@ impl RunningMachine {
     /// The process id of its VMM; none once it has ended.
     pub(super) fn vmm_id(&self) -> Option<u32> {
         self.vmm.id()
+    }
+
+    /// Asks for what its VMM counts; none where it counts nothing.
+    pub(super) fn metrics(&self) -> Option<MetricsProbe> {
+        self.vmm.metrics()
     }
 
     /// Presses its power button, once.

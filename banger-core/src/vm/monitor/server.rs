@@ -8,7 +8,7 @@ use std::{
     convert::Infallible,
     pin::pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -41,7 +41,11 @@ use super::{
 };
 use crate::{
     sys::mappings::let_go_of_programs,
-    vm::http2::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor},
+    vm::{
+        http2::{CONNECTION_WINDOW, MAX_STREAMS, STREAM_WINDOW, TrackedExecutor},
+        stats::told,
+    },
+    vmm::MetricsProbe,
 };
 
 /// Without a client for this long, a monitor is at rest.
@@ -88,6 +92,7 @@ pub(super) struct Server {
     pub(super) activity: Activity,
     /// The process id of the VMM; 0 while there is none.
     pub(super) vmm: Arc<AtomicU32>,
+    pub(super) metrics: Arc<OnceLock<MetricsProbe>>,
     /// Told when the monitor did something else than answer clients, after which
     /// it comes to rest again.
     pub(super) stir: Arc<Notify>,
@@ -253,6 +258,10 @@ impl MonitorService for Server {
             0 => Usage::default(),
             id => usage_of(id),
         };
+        let machine = match self.metrics.get() {
+            None => None,
+            Some(probe) => Some(told(probe.fresh().await)),
+        };
         Ok(tonic::Response::new(StatsResponse {
             vmm_cpu_nanos: u64::try_from(vmm.cpu.as_nanos()).unwrap_or(u64::MAX),
             vmm_resident_bytes: vmm.resident,
@@ -260,6 +269,7 @@ impl MonitorService for Server {
             read_bytes: vmm.read,
             written_bytes: vmm.written,
             calls: self.activity.calls(),
+            machine,
         }))
     }
 }

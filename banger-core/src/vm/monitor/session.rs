@@ -3,7 +3,7 @@
 use std::{
     process::ExitCode,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -56,7 +56,7 @@ use crate::{
         volumes::{self, LockVolumeError},
     },
     vmm::{
-        Channel, VmmRequest,
+        Channel, MetricsProbe, VmmRequest,
         network::{PortRefused, Reservation, reserve},
     },
 };
@@ -80,6 +80,7 @@ pub(super) struct Session {
     change_sender: ChangeSender,
     activity: Activity,
     vmm: Arc<AtomicU32>,
+    metrics: Arc<OnceLock<MetricsProbe>>,
     /// Tells the socket's server that a boot is over.
     stir: Arc<Notify>,
     /// Whether its lease ended this boot and says that the VM is to go.
@@ -135,6 +136,7 @@ impl Session {
             change_sender,
             activity: Activity::new(),
             vmm: Arc::default(),
+            metrics: Arc::default(),
             stir: Arc::default(),
             delete_after_lease: false,
             outcome: watch::Sender::new(None),
@@ -188,6 +190,7 @@ impl Session {
             changes: self.change_sender.clone(),
             activity: self.activity.clone(),
             vmm: self.vmm.clone(),
+            metrics: self.metrics.clone(),
             stir: self.stir.clone(),
             tracker: self.tracker.clone(),
             closing: self.closing.clone(),
@@ -306,6 +309,10 @@ impl Session {
         })?;
         let id = started.0.vmm_id().unwrap_or_default();
         self.vmm.store(id, Ordering::Relaxed);
+        if let Some(probe) = started.0.metrics() {
+            // a session starts one machine
+            self.metrics.set(probe).ok();
+        }
         Ok(started)
     }
 

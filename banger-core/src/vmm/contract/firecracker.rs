@@ -146,3 +146,36 @@ async fn a_network_without_its_helper_is_named() {
         "{refused:?}"
     );
 }
+
+async fn counts_what_its_machine_does(bench: Bench) {
+    let mut running = bench.run(&bench.machine(&guest::counter()), "vm").await;
+    running.say_more(2).await;
+    let probe = running.process.metrics().unwrap();
+    let first = probe.fresh().await;
+    running.say_more(2).await;
+    let second = probe.fresh().await;
+    // a guest leaves its CPU for each letter that it says
+    assert!(0 < first.exits.unwrap(), "{first:?}");
+    assert!(first.exits < second.exits, "{first:?} {second:?}");
+    let known = [
+        first.disk_read_bytes,
+        first.disk_writes,
+        first.channel_sent_bytes,
+        first.refused_requests,
+    ];
+    assert_eq!(known, [Some(0); 4], "{first:?}");
+    running.process.signal(rustix::process::Signal::KILL);
+    running.end().await;
+    // and what was known stays known
+    assert!(second.exits <= probe.fresh().await.exits);
+}
+
+#[tokio::test]
+async fn a_vmm_counts_what_its_machine_does() {
+    counts_what_its_machine_does(Bench::new(BackendKind::Firecracker)).await;
+}
+
+#[tokio::test]
+async fn a_jailed_vmm_counts_what_its_machine_does() {
+    counts_what_its_machine_does(Bench::jailed()).await;
+}

@@ -93,6 +93,7 @@ async fn a_jailed_vmm_sees_its_own_files_alone() {
         "kept.state",
         "kernel",
         "log",
+        "metrics",
         "run",
         "vsock",
         "vsock_1024",
@@ -172,4 +173,37 @@ async fn links_that_a_vmm_makes_are_not_followed() {
     std::os::unix::fs::symlink(&elsewhere, &socket).unwrap();
     let refused = running.process.pause().await.unwrap_err();
     assert!(refused.to_string().contains("PATCH /vm"), "{refused}");
+}
+
+/// What is kept names nothing by where it was.
+#[tokio::test]
+async fn a_machine_goes_on_outside_of_its_jail_and_back() {
+    let mut bench = Bench::jailed();
+    let machine = bench.machine(&guest::counter());
+    let mut running = bench.run(&machine, "inside").await;
+    running.say_more(2).await;
+    let jail = bench.backend.jail.take();
+    let mut said = kept(&bench, &mut running, "first").await;
+    let mut outside = bench
+        .restore(&machine, "outside", &bench.root.join("first"))
+        .await;
+    outside.say_more(2).await;
+    bench.backend.jail = jail;
+    said += &kept(&bench, &mut outside, "second").await;
+    let back = bench
+        .restore(&machine, "back", &bench.root.join("second"))
+        .await;
+    back.say_more(2).await;
+    super::counted(&format!("{said}{}", back.console()));
+}
+
+/// Keeps a machine and ends it; answers what it said.
+async fn kept(bench: &Bench, running: &mut Running, name: &str) -> String {
+    running.process.pause().await.unwrap();
+    let directory = bench.directory(name);
+    running.process.snapshot(&directory).await.unwrap();
+    let said = running.fall_silent().await;
+    running.process.signal(Signal::KILL);
+    running.end().await;
+    said
 }

@@ -141,6 +141,21 @@ impl Request for Entropy {
     }
 }
 
+/// Where what was counted is written to.
+#[derive(Debug, Serialize)]
+pub(super) struct MetricsPipe {
+    pub(super) metrics_path: String,
+}
+
+impl Request for MetricsPipe {
+    const METHOD: Method = Method::PUT;
+    const EFFORT: Effort = Effort::Little;
+
+    fn path(&self) -> String {
+        "/metrics".to_owned()
+    }
+}
+
 /// Something to be done.
 #[derive(Debug, Serialize)]
 #[serde(tag = "action_type")]
@@ -149,6 +164,8 @@ pub(super) enum Action {
     InstanceStart,
     /// Types Ctrl-Alt-Del on the guest's keyboard (x86 only).
     SendCtrlAltDel,
+    /// Writes what was counted since it last was.
+    FlushMetrics,
 }
 
 impl Request for Action {

@@ -9,6 +9,7 @@ use super::{
     client::Client,
     disk_link, id,
     machine::{Machine, Names, Plan, files},
+    metrics,
 };
 use crate::{
     host_fs::IoContext as _,
@@ -80,6 +81,7 @@ pub(super) fn prepare(
     }
     let channel = jail.listen(CHANNEL_SOCKET)?;
     reached("bound the socket of a channel");
+    let counted = jail.pipe(metrics::PIPE)?;
     let inside = jail.inside().at("open", directory)?;
     let (mut command, confinement, running) = jail.finish()?;
     command
@@ -87,9 +89,11 @@ pub(super) fn prepare(
         .args(["--log-path", LOG, "--level", "Warning"]);
     let client = Client::within(inside);
     let program = request.backend.program.to_string();
+    let machine = Machine::new(client, counted, plan, program);
+    let machine = machine.at("read the metrics in", directory)?;
     Ok(Jailed {
         command,
-        machine: Machine::new(client, plan, program).in_jail(running),
+        machine: machine.in_jail(running),
         channel: Channel::Accept(channel),
         confinement,
     })

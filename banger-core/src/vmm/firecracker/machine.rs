@@ -1,6 +1,11 @@
 //! A machine that Firecracker runs.
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt as _};
+use std::{
+    fs::File,
+    io,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt as _},
+    sync::Arc,
+};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
@@ -11,11 +16,12 @@ use super::{
     VSOCK_SOCKET,
     api::{
         Action, BootSource, CacheType, CreateSnapshot, Drive, Entropy, LoadSnapshot, MachineConfig,
-        MemoryBackend, NetworkInterface, SnapshotType, VmState, Vsock,
+        MemoryBackend, MetricsPipe, NetworkInterface, SnapshotType, VmState, Vsock,
     },
     client::Client,
     disk_link,
     jailed::NAMES,
+    metrics::{self, Metrics, MetricsProbe},
     version::{OLDEST, Version},
 };
 use crate::{
@@ -42,7 +48,8 @@ const MEMORY: &str = "firecracker.memory";
 /// A machine that Firecracker runs.
 #[derive(Debug)]
 pub(in crate::vmm) struct Machine {
-    client: Client,
+    client: Arc<Client>,
+    metrics: Metrics,
     plan: Plan,
     program: String,
     jail: Option<RunningJail>,
@@ -130,13 +137,25 @@ impl Plan {
 }
 
 impl Machine {
-    pub(super) const fn new(client: Client, plan: Plan, program: String) -> Self {
-        Self {
-            client,
+    /// `counted` is the pipe of its metrics.
+    pub(super) fn new(
+        client: Client,
+        counted: OwnedFd,
+        plan: Plan,
+        program: String,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            client: Arc::new(client),
+            metrics: Metrics::listen(counted)?,
             plan,
             program,
             jail: None,
-        }
+        })
+    }
+
+    /// Asks for what its VMM counts.
+    pub(in crate::vmm) fn metrics(&self) -> MetricsProbe {
+        self.metrics.probe(self.client.clone())
     }
 
     /// The same machine, whose VMM lives in a jail.
@@ -150,6 +169,10 @@ impl Machine {
     pub(in crate::vmm) async fn launch(&mut self) -> Result<(), BackendError> {
         let mut api = self.client.wait_until_up().await?;
         self.check_version(&api.version().await?)?;
+        let counted = MetricsPipe {
+            metrics_path: metrics::PIPE.to_owned(),
+        };
+        api.send(&counted).await?;
         match &self.plan {
             Plan::Boot {
                 size,

@@ -12,14 +12,20 @@ mod api;
 mod client;
 mod jailed;
 mod machine;
+pub(crate) mod metrics;
 mod version;
 
 use std::{
     fs::Metadata,
-    os::unix::fs::{MetadataExt as _, symlink},
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::fs::{MetadataExt as _, symlink},
+    },
 };
 
 use camino::Utf8Path;
+use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use tokio::{net::UnixListener, process::Command};
 
 use super::{BackendError, Channel, ChosenJail, jail::Confinement, process::VmmRequest};
@@ -28,6 +34,7 @@ use client::Client;
 use jailed::Jailed;
 pub(super) use machine::Machine;
 use machine::Plan;
+pub(crate) use metrics::MetricsProbe;
 
 /// The vsock port of the host to which the guest connects for its channel.
 pub(super) const CHANNEL_PORT: u32 = 1024;
@@ -88,8 +95,19 @@ pub(super) fn prepare(
         Some(snapshot) => Plan::restore(snapshot, None)?,
     };
     let client = Client::new(api);
-    let machine = Machine::new(client, plan, request.backend.program.to_string());
+    let program = request.backend.program.to_string();
+    let pipe = directory.join(metrics::PIPE);
+    let machine =
+        named_pipe(&pipe).and_then(|counted| Machine::new(client, counted, plan, program));
+    let machine = machine.at("make pipe", &pipe)?;
     Ok((command, machine, Channel::Accept(channel)))
+}
+
+/// Makes a named pipe, and opens it for reading.
+fn named_pipe(path: &Utf8Path) -> io::Result<OwnedFd> {
+    mkfifoat(CWD, path.as_str(), Mode::RUSR | Mode::WUSR)?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(open(path.as_str(), flags, Mode::empty())?)
 }
 
 /// Where a disk's file is found.

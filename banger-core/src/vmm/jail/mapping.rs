@@ -58,12 +58,11 @@ impl Mapping {
     fn users(&mut self, file: &Metadata) -> std::io::Result<&OwnedFd> {
         let owner = (file.uid(), file.gid());
         let known = self.owners.iter().position(|(known, _)| *known == owner);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.owners.push((owner, namespace(owner, self.id)?));
-                self.owners.len() - 1
-            }
+        let index = if let Some(index) = known {
+            index
+        } else {
+            self.owners.push((owner, namespace(owner, self.id)?));
+            self.owners.len() - 1
         };
         Ok(&self.owners[index].1)
     }

@@ -15,6 +15,7 @@ use banger_core::{
         SnapshotVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
         VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError, WriteTree,
     },
+    vmm::VmmMetrics,
 };
 use tokio::sync::mpsc;
 
@@ -168,6 +169,11 @@ impl VmSupervisor for World {
                 read: Bytes::new(10),
                 written: Bytes::new(20),
                 calls: 2,
+                machine: VmmMetrics {
+                    network_received_bytes: Some(2048),
+                    exits: Some(7),
+                    ..VmmMetrics::default()
+                },
             }),
         })
     }
