@@ -13,6 +13,7 @@ mod call;
 pub mod caller;
 mod convert;
 pub mod fault;
+pub mod metrics;
 mod operations;
 pub mod phase;
 mod request;

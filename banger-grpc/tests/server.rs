@@ -11,6 +11,7 @@
 
 mod server {
     mod access;
+    mod calls;
     mod certificates;
     mod client;
     mod fuzz;

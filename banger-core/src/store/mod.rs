@@ -8,6 +8,7 @@
 //! Entry points: [`Store`].
 
 mod connection;
+mod counts;
 mod error;
 mod images;
 mod kernels;

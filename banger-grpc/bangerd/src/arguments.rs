@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use banger_cli::args::GlobalArgs;
 use banger_grpc::{
@@ -24,10 +24,6 @@ pub(crate) struct Arguments {
     /// grpc.sock in the runtime directory]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) socket: Option<Utf8PathBuf>,
-    #[command(flatten)]
-    pub(crate) listen: ListenArguments,
-    #[command(flatten)]
-    pub(crate) serve: ServeArguments,
     /// Read this configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<Utf8PathBuf>,
@@ -49,6 +45,10 @@ pub(crate) struct Arguments {
     /// Use this Firecracker
     #[arg(long, value_name = "FILE")]
     firecracker: Option<Utf8PathBuf>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArguments,
+    #[command(flatten)]
+    pub(crate) listen: ListenArguments,
 }
 
 /// What the service gives to whom.
@@ -63,6 +63,9 @@ pub(crate) struct ServeArguments {
     /// Most connections at a time of each listener [default: 1024]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<u32>,
+    /// Tell Prometheus what is counted, on this address of the loopback interface
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl ServeArguments {
