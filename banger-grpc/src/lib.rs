@@ -14,6 +14,7 @@ pub mod caller;
 pub mod capacity;
 mod convert;
 pub mod fault;
+pub mod metrics;
 mod operations;
 pub mod phase;
 mod request;

@@ -28,6 +28,7 @@ use crate::{
     access::Gate,
     backend::{Backend, Front, Hub},
     call::layer::CallLayer,
+    metrics::Meter,
     operations::Operations,
     phase::Phases,
     services::{
@@ -105,6 +106,7 @@ type LayeredRouter = Router<Stack<CallLayer, Identity>>;
 pub struct Server {
     front: Front,
     limits: Limits,
+    meter: Meter,
     router: LayeredRouter,
 }
 
@@ -162,6 +164,8 @@ impl Server {
             .max_decoding_message_size(limits.request_bytes)
             .max_encoding_message_size(limits.response_bytes);
         let layer = CallLayer::new(Gate::new(security), limits.calls_per_caller);
+        let front = Front::new(phases);
+        let meter = Meter::new(layer.metrics(), front.clone());
         let mut router = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))
             .http2_keepalive_timeout(Some(KEEPALIVE.1))
@@ -173,10 +177,17 @@ impl Server {
             router = with_reflection(router).map_err(ServeError::Reflection)?;
         }
         Ok(Self {
+            meter,
             router: with_services(router, &front, limits),
             front,
             limits,
         })
+    }
+
+    /// What reads what the server counts.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.meter.clone()
     }
 
     /// What lets the server serve once the services are ready.

@@ -78,10 +78,17 @@ impl SocketError {
     }
 }
 
-/// A server's socket, bound. Dropping it removes it.
+/// A server's socket, bound. Dropping it removes it, unless it is somebody else's.
 #[derive(Debug)]
 pub struct ServerSocket {
     listener: UnixListener,
+    /// None when whoever started the server made it.
+    _file: Option<SocketFile>,
+}
+
+/// The socket in its directory. Dropping it removes it.
+#[derive(Debug)]
+struct SocketFile {
     path: Utf8PathBuf,
     /// Which file it is: another server may have put its own there.
     identity: (u64, u64),
@@ -107,11 +114,24 @@ impl ServerSocket {
         let listener = UnixListener::bind(path).at("bind", path)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).at("protect", path)?;
         let metadata = fs::symlink_metadata(path).at("inspect", path)?;
-        Ok(Self {
-            listener,
+        let file = SocketFile {
             path: path.to_owned(),
             identity: (metadata.dev(), metadata.ino()),
             _lock: lock,
+        };
+        Ok(Self {
+            listener,
+            _file: Some(file),
+        })
+    }
+
+    /// A socket that listens already, made by whoever started the server, who keeps it.
+    /// Must be called in a runtime.
+    pub fn inherit(listener: std::os::unix::net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener)?,
+            _file: None,
         })
     }
 
@@ -140,7 +160,7 @@ impl ServerSocket {
     }
 }
 
-impl Drop for ServerSocket {
+impl Drop for SocketFile {
     fn drop(&mut self) {
         let ours = fs::symlink_metadata(&self.path)
             .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);

@@ -11,6 +11,7 @@
 
 mod committed;
 mod connection;
+mod counts;
 mod error;
 mod images;
 mod jail_ids;

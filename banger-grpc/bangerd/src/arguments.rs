@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use banger_cli::args::GlobalArgs;
 use banger_grpc::{
@@ -10,9 +10,7 @@ use banger_grpc::{
 use camino::Utf8PathBuf;
 use clap::{Args, Parser};
 
-use crate::listen::ListenArguments;
-
-use crate::budget::BudgetArguments;
+use crate::{budget::BudgetArguments, listen::ListenArguments};
 
 /// Serve banger's API: images as virtual machines, over gRPC
 ///
@@ -26,10 +24,6 @@ pub(crate) struct Arguments {
     /// grpc.sock in the runtime directory]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) socket: Option<Utf8PathBuf>,
-    #[command(flatten)]
-    pub(crate) listen: ListenArguments,
-    #[command(flatten)]
-    pub(crate) serve: ServeArguments,
     /// Read this configuration file
     #[arg(long, value_name = "FILE")]
     config: Option<Utf8PathBuf>,
@@ -52,6 +46,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     firecracker: Option<Utf8PathBuf>,
     #[command(flatten)]
+    pub(crate) serve: ServeArguments,
+    #[command(flatten)]
+    pub(crate) listen: ListenArguments,
+    #[command(flatten)]
     pub(crate) budget: BudgetArguments,
 }
 
@@ -67,6 +65,9 @@ pub(crate) struct ServeArguments {
     /// Most connections at a time of each listener [default: 1024]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<u32>,
+    /// Tell Prometheus what is counted, on this address of the loopback interface
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 impl ServeArguments {

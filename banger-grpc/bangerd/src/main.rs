@@ -5,6 +5,7 @@
 //! Invariants: it listens before it repairs what a crash left, and health tells
 //! which it is; SIGTERM and SIGINT drain it; machines never end with it.
 
+mod activation;
 mod arguments;
 mod budget;
 mod listen;
@@ -12,6 +13,7 @@ mod monitor;
 
 use std::{
     io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
@@ -32,21 +34,23 @@ use banger_core::{
 };
 use banger_grpc::{
     backend::Backend,
+    metrics::{Meter, MetricsError, MetricsListener},
     server::{Opener, ServeError, Server},
     socket::{ServerSocket, SocketError},
     transport::{
         Listeners,
         security::{Security, SecurityError},
-        tcp::ListenError,
+        tcp::{ListenError, TlsListener},
     },
 };
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use clap::Parser as _;
 use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
 
+use activation::Notifier;
 use arguments::Arguments;
 use budget::BudgetArguments;
 
@@ -65,6 +69,9 @@ enum DaemonError {
     /// There is no way for clients from elsewhere.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// There is no way to ask for metrics.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The records of operations cannot be used.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -126,13 +133,18 @@ async fn serve(
         what: "signal handling",
         source,
     };
+    let notifier = Notifier::from_environment();
     let asked_to_end = asked_to_end().map_err(signals)?;
+    let asked_to_end = async {
+        asked_to_end.await;
+        notifier.tell("STOPPING=1");
+    };
     let security = Arc::new(Security::load(arguments.listen.files())?);
     let refreshing = listen::refresh(Arc::clone(&security)).map_err(signals)?;
-    let mut listeners = Listeners::from(ServerSocket::bind(&socket).await?);
-    arguments.listen.add_to(&mut listeners, &security).await?;
+    let listeners = listeners(arguments, &socket, &security).await?;
     let server = Server::new(arguments.serve.options(security)).await?;
     let opener = server.opener();
+    let metrics = metrics(arguments.serve.metrics, server.meter()).await?;
     let serving = server.serve(listeners, asked_to_end);
     tracing::info!(%socket, "listening");
     let serving = async {
@@ -143,13 +155,56 @@ async fn serve(
             ready = Box::pin(open(settings, opener, &arguments.budget)) => ready?,
         }
         tracing::info!("serving");
+        notifier.tell("READY=1");
         serving.await.map_err(Into::into)
     };
-    tokio::pin!(refreshing);
     tokio::select! {
         served = Box::pin(serving) => served,
-        () = &mut refreshing => Ok(()),
+        ((), ()) = async { tokio::join!(refreshing, metrics) } => Ok(()),
     }
+}
+
+/// What was passed on, or the socket, and what clients from elsewhere connect to.
+async fn listeners(
+    arguments: &Arguments,
+    socket: &Utf8Path,
+    security: &Arc<Security>,
+) -> Result<Listeners, DaemonError> {
+    let setup = |source| DaemonError::Setup {
+        what: "a socket that was passed on",
+        source,
+    };
+    let inherited = activation::inherited().map_err(setup)?;
+    let mut listeners = Listeners::from(match inherited.unix {
+        Some(unix) => ServerSocket::inherit(unix).map_err(setup)?,
+        None => ServerSocket::bind(socket).await?,
+    });
+    for tcp in inherited.tcp {
+        let listener = TlsListener::inherit(tcp, Arc::clone(security))?;
+        listeners.tls.push(listener);
+    }
+    arguments.listen.add_to(&mut listeners, security).await?;
+    Ok(listeners)
+}
+
+/// Tells what is counted for as long as it is polled, if it is to be told.
+async fn metrics(
+    address: Option<SocketAddr>,
+    meter: Meter,
+) -> Result<impl Future<Output = ()> + Send, MetricsError> {
+    let listener = match address {
+        Some(address) => Some(MetricsListener::bind(address).await?),
+        None => None,
+    };
+    if let Some(Ok(address)) = listener.as_ref().map(MetricsListener::address) {
+        tracing::info!(%address, "telling metrics");
+    }
+    Ok(async move {
+        match listener {
+            Some(listener) => listener.serve(meter).await,
+            None => std::future::pending().await,
+        }
+    })
 }
 
 /// Repairs what crashes left, and lets the server serve.
@@ -221,6 +276,7 @@ fn status(error: &DaemonError) -> u8 {
         DaemonError::Store(error) => exit::of_kind(error.kind()),
         DaemonError::Socket(error) => exit::of_kind(error.kind()),
         DaemonError::Security(error) => exit::of_kind(error.kind()),
+        DaemonError::Metrics(error) => exit::of_kind(error.kind()),
         DaemonError::Listen(error) => exit::of_kind(error.kind()),
         DaemonError::Serve(_) | DaemonError::Setup { .. } => exit::INTERNAL,
     }

@@ -3,11 +3,17 @@
 //!
 //! Needs the parts that `cargo xtask test` makes.
 
-#![expect(clippy::unwrap_used, reason = "a failing step is a failing test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failing step is a failing test"
+)]
 
 mod service {
+    mod activation;
     mod chaos;
     pub(crate) mod daemon;
+    mod elsewhere;
     pub(crate) mod foreign;
     mod life;
     mod sessions;

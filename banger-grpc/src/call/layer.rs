@@ -29,6 +29,7 @@ use crate::{
     },
     caller::Caller,
     fault::Fault,
+    metrics::Metrics,
     transport::connection::Peer,
 };
 
@@ -37,15 +38,22 @@ use crate::{
 pub(crate) struct CallLayer {
     gate: Arc<Gate>,
     load: Load,
+    metrics: Arc<Metrics>,
 }
 
 impl CallLayer {
     /// One that lets a caller have so many calls at a time.
     pub(crate) fn new(gate: Gate, calls_per_caller: u32) -> Self {
         Self {
+            metrics: Arc::new(Metrics::new(&gate.methods)),
             gate: Arc::new(gate),
             load: Load::new(calls_per_caller),
         }
+    }
+
+    /// What is counted of calls.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Who calls, counted, if they may.
@@ -61,7 +69,7 @@ impl CallLayer {
     }
 
     /// What is told of a call, from now on.
-    fn record(method: Option<&Method>, names: &Names) -> Record {
+    fn record(&self, method: Option<&Method>, names: &Names) -> Record {
         let (service, name) = method.map_or(("unknown", "unknown"), |method| {
             (method.service.as_str(), method.name.as_str())
         });
@@ -80,7 +88,7 @@ impl CallLayer {
         }
         // probes of health come all the time
         let is_quiet = method.is_some_and(|method| method.need == Need::Nothing);
-        Record::new(span, is_quiet)
+        Record::new(span, self.metrics(), method, is_quiet)
     }
 }
 
@@ -123,7 +131,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let names = Names::of(request.headers());
         let method = self.layer.gate.methods.find(request.uri().path());
-        let mut record = CallLayer::record(method, &names);
+        let mut record = self.layer.record(method, &names);
         match self.layer.admit(method, &request) {
             Err(fault) => {
                 let refused: Ready<Result<_, S::Error>> =

@@ -2,18 +2,21 @@
 //!
 //! Entry points: [`Record`].
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use tonic::Code;
 use tracing::Span;
 
 use super::load::Counted;
+use crate::{access::methods::Method, metrics::Metrics};
 
 /// A call that goes on. Dropped before it ended, it counts as cancelled: its client
 /// went away, or its time was up.
 #[derive(Debug)]
 pub(super) struct Record {
     span: Span,
+    metrics: Arc<Metrics>,
+    method: usize,
     started: Instant,
     /// Gone when the call has ended.
     counted: Option<Counted>,
@@ -22,9 +25,16 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub(super) fn new(span: Span, is_quiet: bool) -> Self {
+    pub(super) fn new(
+        span: Span,
+        metrics: Arc<Metrics>,
+        method: Option<&Method>,
+        is_quiet: bool,
+    ) -> Self {
         Self {
             span,
+            method: metrics.begin(method),
+            metrics,
             started: Instant::now(),
             counted: None,
             is_quiet,
@@ -48,6 +58,7 @@ impl Record {
         }
         self.counted = None;
         let took = self.started.elapsed();
+        self.metrics.end(self.method, code, took);
         let _entered = self.span.enter();
         let milliseconds = took.as_secs_f64() * 1000.0;
         if self.is_quiet {

@@ -21,6 +21,7 @@ use banger_core::{
 use banger_grpc::{
     backend::Backend,
     capacity::Budget,
+    metrics::Meter,
     server::{Limits, Opener, Options, ServeError, Server},
     socket::ServerSocket,
     transport::{Listeners, tcp::TlsListener},
@@ -52,6 +53,7 @@ pub(crate) const HASTY: Limits = Limits {
 pub(crate) struct Running {
     scratch: TempDir,
     pub(crate) channel: Channel,
+    pub(crate) meter: Meter,
     /// Where it listens over TLS, if it does.
     pub(crate) address: Option<SocketAddr>,
     opener: Option<Opener>,
@@ -96,7 +98,7 @@ impl Running {
         listeners.tls.extend(tls.ok());
         let address = listeners.tls.first().map(|one| one.address().unwrap());
         let server = Server::new(options).await.unwrap();
-        let opener = server.opener();
+        let (opener, meter) = (server.opener(), server.meter());
         let (end, ended) = oneshot::channel();
         let serving = async move { server.serve(listeners, async { drop(ended.await) }).await };
         #[expect(clippy::disallowed_methods, reason = "the test owns it")]
@@ -105,6 +107,7 @@ impl Running {
         Self {
             channel: endpoint.connect().await.unwrap(),
             scratch,
+            meter,
             address,
             opener: Some(opener),
             budget: Budget::default(),

@@ -529,6 +529,104 @@ def listed(channel):
             return
 
 
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def over_tls(address, authority, token=None, certificate=None, key=None):
+    """A channel to a server that calls itself server.test."""
+    pair = {}
+    if certificate:
+        pair = {"private_key": read(key), "certificate_chain": read(certificate)}
+    credentials = grpc.ssl_channel_credentials(read(authority), **pair)
+    if token:
+        call = grpc.access_token_call_credentials(token)
+        credentials = grpc.composite_channel_credentials(credentials, call)
+    options = [("grpc.ssl_target_name_override", "server.test")]
+    return grpc.secure_channel(address, credentials, options=options)
+
+
+def list_vms(channel):
+    from banger.v1 import vm_service_pb2 as vms, vm_service_pb2_grpc
+
+    stub = vm_service_pb2_grpc.VmServiceStub(channel)
+    return stub.ListVms(vms.ListVmsRequest(), timeout=20)
+
+
+@scene
+def elsewhere(local, address, authority, certificate, key, token):
+    """TLS with a token, with a certificate, and with nothing that is known."""
+    from banger.v1 import kernel_service_pb2 as kernels, kernel_service_pb2_grpc
+    from banger.v1 import system_service_pb2 as system, system_service_pb2_grpc
+
+    for channel in (
+        over_tls(address, authority, token=token),
+        over_tls(address, authority, certificate=certificate, key=key),
+    ):
+        with channel:
+            assert not list_vms(channel).vms
+            stub = system_service_pb2_grpc.SystemServiceStub(channel)
+            asked = [("x-request-id", "python-1")]
+            _, call = stub.GetServerInfo.with_call(
+                system.GetServerInfoRequest(), metadata=asked, timeout=20
+            )
+            assert dict(call.initial_metadata())["x-request-id"] == "python-1"
+            kernel_service = kernel_service_pb2_grpc.KernelServiceStub(channel)
+            request = kernels.ImportKernelRequest(request_id=fresh(), source="/boot/vmlinuz")
+            refused(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "OUT_OF_SCOPE",
+                lambda: kernel_service.ImportKernel(request, timeout=20),
+            )
+    for claim in (None, "wrong"):
+        with over_tls(address, authority, token=claim) as channel:
+            refused(
+                grpc.StatusCode.UNAUTHENTICATED,
+                "CALLER_UNAUTHENTICATED",
+                lambda: list_vms(channel),
+            )
+            if claim is None:
+                # health is everybody's, the description of the services is not
+                wait_until_serving(channel)
+                database = ProtoReflectionDescriptorDatabase(channel)
+                refused(
+                    grpc.StatusCode.UNAUTHENTICATED,
+                    "CALLER_UNAUTHENTICATED",
+                    database.get_services,
+                )
+    # neither without TLS nor to a server that somebody else vouches for
+    for channel in (
+        grpc.insecure_channel(address),
+        over_tls(address, certificate, token=token),
+    ):
+        with channel:
+            try:
+                list_vms(channel)
+                raise AssertionError("a connection that should not be")
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+
+
+@scene
+def replaced(local, address, authority, old, new):
+    """One token is refused from some moment on, and another one taken."""
+    deadline = time.monotonic() + 60
+    with over_tls(address, authority, token=new) as channel:
+        while True:
+            try:
+                list_vms(channel)
+                break
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAUTHENTICATED, error
+                assert time.monotonic() < deadline, "the new token is never taken"
+                time.sleep(0.05)
+    with over_tls(address, authority, token=old) as channel:
+        refused(
+            grpc.StatusCode.UNAUTHENTICATED, "CALLER_UNAUTHENTICATED", lambda: list_vms(channel)
+        )
+
+
 # its scenes use what is here
 import life  # noqa: E402, F401
 

@@ -18,21 +18,42 @@ const CLIENT_DEADLINE: &str = "240";
 pub(crate) struct Daemon {
     _scratch: TempDir,
     pub(crate) root: Utf8PathBuf,
+    /// Beside those that every service of a test has.
+    pub(crate) arguments: Vec<String>,
+    /// What listens for it, and then becomes it.
+    pub(crate) activation: Option<&'static str>,
+    /// What it logged until it listened.
+    said: Vec<String>,
     child: Option<Child>,
 }
 
 impl Daemon {
     /// A service over an empty state, listening.
     pub(crate) fn start() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(scratch.path()).unwrap().to_owned();
-        let mut daemon = Self {
-            _scratch: scratch,
-            root,
-            child: None,
-        };
+        let mut daemon = Self::stopped();
         daemon.again();
         daemon
+    }
+
+    /// One over an empty state that is not started.
+    pub(crate) fn stopped() -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap().to_owned();
+        Self {
+            _scratch: scratch,
+            root,
+            arguments: Vec::new(),
+            activation: None,
+            said: Vec::new(),
+            child: None,
+        }
+    }
+
+    /// The address in a line that it logged.
+    pub(crate) fn address(&self, of: &str) -> String {
+        let line = self.said.iter().find(|line| line.contains(of)).unwrap();
+        let (_, address) = line.rsplit_once("address=").unwrap();
+        address.trim().to_owned()
     }
 
     /// Starts the program over the state there is, and waits until it listens.
@@ -43,9 +64,12 @@ impl Daemon {
     pub(crate) fn again(&mut self) {
         let mut child = self.command().stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listening =
-            lines.find(|line| line.as_ref().is_ok_and(|line| line.contains("listening")));
-        assert!(listening.is_some(), "the service did not start");
+        let is_last = |line: &String| line.contains("listening socket=");
+        self.said.clear();
+        while !self.said.last().is_some_and(is_last) {
+            let line = lines.next().expect("the service did not start");
+            self.said.push(line.unwrap());
+        }
         // what it logs later must not fill the pipe
         thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));
         self.child = Some(child);
@@ -54,14 +78,24 @@ impl Daemon {
     /// The program, over this test's state.
     pub(crate) fn command(&self) -> Command {
         #[expect(clippy::disallowed_methods, reason = "the program under test")]
-        let mut command = Command::new(env!("CARGO_BIN_EXE_bangerd"));
+        let mut command = match self.activation {
+            None => Command::new(env!("CARGO_BIN_EXE_bangerd")),
+            Some(script) => {
+                let mut python = Command::new("python3");
+                python.args(["-c", script]).arg(self.socket());
+                python.arg(env!("CARGO_BIN_EXE_bangerd"));
+                python
+            }
+        };
         command
+            .args(&self.arguments)
             .env_clear()
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", &self.root)
             .env("BANGER_STATE_DIR", self.root.join("state"))
             .env("BANGER_CACHE_DIR", self.root.join("cache"))
             .env("BANGER_RUNTIME_DIR", self.root.join("run"))
+            .env("NOTIFY_SOCKET", self.root.join("notify"))
             .env("BANGER_GUEST_PROGRAM", part("BANGER_GUEST_PROGRAM"))
             .stdin(Stdio::null());
         command
