@@ -147,7 +147,7 @@ async fn serve(
     let metrics = metrics(arguments.serve.metrics, server.meter()).await?;
     let serving = server.serve(listeners, asked_to_end);
     tracing::info!(%socket, "listening");
-    let serving = async {
+    let whole = async {
         tokio::pin!(serving);
         tokio::select! {
             // asked to end before it began
@@ -159,7 +159,7 @@ async fn serve(
         serving.await.map_err(Into::into)
     };
     tokio::select! {
-        served = Box::pin(serving) => served,
+        ended = Box::pin(whole) => ended,
         ((), ()) = async { tokio::join!(refreshing, metrics) } => Ok(()),
     }
 }

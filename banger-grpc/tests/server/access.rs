@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use banger_api::v1::{
-    CreateVmRequest, GetOperationRequest, GetVmRequest, ListOperationsRequest, ListVmsRequest,
-    PullImageRequest, StopVmRequest, VmSpec, WatchVmsRequest, watch_vms_response::Message as Told,
+    CreateVmRequest, DeleteVmRequest, GetOperationRequest, GetVmRequest, ListOperationsRequest,
+    ListVmsRequest, PullImageRequest, VmSpec, WatchVmsRequest, WatchVmsResponse,
+    watch_vms_response::Message as Told,
 };
 use banger_client::Client;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use prost_reflect::{
     DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor, Value,
 };
 use tokio::time::timeout;
-use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Request, Status, Streaming, client::Grpc, transport::Channel};
 use tonic_types::StatusExt as _;
 
 use super::{
@@ -198,6 +199,56 @@ fn create(name: &str) -> CreateVmRequest {
     }
 }
 
+/// An operation's name that is nobody's, of the same sort.
+fn nobodys(operation: &str) -> String {
+    let (collection, _) = operation.rsplit_once('/').unwrap();
+    format!("{collection}/{}", fresh())
+}
+
+/// Fails unless a caller is told the same of both, each a machine and an operation.
+/// Answers whether it was told that there is nothing.
+async fn is_missing(
+    channel: &Channel,
+    method: &MethodDescriptor,
+    foreign: [&str; 2],
+    absent: [&str; 2],
+) -> bool {
+    const BOB: &str = "Bearer token-of-bob";
+    let id = |name: &str| name.split_once('/').unwrap().1.to_owned();
+    let mut told = Vec::new();
+    for [vm, operation] in [foreign, absent] {
+        let request = about(&method.input(), vm, operation);
+        let (messages, status) = ask(channel, Some(BOB), method, &request).await;
+        let words = status.as_ref().map(|status| {
+            // the longer one first: the other one may begin it
+            said(status, &id(operation)).replace(&id(vm), "NAME")
+        });
+        let is_missing = status.is_some_and(|status| status.code() == Code::NotFound);
+        told.push((messages, words, is_missing));
+    }
+    assert_eq!(told[0], told[1], "{}", method.full_name());
+    told[0].2
+}
+
+/// Methods that name one machine, command, file or operation.
+const NAMING: [&str; 15] = [
+    "AttachExec",
+    "CancelOperation",
+    "CreateExec",
+    "DeleteExec",
+    "DeleteVm",
+    "GetOperation",
+    "GetVm",
+    "ListExecs",
+    "ReadFiles",
+    "StartVm",
+    "StatFile",
+    "StopVm",
+    "WaitOperation",
+    "WatchOperation",
+    "WriteFiles",
+];
+
 #[tokio::test]
 async fn what_is_anothers_answers_as_what_is_not_there() {
     let papers = Papers::new();
@@ -207,82 +258,37 @@ async fn what_is_anothers_answers_as_what_is_not_there() {
     let ann = papers.client(&running, Some("token-of-ann"), None);
     let made = ann.vms().create_vm(create("anns-vm")).await.unwrap();
     let made = succeeded(made.into_inner().operation);
-    let shown = GetVmRequest {
-        name: "vms/anns-vm".to_owned(),
-    };
-    let shown = ann.vms().get_vm(shown).await.unwrap();
+    let name = "vms/anns-vm".to_owned();
+    let shown = ann.vms().get_vm(GetVmRequest { name }).await.unwrap();
     let uid = format!("vms/{}", shown.into_inner().vm.unwrap().uid);
     let by_request = format!("operations/by-request/{}", made.request_id);
 
     let remote = papers.channel(&running, "ca", None).await.unwrap();
-    let mut compared = BTreeSet::new();
+    // whoever creates names nothing that there is, but for the machine of a command
+    let names = |one: &MethodDescriptor| !one.name().starts_with("Create");
+    let methods = methods().into_iter();
+    let methods: Vec<_> = methods
+        .filter(|one| names(one) || one.name() == "CreateExec")
+        .collect();
+    let mut missing = BTreeSet::new();
     for (theirs, none) in [
-        ("vms/anns-vm".to_owned(), "vms/none-vm".to_owned()),
-        (uid.clone(), format!("vms/{}", fresh())),
+        ("vms/anns-vm", "vms/none-vm".to_owned()),
+        (&uid, format!("vms/{}", fresh())),
         // a part of an id is nobody's name
-        (uid[..12].to_owned(), "vms/0fffffff".to_owned()),
+        (&uid[..12], "vms/0fffffff".to_owned()),
     ] {
-        for method in methods() {
-            // whoever asks for anything else asks for nobody's
-            if method.name().starts_with("Create") && method.name() != "CreateExec" {
-                continue;
-            }
-            let operations = [&made.name, &by_request];
-            for operation in operations {
-                let unknown = match operation.contains("by-request") {
-                    true => format!("operations/by-request/{}", fresh()),
-                    false => format!("operations/{}", fresh()),
-                };
-                let bob = Some("Bearer token-of-bob");
-                let foreign = about(&method.input(), &theirs, operation);
-                let absent = about(&method.input(), &none, &unknown);
-                let foreign = ask(&remote, bob, &method, &foreign).await;
-                let absent = ask(&remote, bob, &method, &absent).await;
-                let what = method.full_name().to_owned();
-                match (foreign, absent) {
-                    ((_, Some(foreign)), (_, Some(absent))) => {
-                        let id = |name: &str| name.split_once('/').unwrap().1.to_owned();
-                        let of = |status: &Status, vm: &str, operation: &str| {
-                            said(status, &id(operation)).replace(&id(vm), "NAME")
-                        };
-                        let (one, other) = (
-                            of(&foreign, &theirs, operation),
-                            of(&absent, &none, &unknown),
-                        );
-                        assert_eq!(one, other, "{what}");
-                        if foreign.code() == Code::NotFound {
-                            compared.insert(what);
-                        }
-                    }
-                    (foreign, absent) => assert_eq!(foreign.0, absent.0, "{what}"),
-                }
+        for (method, operation) in methods
+            .iter()
+            .flat_map(|one| [(one, &made.name), (one, &by_request)])
+        {
+            let (foreign, unknown) = ([theirs, operation], nobodys(operation));
+            if is_missing(&remote, method, foreign, [&none, &unknown]).await {
+                missing.insert(method.name().to_owned());
             }
         }
     }
-    let expected = [
-        "AttachExec",
-        "CancelOperation",
-        "CreateExec",
-        "DeleteExec",
-        "DeleteVm",
-        "GetOperation",
-        "GetVm",
-        "ListExecs",
-        "ReadFiles",
-        "StartVm",
-        "StatFile",
-        "StopVm",
-        "WaitOperation",
-        "WatchOperation",
-        "WriteFiles",
-    ];
-    for method in expected {
-        let ends = format!(".{method}");
-        assert!(
-            compared.iter().any(|one| one.ends_with(&ends)),
-            "{method}: {compared:?}"
-        );
-    }
+    let naming: BTreeSet<String> = NAMING.map(str::to_owned).into();
+    assert!(naming.is_subset(&missing), "{missing:?}");
 }
 
 async fn vms_of(client: &Client) -> Vec<String> {
@@ -367,30 +373,25 @@ async fn lists_watches_and_ids_of_requests_are_each_owners_own() {
     assert_eq!(heard, both.map(str::to_owned).into());
 
     // changes, and the ends of machines, are told to their owners as well
-    let mut stream = bob.events().watch_vms(WatchVmsRequest::default()).await;
-    let stream = stream.as_mut().unwrap().get_mut();
-    let request = banger_api::v1::DeleteVmRequest {
-        name: "vms/anns".to_owned(),
-        ..Default::default()
-    };
-    ann.change(request).await.unwrap();
-    let request = banger_api::v1::DeleteVmRequest {
-        name: "vms/bobs".to_owned(),
-        ..Default::default()
-    };
-    bob.change(request).await.unwrap();
+    let stream = bob.events().watch_vms(WatchVmsRequest::default()).await;
+    for (client, name) in [(&ann, both[0]), (&bob, both[1])] {
+        let request = DeleteVmRequest {
+            name: name.to_owned(),
+            ..DeleteVmRequest::default()
+        };
+        client.change(request).await.unwrap();
+    }
+    let heard = changes_in(stream.unwrap().into_inner()).await;
+    assert_eq!(heard, [both[1].to_owned()].into());
+}
+
+/// Whose changes a watcher hears in a moment.
+async fn changes_in(mut stream: Streaming<WatchVmsResponse>) -> BTreeSet<String> {
     let mut heard = BTreeSet::new();
     while let Ok(next) = timeout(Duration::from_secs(1), stream.message()).await {
         if let Some(Told::Change(change)) = next.unwrap().unwrap().message {
             heard.insert(change.vm);
         }
     }
-    assert_eq!(heard, [both[1].to_owned()].into());
-    let stop = StopVmRequest {
-        request_id: fresh(),
-        name: both[0].to_owned(),
-        ..StopVmRequest::default()
-    };
-    let gone = ann.vms().stop_vm(stop).await.unwrap_err();
-    assert_eq!(reason(&gone), "VM_NOT_FOUND");
+    heard
 }

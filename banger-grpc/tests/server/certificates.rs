@@ -1,6 +1,6 @@
 //! Authorities, certificates and tokens of a test's own.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command, sync::Arc, time::Duration};
 
 use banger_client::{Client, Remote};
 use banger_grpc::{
@@ -16,7 +16,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use super::harness::Running;
 
 /// What every client's budget is.
-const BUDGET: std::time::Duration = std::time::Duration::from_secs(60);
+const BUDGET: Duration = Duration::from_mins(1);
 
 /// Files of authorities, certificates, keys and tokens.
 pub(crate) struct Papers {
