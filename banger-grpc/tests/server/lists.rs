@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, SystemTime},
 };
 
@@ -51,32 +50,48 @@ fn record(number: u64, name: &str, image: ImageId) -> Vm {
     }
 }
 
-/// Makes and removes records until it is told that the walk is over.
-async fn churn(store: &Store, image: ImageId, over: &AtomicBool) -> u64 {
-    let (mut rounds, mut others) = (0_u64, Vec::new());
-    while !over.load(Ordering::Relaxed) {
-        let place = rounds * 6_151 % MANY;
-        let other = record(place, &format!("vm-{place:05}-x{rounds}"), image);
-        store.insert_vm(&other).await.unwrap();
-        others.push(other.id);
-        if 5 < others.len() {
-            let gone = others.remove(usize::try_from(rounds % 5).unwrap());
-            assert!(store.delete_vm(gone).await.unwrap());
-        }
-        rounds += 1;
-    }
-    for gone in others {
-        assert!(store.delete_vm(gone).await.unwrap());
-    }
-    rounds
+/// Makes and removes records.
+struct Churn<'a> {
+    store: &'a Store,
+    image: ImageId,
+    rounds: u64,
+    others: Vec<VmId>,
 }
 
-/// The names on all pages.
-async fn walk(running: &Running, request: &ListVmsRequest) -> Vec<String> {
+impl Churn<'_> {
+    /// Some come and some go.
+    async fn go_on(&mut self) {
+        for _ in 0..5 {
+            let place = self.rounds * 6_151 % MANY;
+            let name = format!("vm-{place:05}-x{}", self.rounds);
+            let other = record(place, &name, self.image);
+            self.store.insert_vm(&other).await.unwrap();
+            self.others.push(other.id);
+            if 5 < self.others.len() {
+                let place = usize::try_from(self.rounds % 5).unwrap();
+                let gone = self.others.remove(place);
+                assert!(self.store.delete_vm(gone).await.unwrap());
+            }
+            self.rounds += 1;
+        }
+    }
+}
+
+/// The names on all pages, while others come and go, if any.
+async fn walk(
+    running: &Running,
+    request: &ListVmsRequest,
+    mut churn: Option<&mut Churn<'_>>,
+) -> Vec<String> {
     let (mut names, mut request) = (Vec::new(), request.clone());
     loop {
-        let answer = running.vms().list_vms(request.clone()).await.unwrap();
-        let page = answer.into_inner();
+        let mut vms = running.vms();
+        let asking = vms.list_vms(request.clone());
+        let answer = match &mut churn {
+            Some(churn) => tokio::join!(asking, churn.go_on()).0,
+            None => asking.await,
+        };
+        let page = answer.unwrap().into_inner();
         assert!(page.vms.len() <= 1000);
         names.extend(page.vms.into_iter().map(|vm| vm.name));
         if page.next_page_token.is_empty() {
@@ -103,6 +118,12 @@ async fn ten_thousand_machines_are_each_met_once_while_others_come_and_go() {
         .map(|number| format!("vms/vm-{number:05}"))
         .collect();
     let even = stays.iter().step_by(2).cloned().collect();
+    let mut churn = Churn {
+        store: &store,
+        image,
+        rounds: 0,
+        others: Vec::new(),
+    };
     for (order_by, filter, expected) in [
         ("", "", &stays),
         ("name desc", "", &stays),
@@ -115,14 +136,7 @@ async fn ten_thousand_machines_are_each_met_once_while_others_come_and_go() {
             filter: filter.to_owned(),
             ..ListVmsRequest::default()
         };
-        let over = AtomicBool::new(false);
-        let walking = async {
-            let names = walk(&running, &request).await;
-            over.store(true, Ordering::Relaxed);
-            names
-        };
-        let (names, rounds) = tokio::join!(walking, churn(&store, image, &over));
-        assert!(20 < rounds, "nothing came and went");
+        let names = walk(&running, &request, Some(&mut churn)).await;
         let known: Vec<&String> = names.iter().filter(|name| stays.contains(*name)).collect();
         assert_eq!(known.len(), expected.len(), "{request:?}");
         let met: BTreeSet<String> = known.into_iter().cloned().collect();
@@ -151,7 +165,7 @@ async fn a_token_is_good_for_its_filter_and_its_order_alone() {
         page_token: answer.get_ref().next_page_token.clone(),
         ..first
     };
-    let mut all = walk(&running, &next).await;
+    let mut all = walk(&running, &next, None).await;
     all.insert(0, answer.into_inner().vms[0].name.clone());
     assert_eq!(all, ["vms/vm-3", "vms/vm-2", "vms/vm-0"]);
     let forged = [

@@ -5319,7 +5319,7 @@ pub mod session_service_client {
     ///
     /// A client begins a session by keeping it, names it when it makes machines, and goes
     /// on keeping it. When it does so no longer, the session is over, and so are all its
-    /// machines, whether or not a server ran meanwhile. The calls are answered when what
+    /// machines: this server sees to that, or the next one. The calls are answered when what
     /// they ask for is done, and need no request's id: doing one twice is doing it once.
     #[derive(Debug, Clone)]
     pub struct SessionServiceClient<T> {
@@ -5511,7 +5511,7 @@ pub mod session_service_server {
     ///
     /// A client begins a session by keeping it, names it when it makes machines, and goes
     /// on keeping it. When it does so no longer, the session is over, and so are all its
-    /// machines, whether or not a server ran meanwhile. The calls are answered when what
+    /// machines: this server sees to that, or the next one. The calls are answered when what
     /// they ask for is done, and need no request's id: doing one twice is doing it once.
     #[derive(Debug)]
     pub struct SessionServiceServer<T> {
