@@ -164,7 +164,6 @@ impl Server {
             .max_decoding_message_size(limits.request_bytes)
             .max_encoding_message_size(limits.response_bytes);
         let layer = CallLayer::new(Gate::new(security), limits.calls_per_caller);
-        let front = Front::new(phases);
         let meter = Meter::new(layer.metrics(), front.clone());
         let mut router = tonic::transport::Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE.0))

@@ -60,7 +60,7 @@ pub(super) async fn create(context: &Context, request: &CreateVmRequest) -> Outc
             // it was whole once, and has come to its end since
             None => return Ok(None),
         },
-        None => make(context, request).await?,
+        None => make_once(context, request).await?,
     };
     if !request.start {
         return outcome(&made);
@@ -80,8 +80,52 @@ pub(super) async fn create(context: &Context, request: &CreateVmRequest) -> Outc
     }
 }
 
-/// Makes the machine. One that a server that is gone had not finished was removed
-/// before this one began to serve.
+/// Makes the machine, unless a server before this one is still about to. What that
+/// one left half made was removed before this one began to serve, but its last work
+/// may end a little later than it does.
+async fn make_once(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault> {
+    let deadline = Instant::now() + SETTLING;
+    let mut was_there = false;
+    loop {
+        if context.is_resumed()
+            && let Some(vm) = left_behind(context, deadline).await?
+        {
+            return Ok(vm);
+        }
+        match make(context, request).await {
+            Err(fault) if context.is_resumed() && is_taken(&fault) && !was_there => {
+                let store = &context.backend.store;
+                was_there = store
+                    .vm_of_operation(context.operation.id)
+                    .await?
+                    .is_none();
+                check_time(deadline, &request.vm_id)?;
+                sleep(PAUSE).await;
+            }
+            made => return made,
+        }
+    }
+}
+
+fn is_taken(fault: &Fault) -> bool {
+    fault.reason() == ErrorReason::VmExists
+}
+
+/// The machine that a server before this one made or still makes, when it is whole.
+async fn left_behind(context: &Context, deadline: Instant) -> Result<Option<Vm>, Fault> {
+    let store = &context.backend.store;
+    while let Some(id) = store.vm_of_operation(context.operation.id).await? {
+        let id = id.to_string();
+        match show(context, &id).await? {
+            Some(vm) if vm.state != VmState::Creating => return Ok(Some(vm)),
+            Some(_) | None => {}
+        }
+        check_time(deadline, &id)?;
+        sleep(PAUSE).await;
+    }
+    Ok(None)
+}
+
 async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault> {
     let mut create = create_request(request)?;
     let operation = context.operation.id.to_string();
