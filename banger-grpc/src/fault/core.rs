@@ -65,9 +65,10 @@ impl Refine for VmQueryError {
 impl Refine for BackendError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
-            Self::NoBackend { .. } | Self::NoFirecracker { .. } | Self::TooOld { .. } => {
-                fault.with_reason(ErrorReason::HostNoBackend)
-            }
+            Self::NoBackend { .. }
+            | Self::NoFirecracker { .. }
+            | Self::NoJail { .. }
+            | Self::TooOld { .. } => fault.with_reason(ErrorReason::HostNoBackend),
             _ => fault,
         }
     }
