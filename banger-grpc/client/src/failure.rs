@@ -131,6 +131,7 @@ impl From<Status> for Failure {
 
 /// The kind of the core's failure that a reason stands for.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a table with a line for each reason")]
 pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
     match reason {
         ErrorReason::ObjectNotFound

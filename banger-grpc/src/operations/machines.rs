@@ -95,10 +95,7 @@ async fn make_once(context: &Context, request: &CreateVmRequest) -> Result<Vm, F
         match make(context, request).await {
             Err(fault) if context.is_resumed() && is_taken(&fault) && !was_there => {
                 let store = &context.backend.store;
-                was_there = store
-                    .vm_of_operation(context.operation.id)
-                    .await?
-                    .is_none();
+                was_there = store.vm_of_operation(context.operation.id).await?.is_none();
                 check_time(deadline, &request.vm_id)?;
                 sleep(PAUSE).await;
             }
