@@ -4,7 +4,7 @@
 //! compares what they may with what they ask for. Invariants: it is decided by the
 //! method's path and the credentials alone, before a byte of the request is read;
 //! whoever has no valid credentials gets one answer, whatever is wrong with them.
-//! Entry points: [`Gate`].
+//! Entry points: `Gate`.
 
 pub mod credentials;
 pub(crate) mod methods;

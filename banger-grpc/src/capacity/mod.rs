@@ -4,7 +4,7 @@
 //! whether there is room and that it is taken is one step, so that two who ask at the
 //! same time do not both get the last of it; what an operation was promised is its
 //! own until its end, and counted by its machine's record from then on; what others
-//! than this server make counts, too. Entry points: [`Budget`], [`Admission`].
+//! than this server make counts, too. Entry points: [`Budget`], `Admission`.
 
 mod budget;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Purpose: calls by method and code, how long they took, how many go on; machines and
 //! operations by state. Invariants: every series there can be is known when the server
 //! starts, but for kinds and states of records: nothing that a client chooses is a
-//! label. Counting takes no lock. Entry points: [`Metrics`], [`Meter`].
+//! label. Counting takes no lock. Entry points: `Metrics`, [`Meter`].
 
 mod listener;
 
