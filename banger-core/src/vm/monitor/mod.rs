@@ -37,7 +37,6 @@ use std::{fs::OpenOptions, io::Write as _, process::ExitCode, time::Duration};
 use rustix::{process::getpid, thread::gettid};
 
 use super::{in_words, readiness::Readiness};
-use crate::sys::mappings::let_go_of_programs;
 use session::Session;
 
 pub use arguments::{MonitorArguments, MonitorArgumentsError};
@@ -94,10 +93,6 @@ impl ReadinessPipe {
         match OpenOptions::new().write(true).open("/dev/null") {
             Ok(null) => drop(rustix::stdio::dup2_stdout(null)),
             Err(error) => tracing::warn!(%error, "the readiness pipe stays open"),
-        }
-        // what the start needed is not needed again
-        if let Err(error) = let_go_of_programs() {
-            tracing::debug!(%error, "parts of the program stay mapped");
         }
     }
 
