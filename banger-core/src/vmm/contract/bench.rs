@@ -201,9 +201,11 @@ impl Running {
 
     /// Waits until the console has said so many lines more.
     pub(super) async fn say_more(&self, lines: usize) {
-        let wanted = self.console().lines().count() + lines;
+        // whole ones: the last may still be said
+        let said = || self.console().matches('\n').count();
+        let wanted = said() + lines;
         let saying = async {
-            while self.console().lines().count() < wanted {
+            while said() < wanted {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
