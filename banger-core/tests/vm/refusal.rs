@@ -258,8 +258,9 @@ pub(crate) fn what_happened() {
         let database = SqliteConnectOptions::new().filename(host.directories.database());
         let mut database = SqliteConnection::connect_with(&database).await.unwrap();
         sqlx::query(
-            "INSERT INTO vm_events SELECT sequence + 10002, happened_at, vm_id, vm_name, change, state, reason, \
-             exit_kind, exit_detail, generation FROM vm_events WHERE sequence = 1",
+            "INSERT INTO vm_events (sequence, happened_at, vm_id, vm_name, change, state, reason, generation) \
+             SELECT sequence + 10002, happened_at, vm_id, vm_name, change, state, reason, generation \
+             FROM vm_events WHERE sequence = 1",
         )
         .execute(&mut database)
         .await

@@ -174,10 +174,12 @@ fn about(message: &MessageDescriptor, vm: &str, operation: &str) -> DynamicMessa
             ("request_id", _) => Value::String(fresh()),
             ("name", _) if is_of_operations => Value::String(operation.to_owned()),
             ("name", _) if is_of_commands => Value::String(format!("{vm}/execs/e")),
+            ("attach" | "start" | "vm", Kind::Message(of)) => {
+                Value::Message(about(&of, vm, operation))
+            }
             ("name" | "vm", _) => Value::String(vm.to_owned()),
             ("path" | "directory", Kind::Bytes) => Value::Bytes(Bytes::from_static(b"/")),
             ("argv" | "command", _) => Value::List(vec![Value::String("true".to_owned())]),
-            ("attach" | "start", Kind::Message(of)) => Value::Message(about(&of, vm, operation)),
             _ => continue,
         };
         request.set_field(&field, value);
@@ -231,7 +233,7 @@ async fn is_missing(
 }
 
 /// Methods that name one machine, command, file or operation.
-const NAMING: [&str; 15] = [
+const NAMING: [&str; 20] = [
     "AttachExec",
     "CancelOperation",
     "CreateExec",
@@ -239,8 +241,13 @@ const NAMING: [&str; 15] = [
     "DeleteVm",
     "GetOperation",
     "GetVm",
+    "GetVmStats",
     "ListExecs",
+    "PauseVm",
     "ReadFiles",
+    "ReadVmLog",
+    "RenewLease",
+    "ResumeVm",
     "StartVm",
     "StatFile",
     "StopVm",
