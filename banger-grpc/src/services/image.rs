@@ -19,7 +19,7 @@ use crate::{
     fault::Fault,
     operations::{Work, pull_request},
     request::{
-        Checks, caller,
+        Checks,
         mask::Mask,
         name::IMAGES,
         order::{By, Order},
@@ -74,19 +74,13 @@ impl Images {
 
     async fn pull(&self, request: Request<PullImageRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
-        check_host_files(&caller, source::is_host_image(&request.reference))?;
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, request) = Ask::of(request, &mut checks);
+        check_host_files(&ask.caller, source::is_host_image(&request.reference))?;
         checks.absorb(pull_request(&request))?;
         checks.finish()?;
         let work = Work::PullImage(request);
-        change(hub, ask, work.clone(), async { Ok(work) }).await
+        change(hub, &ask, work.clone(), async { Ok(work) }).await
     }
 
     async fn delete(
@@ -94,18 +88,12 @@ impl Images {
         request: Request<DeleteImageRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, request) = Ask::of(request, &mut checks);
         IMAGES.id("name", &request.name, &mut checks);
         checks.finish()?;
         let asked = Work::DeleteImage(request.clone());
-        change(hub, ask, asked, settle(hub, request)).await
+        change(hub, &ask, asked, settle(hub, request)).await
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     fault::Fault,
     operations::Work,
     request::{
-        Checks, caller,
+        Checks,
         mask::Mask,
         name::KERNELS,
         order::{By, Order},
@@ -74,20 +74,14 @@ impl Kernels {
         request: Request<ImportKernelRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
-        check_host_files(&caller, source::is_host_kernel(&request.source))?;
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, request) = Ask::of(request, &mut checks);
+        check_host_files(&ask.caller, source::is_host_kernel(&request.source))?;
         source::kernel(&request.source, &mut checks);
         checks.parse_given::<KernelName>("kernel_id", &request.kernel_id);
         checks.finish()?;
         let work = Work::ImportKernel(request);
-        change(hub, ask, work.clone(), async { Ok(work) }).await
+        change(hub, &ask, work.clone(), async { Ok(work) }).await
     }
 
     async fn delete(
@@ -95,18 +89,12 @@ impl Kernels {
         request: Request<DeleteKernelRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, request) = Ask::of(request, &mut checks);
         let name = name(&request.name, &mut checks);
         checks.finish()?;
         let asked = Work::DeleteKernel(request.clone());
-        change(hub, ask, asked, settle(hub, request, name)).await
+        change(hub, &ask, asked, settle(hub, request, name)).await
     }
 }
 

@@ -27,6 +27,7 @@ use banger_api::v1::{
     kernel_service_server, operation_service_server, session_service_server,
     snapshot_service_server, system_service_server, vm_service_server,
 };
+use tonic::Request;
 
 use crate::{
     backend::Hub,
@@ -34,7 +35,7 @@ use crate::{
     convert,
     fault::Fault,
     operations::{Asked, Settled, Work},
-    request::{Checks, MAX_WAIT},
+    request::{Checks, MAX_WAIT, caller},
 };
 
 /// The one that always answers.
@@ -62,21 +63,54 @@ pub(crate) struct Ask {
     pub(crate) wait: Duration,
 }
 
+/// A request for a change.
+pub(crate) trait Mutation {
+    /// Its id, and how long its caller waits.
+    fn asked(&mut self) -> (&mut String, &mut Option<prost_types::Duration>);
+}
+
+macro_rules! mutations {
+    ($($request:ident),* $(,)?) => {
+        $(impl Mutation for v1::$request {
+            fn asked(&mut self) -> (&mut String, &mut Option<prost_types::Duration>) {
+                (&mut self.request_id, &mut self.wait)
+            }
+        })*
+    };
+}
+
+mutations!(
+    CreateSnapshotRequest,
+    CreateVmRequest,
+    DeleteImageRequest,
+    DeleteKernelRequest,
+    DeleteSnapshotRequest,
+    DeleteVmRequest,
+    ImportKernelRequest,
+    PauseVmRequest,
+    PullImageRequest,
+    RestoreVmRequest,
+    ResumeVmRequest,
+    StartVmRequest,
+    StopVmRequest,
+    UpdateVmRequest,
+);
+
 impl Ask {
-    /// Notes in `checks` what is wrong with it.
-    pub(crate) fn new(
-        caller: Caller,
-        request_id: &mut String,
-        wait: &mut Option<prost_types::Duration>,
-        checks: &mut Checks,
-    ) -> Self {
+    /// Takes it out of a request, and notes in `checks` what is wrong with it.
+    pub(crate) fn of<M: Mutation>(request: Request<M>, checks: &mut Checks) -> (Self, M) {
+        let (caller, mut request) = (caller(&request), request.into_inner());
+        let (request_id, wait) = request.asked();
         checks.request_id(request_id);
-        let wait = checks.duration("wait", wait.take());
-        Self {
+        let ask = Self {
             caller,
             request_id: std::mem::take(request_id),
-            wait: wait.unwrap_or_default().min(MAX_WAIT),
-        }
+            wait: checks
+                .duration("wait", wait.take())
+                .unwrap_or_default()
+                .min(MAX_WAIT),
+        };
+        (ask, request)
     }
 }
 
@@ -84,20 +118,20 @@ impl Ask {
 /// request as it came, began it before.
 pub(crate) async fn change<S: Into<Settled>>(
     hub: &Hub,
-    ask: Ask,
+    ask: &Ask,
     asked: Work,
     settle: impl Future<Output = Result<S, Fault>> + Send,
 ) -> Result<Option<v1::Operation>, Fault> {
-    let (wait, caller) = (ask.wait, ask.caller);
     let asked = Asked {
-        caller: caller.identity().to_owned(),
-        request_id: ask.request_id,
+        caller: ask.caller.identity().to_owned(),
+        request_id: ask.request_id.clone(),
         digest: asked.digest(),
     };
     let operation = match hub.operations.known(&asked).await? {
         Some(operation) => operation,
         None => hub.operations.begin(asked, settle.await?.into()).await?,
     };
-    let operation = hub.operations.wait(&caller, operation.id, wait).await?;
+    let waiting = hub.operations.wait(&ask.caller, operation.id, ask.wait);
+    let operation = waiting.await?;
     Ok(Some(convert::operation::operation(&operation)))
 }

@@ -90,22 +90,16 @@ impl Snapshots {
         request: Request<CreateSnapshotRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller.clone(),
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         VMS.id("vm", &request.vm, &mut checks);
         checks.finish()?;
         let asked = Work::CreateSnapshot(request.clone());
         let settle = async {
-            request.vm = settled(hub, &caller, &request.vm, "").await?;
+            request.vm = settled(hub, &ask.caller, &request.vm, "").await?;
             Ok(Work::CreateSnapshot(request))
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 
     async fn delete(
@@ -113,19 +107,13 @@ impl Snapshots {
         request: Request<DeleteSnapshotRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller.clone(),
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         SNAPSHOTS.id("name", &request.name, &mut checks);
         checks.finish()?;
         let asked = Work::DeleteSnapshot(request.clone());
         let settle = async {
-            match find(hub, &caller, &request.name).await {
+            match find(hub, &ask.caller, &request.name).await {
                 Ok(_) => {}
                 Err(fault)
                     if request.allow_missing && fault.reason() == ErrorReason::SnapshotNotFound =>
@@ -136,7 +124,7 @@ impl Snapshots {
             }
             Ok(Work::DeleteSnapshot(request))
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 
     async fn restore(
@@ -144,33 +132,26 @@ impl Snapshots {
         request: Request<RestoreVmRequest>,
     ) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         checks.absorb(restore_request(&request))?;
         checks.finish()?;
-        let owner = ask.caller.clone();
         let asked = Work::RestoreVm(request.clone());
         let settle = async {
-            let kept = find(hub, &owner, &request.snapshot).await?.vm;
+            let kept = find(hub, &ask.caller, &request.snapshot).await?.vm;
             if request.session.is_empty() {
                 check_session(&hub.backend, &kept).await?;
             } else {
-                request.session = session::settled(hub, &owner, &request.session).await?;
+                request.session = session::settled(hub, &ask.caller, &request.session).await?;
             }
-            let need = of_kept(owner.identity(), &kept);
+            let need = of_kept(ask.caller.identity(), &kept);
             let room = hub.operations.admission().reserve(need).await?;
             Ok(Settled {
                 work: Work::RestoreVm(request),
                 room: Some(room),
             })
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 }
 

@@ -93,18 +93,11 @@ impl Vms {
 
     async fn create(&self, request: Request<CreateVmRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
+        let (ask, mut request) = Ask::of(request, &mut checks);
         if request.validate_only {
-            return validate(hub, &caller, &request).await.map(|()| None);
+            return validate(hub, &ask.caller, &request).await.map(|()| None);
         }
-        let owner = caller.clone();
-        let ask = Ask::new(
-            caller,
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
         checks.absorb(create_request(&request))?;
         checks.finish()?;
         let asked = Work::CreateVm(request.clone());
@@ -113,36 +106,34 @@ impl Vms {
             let image = image::find(hub, id).await?;
             request.image = IMAGES.name(image.id);
             if !request.session.is_empty() {
-                request.session = session::settled(hub, &owner, &request.session).await?;
+                request.session = session::settled(hub, &ask.caller, &request.session).await?;
             }
-            let need = of_create(owner.identity(), &create_request(&request)?, request.start);
+            let need = of_create(
+                ask.caller.identity(),
+                &create_request(&request)?,
+                request.start,
+            );
             let room = hub.operations.admission().reserve(need).await?;
             Ok(Settled {
                 work: Work::CreateVm(request),
                 room: Some(room),
             })
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 
     async fn start(&self, request: Request<StartVmRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller.clone(),
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         VMS.id("name", &request.name, &mut checks);
         checks.finish()?;
         let asked = Work::StartVm(request.clone());
         let settle = async {
-            let vm = named(hub, &caller, &request.name, "").await?;
+            let vm = named(hub, &ask.caller, &request.name, "").await?;
             check_session(&hub.backend, &vm).await?;
             request.name = VMS.name(vm.id);
-            let room = match of_start(caller.identity(), &vm) {
+            let room = match of_start(ask.caller.identity(), &vm) {
                 Some(need) => Some(hub.operations.admission().reserve(need).await?),
                 None => None,
             };
@@ -151,19 +142,13 @@ impl Vms {
                 room,
             })
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 
     async fn stop(&self, request: Request<StopVmRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller.clone(),
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         VMS.id("name", &request.name, &mut checks);
         if checks
             .duration("grace", request.grace)
@@ -174,34 +159,28 @@ impl Vms {
         checks.finish()?;
         let asked = Work::StopVm(request.clone());
         let settle = async {
-            request.name = settled(hub, &caller, &request.name, &request.etag).await?;
+            request.name = settled(hub, &ask.caller, &request.name, &request.etag).await?;
             Ok(Work::StopVm(request))
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 
     async fn delete(&self, request: Request<DeleteVmRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
-        let (caller, mut request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
-        let ask = Ask::new(
-            caller.clone(),
-            &mut request.request_id,
-            &mut request.wait,
-            &mut checks,
-        );
+        let (ask, mut request) = Ask::of(request, &mut checks);
         VMS.id("name", &request.name, &mut checks);
         checks.finish()?;
         let asked = Work::DeleteVm(request.clone());
         let settle = async {
-            request.name = match settled(hub, &caller, &request.name, &request.etag).await {
+            request.name = match settled(hub, &ask.caller, &request.name, &request.etag).await {
                 Ok(name) => name,
                 Err(fault) if is_missing(&fault) && request.allow_missing => String::new(),
                 Err(fault) => return Err(fault),
             };
             Ok(Work::DeleteVm(request))
         };
-        change(hub, ask, asked, settle).await
+        change(hub, &ask, asked, settle).await
     }
 }
 

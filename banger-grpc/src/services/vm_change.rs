@@ -17,33 +17,26 @@ use crate::{
     convert::{spec, vm::vm},
     fault::Fault,
     operations::{Settled, Work, update_request},
-    request::{Checks, caller, name::VMS},
+    request::{Checks, name::VMS},
 };
 
 pub(super) async fn update(
     hub: &Hub,
     request: Request<UpdateVmRequest>,
 ) -> Result<UpdateVmResponse, Fault> {
-    let (caller, mut request) = (caller(&request), request.into_inner());
-    if request.validate_only {
-        return plan(hub, &caller, &request).await;
-    }
     let mut checks = Checks::default();
-    let ask = Ask::new(
-        caller,
-        &mut request.request_id,
-        &mut request.wait,
-        &mut checks,
-    );
+    let (ask, mut request) = Ask::of(request, &mut checks);
+    if request.validate_only {
+        return plan(hub, &ask.caller, &request).await;
+    }
     checks.absorb(update_request(&request))?;
     checks.finish()?;
-    let owner = ask.caller.clone();
     let asked = Work::UpdateVm(request.clone());
     let settle = async {
         let asked = request.vm.get_or_insert_default();
-        let vm = named(hub, &owner, &asked.name, &request.etag).await?;
+        let vm = named(hub, &ask.caller, &asked.name, &request.etag).await?;
         asked.name = VMS.name(vm.id);
-        let need = update_request(&request)?.need(owner.identity(), &vm);
+        let need = update_request(&request)?.need(ask.caller.identity(), &vm);
         let room = match need {
             Some(need) => Some(hub.operations.admission().reserve(need).await?),
             None => None,
@@ -54,7 +47,7 @@ pub(super) async fn update(
         })
     };
     Ok(UpdateVmResponse {
-        operation: change(hub, ask, asked, settle).await?,
+        operation: change(hub, &ask, asked, settle).await?,
         plan: Vec::new(),
     })
 }
@@ -82,44 +75,32 @@ pub(super) async fn pause(
     hub: &Hub,
     request: Request<PauseVmRequest>,
 ) -> Result<Option<Operation>, Fault> {
-    let (caller, mut request) = (caller(&request), request.into_inner());
     let mut checks = Checks::default();
-    let ask = Ask::new(
-        caller.clone(),
-        &mut request.request_id,
-        &mut request.wait,
-        &mut checks,
-    );
+    let (ask, mut request) = Ask::of(request, &mut checks);
     VMS.id("name", &request.name, &mut checks);
     checks.finish()?;
     let asked = Work::PauseVm(request.clone());
     let settle = async {
-        request.name = settled(hub, &caller, &request.name, "").await?;
+        request.name = settled(hub, &ask.caller, &request.name, "").await?;
         Ok(Work::PauseVm(request))
     };
-    change(hub, ask, asked, settle).await
+    change(hub, &ask, asked, settle).await
 }
 
 pub(super) async fn resume(
     hub: &Hub,
     request: Request<ResumeVmRequest>,
 ) -> Result<Option<Operation>, Fault> {
-    let (caller, mut request) = (caller(&request), request.into_inner());
     let mut checks = Checks::default();
-    let ask = Ask::new(
-        caller.clone(),
-        &mut request.request_id,
-        &mut request.wait,
-        &mut checks,
-    );
+    let (ask, mut request) = Ask::of(request, &mut checks);
     VMS.id("name", &request.name, &mut checks);
     checks.finish()?;
     let asked = Work::ResumeVm(request.clone());
     let settle = async {
-        request.name = settled(hub, &caller, &request.name, "").await?;
+        request.name = settled(hub, &ask.caller, &request.name, "").await?;
         Ok(Work::ResumeVm(request))
     };
-    change(hub, ask, asked, settle).await
+    change(hub, &ask, asked, settle).await
 }
 
 /// Grants a lease anew. Doing it twice is doing it at the later time.
