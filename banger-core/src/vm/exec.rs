@@ -4,7 +4,13 @@
 //! bounded ring, with offsets that count both streams together, and a client may
 //! leave and attach again where it was.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
@@ -110,8 +116,37 @@ pub struct ExecSession {
     /// Standard input, signals, terminal size. Bounded: sending waits while
     /// the guest does not read.
     pub control: mpsc::Sender<ExecControl>,
+    /// What of the input the guest has taken.
+    pub accepted: watch::Receiver<Accepted>,
+    /// Whether dropping the session only detaches.
+    pub leaving: Leaving,
     /// Tells when the guest has heard of the session's end.
     pub settled: Settled,
+}
+
+/// What of its input a command has taken, whoever sent it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Offset after the last byte of standard input.
+    pub stdin_offset: u64,
+    /// How many signals.
+    pub signals: u64,
+}
+
+/// Whether dropping a session only detaches, which leaves a command that is to be
+/// killed without a client to its grace.
+#[derive(Clone, Debug, Default)]
+pub struct Leaving(Arc<AtomicBool>);
+
+impl Leaving {
+    /// From now on it only detaches.
+    pub fn detach(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn detaches(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl ExecSession {
@@ -129,6 +164,8 @@ impl ExecSession {
             stdin_offset: 0,
             control,
             events: ExecEvents::new(events, 0, watch::Sender::new(0)),
+            accepted: watch::channel(Accepted::default()).1,
+            leaving: Leaving::default(),
             settled: Settled(oneshot::channel().1),
         }
     }
@@ -147,7 +184,10 @@ pub struct ExecEvents {
 }
 
 impl ExecEvents {
-    pub(super) const fn new(
+    /// Events whose first byte of output has that offset. What they are done with
+    /// is told through the last one.
+    #[must_use]
+    pub const fn new(
         events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
         offset: u64,
         acknowledged: watch::Sender<u64>,
@@ -191,6 +231,12 @@ impl ExecEvents {
 pub struct Settled(pub(super) oneshot::Receiver<()>);
 
 impl Settled {
+    /// Waits for whoever has the other end.
+    #[must_use]
+    pub const fn new(settled: oneshot::Receiver<()>) -> Self {
+        Self(settled)
+    }
+
     /// Waits for it, some seconds at most. A program that ends earlier leaves a
     /// command that is to be killed to the grace of its request.
     pub async fn wait(self) {

@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession, Settled,
+    Accepted, ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession, Leaving, Settled,
     exec_agent::{Agent, Client, Failure},
     exec_outgoing::Outgoing,
     exec_wire::{exit_of, is_broken},
@@ -59,6 +59,8 @@ struct Caller {
     acknowledged: watch::Receiver<u64>,
     /// Whether more may come from [`Self::controls`].
     open: bool,
+    accepted: watch::Sender<Accepted>,
+    leaving: Leaving,
 }
 
 /// How a connection ended.
@@ -81,14 +83,16 @@ impl Relay {
         let (control, controls) = mpsc::channel(QUEUE);
         let (sender, events) = mpsc::channel(QUEUE);
         let acknowledging = watch::Sender::new(self.offset);
+        let accepted = told(joined.attached.accepted.unwrap_or_default());
         let caller = Caller {
             controls,
             events: sender,
             acknowledged: acknowledging.subscribe(),
             open: true,
+            accepted: watch::Sender::new(accepted),
+            leaving: Leaving::default(),
         };
         let (settled, settling) = oneshot::channel();
-        let accepted = joined.attached.accepted.unwrap_or_default();
         let session = ExecSession {
             id: self.id.clone(),
             pid: joined.attached.pid,
@@ -96,6 +100,8 @@ impl Relay {
             stdin_offset: accepted.stdin_offset,
             control,
             events: ExecEvents::new(events, self.offset, acknowledging),
+            accepted: caller.accepted.subscribe(),
+            leaving: caller.leaving.clone(),
             settled: Settled(settling),
         };
         let tasks = self.agent.host.tasks.clone();
@@ -133,8 +139,10 @@ impl Relay {
                 }
             };
             outgoing.resume(&joined.attached, self.offset);
+            let accepted = joined.attached.accepted.unwrap_or_default();
+            caller.accepted.send_replace(told(accepted));
         }
-        if !is_kept {
+        if !is_kept && !caller.leaving.detaches() {
             self.delete().await;
         }
     }
@@ -323,13 +331,22 @@ async fn say(
             }
             changed = accepted.changed(), if granting => {
                 granting = changed.is_ok();
-                outgoing.accept(*accepted.borrow_and_update());
+                let taken = *accepted.borrow_and_update();
+                outgoing.accept(taken);
+                caller.accepted.send_replace(told(taken));
             }
             changed = caller.acknowledged.changed(), if acknowledging => {
                 acknowledging = changed.is_ok();
                 outgoing.acknowledge(*caller.acknowledged.borrow_and_update());
             }
         }
+    }
+}
+
+const fn told(accepted: ExecAccepted) -> Accepted {
+    Accepted {
+        stdin_offset: accepted.stdin_offset,
+        signals: accepted.signals,
     }
 }
 

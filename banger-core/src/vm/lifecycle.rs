@@ -76,7 +76,8 @@ pub fn step(state: VmState, event: &VmEvent) -> Result<VmState, IllegalTransitio
 }
 
 /// The state in which a boot that ended so leaves its VM.
-pub(super) const fn after_exit(exit: &VmExit) -> VmState {
+#[must_use]
+pub const fn after_exit(exit: &VmExit) -> VmState {
     match exit {
         VmExit::PoweredOff | VmExit::Forced | VmExit::Command(_) => VmState::Stopped,
         VmExit::VmmDied(_) | VmExit::NetworkLost(_) | VmExit::MonitorLost => VmState::Failed,

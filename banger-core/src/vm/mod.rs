@@ -80,8 +80,8 @@ pub use error::{
     StopVmError, VmQueryError,
 };
 pub use exec::{
-    ExecControl, ExecEvent, ExecEvents, ExecExit, ExecInfo, ExecRequest, ExecSession, OnFull,
-    Settled, SpawnFailure, TerminalSize, WhenDetached,
+    Accepted, ExecControl, ExecEvent, ExecEvents, ExecExit, ExecInfo, ExecRequest, ExecSession,
+    Leaving, OnFull, Settled, SpawnFailure, TerminalSize, WhenDetached,
 };
 pub use exec_id::{ExecId, ExecIdParseError};
 pub use guest_files::{
@@ -200,6 +200,16 @@ pub struct Lifeline {
     /// Before the start: the lock on the VM's file of its creator. After it:
     /// the write end of a pipe whose closing the monitor sees.
     pub(crate) _descriptor: std::os::fd::OwnedFd,
+}
+
+impl Lifeline {
+    /// One whose end is noticed by whoever has the other end of this pipe.
+    #[must_use]
+    pub const fn of_pipe(write_end: std::os::fd::OwnedFd) -> Self {
+        Self {
+            _descriptor: write_end,
+        }
+    }
 }
 
 /// Which part of a console log is wanted.

@@ -12,6 +12,8 @@
 mod service {
     mod activation;
     mod chaos;
+    mod cut;
+    mod cutter;
     pub(crate) mod daemon;
     mod elsewhere;
     pub(crate) mod foreign;

@@ -14,10 +14,13 @@ use uuid::Uuid;
 use crate::Transport;
 
 /// A request that begins an operation. The API's own requests are all there are.
-pub trait Change: Clone + sealed::Sealed {
+pub trait Change: Clone + Send + sealed::Sealed {
     /// The request with an id: its own, or a new one if it has none.
     #[must_use]
     fn identified(self) -> Self;
+
+    /// Its id; empty if it has none.
+    fn request_id(&self) -> &str;
 
     /// Sends it once.
     fn send(
@@ -41,6 +44,10 @@ macro_rules! change {
                     self.request_id = Uuid::now_v7().to_string();
                 }
                 self
+            }
+
+            fn request_id(&self) -> &str {
+                &self.request_id
             }
 
             async fn send(self, transport: Transport) -> Result<Option<Operation>, Status> {

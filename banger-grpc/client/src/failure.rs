@@ -1,6 +1,6 @@
 //! What went wrong, in the core's terms.
 
-use std::{collections::HashMap, fmt, time::Duration};
+use std::{collections::HashMap, error::Error as _, fmt, time::Duration};
 
 use banger_api::{
     ERROR_DOMAIN, reason,
@@ -34,12 +34,13 @@ impl Failure {
         match self.reason {
             Some(ErrorReason::TooManyCalls) => true,
             Some(reason) => reason::code(reason) == Code::Unavailable,
-            // the connection broke
-            None => self.kind == ErrorKind::Unavailable,
+            // the connection broke, in one of the ways in which that shows
+            None => matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Internal),
         }
     }
 
-    fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+    /// A failure of this side.
+    pub(crate) fn own(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             reason: None,
@@ -51,18 +52,44 @@ impl Failure {
 
     pub(crate) fn no_endpoint(place: &str, problem: &dyn fmt::Display) -> Self {
         let message = format!("{place} cannot be a server's endpoint: {problem}");
-        Self::new(ErrorKind::InvalidInput, message)
+        Self::own(ErrorKind::InvalidInput, message)
+    }
+
+    /// Nobody of banger's answered there.
+    pub(crate) fn unreached(place: &str, status: Status) -> Self {
+        let words = status
+            .source()
+            .map_or_else(|| status.message().to_owned(), banger_core::error::in_words);
+        let failure = Self::from(status);
+        match failure.reason {
+            Some(_) => failure,
+            None => Self::own(
+                ErrorKind::Unavailable,
+                format!("the service at {place} cannot be reached: {words}"),
+            ),
+        }
     }
 
     pub(crate) fn no_token() -> Self {
-        Self::new(
+        Self::own(
             ErrorKind::InvalidInput,
             "the token is none that can be sent",
         )
     }
 
     pub(crate) fn no_operation() -> Self {
-        Self::new(ErrorKind::Internal, "the server's answer has no operation")
+        Self::own(ErrorKind::Internal, "the server's answer has no operation")
+    }
+
+    /// A stream ended before it was over.
+    pub(crate) fn cut() -> Self {
+        Self::own(ErrorKind::Unavailable, "the stream ended too early")
+    }
+
+    /// The server broke the protocol.
+    pub(crate) fn confused(name: &str, problem: &str) -> Self {
+        let message = format!("the server's answers about {name} make no sense: {problem}");
+        Self::own(ErrorKind::Internal, message)
     }
 
     pub(crate) fn out_of_time(last: Option<Self>) -> Self {
@@ -70,7 +97,7 @@ impl Failure {
             Some(last) => format!("no success in time: {last}"),
             None => "no answer in time".to_owned(),
         };
-        Self::new(ErrorKind::Timeout, message)
+        Self::own(ErrorKind::Timeout, message)
     }
 
     /// Why an operation did not do what was asked; none when it did, or may still.
@@ -80,7 +107,7 @@ impl Failure {
             (OperationState::Succeeded | OperationState::Running, _) => None,
             (OperationState::Cancelled, _) => {
                 let message = format!("{name} was cancelled");
-                Some(Self::new(ErrorKind::Cancelled, message))
+                Some(Self::own(ErrorKind::Cancelled, message))
             }
             (_, Some(Outcome::Failure(failure))) => {
                 let facts = failure.metadata.clone().into_iter().collect();
@@ -92,7 +119,7 @@ impl Failure {
                     facts,
                 ))
             }
-            _ => Some(Self::new(ErrorKind::Internal, format!("{name} failed"))),
+            _ => Some(Self::own(ErrorKind::Internal, format!("{name} failed"))),
         }
     }
 

@@ -5,17 +5,20 @@
 //! with every attempt; an attempt is repeated only when its failure says that this may
 //! help; no call takes longer than its budget; failures have the kinds that the core's
 //! have. Entry points: [`Client::connect`], [`Client::connect_remote`],
-//! [`Client::change`], [`Failure`].
+//! [`Client::change`], [`Client::exec`], [`Client::watch_vms`],
+//! [`Client::watch_operation`], [`Failure`].
 
 mod change;
+mod exec;
 mod failure;
 mod remote;
 mod retry;
+mod watch;
 
 use std::time::Duration;
 
 use banger_api::v1::{
-    GetOperationRequest, Operation, OperationState, WaitOperationRequest,
+    GetOperationRequest, GetServerInfoRequest, Operation, OperationState, WaitOperationRequest,
     event_service_client::EventServiceClient, exec_service_client::ExecServiceClient,
     file_service_client::FileServiceClient, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, operation_service_client::OperationServiceClient,
@@ -23,13 +26,17 @@ use banger_api::v1::{
     system_service_client::SystemServiceClient, vm_service_client::VmServiceClient,
 };
 use camino::Utf8Path;
-use tokio::time::Instant;
-use tonic::transport::Endpoint;
+use tokio::time::{Instant, timeout};
+use tonic::{Status, transport::Endpoint};
 
 pub use change::Change;
+pub use exec::{Exec, ExecEvents};
 pub use failure::{Failure, kind_of_reason};
 pub use remote::{Remote, Token, Transport};
+pub use watch::{OperationWatch, VmWatch};
 
+/// How long a server may take to say that it is there.
+const REACHING: Duration = Duration::from_secs(15);
 /// How long one attempt waits for an operation's end.
 const ONE_WAIT: Duration = Duration::from_secs(30);
 
@@ -65,21 +72,53 @@ impl Client {
         }
     }
 
+    /// Asks whether the server answers, once; `place` is how people call it.
+    pub async fn reach(&self, place: &str) -> Result<(), Failure> {
+        let mut system = self.system();
+        let asked = system.get_server_info(GetServerInfoRequest {});
+        match timeout(REACHING, asked).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(status)) => Err(Failure::unreached(place, status)),
+            Err(_) => Err(Failure::unreached(
+                place,
+                Status::deadline_exceeded("no answer"),
+            )),
+        }
+    }
+
+    /// When a call that begins now has to be over.
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.budget
+    }
+
     /// Asks for a change and waits for its end: the operation did what was asked, or
     /// this fails. Cancelling leaves the work to the server; the same `request_id`, if
     /// the caller set one, leads back to it.
     pub async fn change<C: Change>(&self, request: C) -> Result<Operation, Failure> {
-        let request = request.identified();
-        let deadline = Instant::now() + self.budget;
-        let begun = retry::until(deadline, || {
-            let (request, transport) = (request.clone(), self.transport.clone());
-            async move { request.send(transport).await }
-        });
-        let mut operation = begun.await?.ok_or_else(Failure::no_operation)?;
+        let deadline = self.deadline();
+        let mut operation = self.begin_by(request, deadline).await?;
         while operation.state() == OperationState::Running {
             operation = self.wait_once(&operation.name, deadline).await?;
         }
         Failure::of_operation(&operation).map_or(Ok(operation), Err)
+    }
+
+    /// Asks for a change, and answers the operation that it began.
+    pub async fn begin<C: Change>(&self, request: C) -> Result<Operation, Failure> {
+        self.begin_by(request, self.deadline()).await
+    }
+
+    async fn begin_by<C: Change>(
+        &self,
+        request: C,
+        deadline: Instant,
+    ) -> Result<Operation, Failure> {
+        let request = request.identified();
+        let begun = retry::until(deadline, || {
+            let (request, transport) = (request.clone(), self.transport.clone());
+            async move { request.send(transport).await }
+        });
+        begun.await?.ok_or_else(Failure::no_operation)
     }
 
     async fn wait_once(&self, name: &str, deadline: Instant) -> Result<Operation, Failure> {

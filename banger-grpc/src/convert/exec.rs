@@ -24,16 +24,21 @@ pub(crate) fn exec_request(request: v1::CreateExecRequest, checks: &mut Checks) 
         working_directory: given(request.working_directory),
         user: given(request.user),
         terminal: terminal.and_then(|size| terminal_size("terminal", size, checks)),
-        login_shell: false,
+        login_shell: request.login_shell,
         // a UUID is a valid id of a command: the same request is the same command
-        id: request.request_id.parse().ok(),
+        id: match request.exec_id.as_str() {
+            "" => request.request_id.parse().ok(),
+            id => checks.parse("exec_id", id),
+        },
         timeout: checks.duration("timeout", request.timeout),
         on_full: if request.drop_oldest {
             OnFull::DropOldest
         } else {
             OnFull::Wait
         },
-        when_detached: WhenDetached::Keep,
+        when_detached: checks
+            .duration("detached_grace", request.detached_grace)
+            .map_or(WhenDetached::Keep, |grace| WhenDetached::Kill { grace }),
         without_stdin: request.without_stdin,
     }
 }

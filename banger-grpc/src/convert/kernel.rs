@@ -1,9 +1,13 @@
 //! Kernels.
 
 use banger_api::v1;
-use banger_core::domain::Kernel;
+use banger_core::domain::{Kernel, KernelOrigin};
 
-use super::{etag, timestamp};
+use super::{
+    etag,
+    image::{boot_files, verdict},
+    timestamp,
+};
 use crate::request::name::KERNELS;
 
 pub(crate) fn kernel(kernel: &Kernel) -> v1::Kernel {
@@ -17,5 +21,20 @@ pub(crate) fn kernel(kernel: &Kernel) -> v1::Kernel {
         distribution: kernel.distribution.clone().unwrap_or_default(),
         has_modules: kernel.boot.modules.is_some(),
         has_initrd: kernel.boot.initrd.is_some(),
+        source: source(&kernel.origin),
+        directory: kernel.directory.to_string(),
+        boot_files: Some(boot_files(&kernel.boot)),
+        verdict: kernel.verdict.as_ref().map(verdict),
+    }
+}
+
+fn source(origin: &KernelOrigin) -> String {
+    match origin {
+        KernelOrigin::Directory(path) => format!("dir:{path}"),
+        KernelOrigin::DebFile(path) => format!("deb:{path}"),
+        KernelOrigin::AptPackage(package) => format!("apt:{package}"),
+        KernelOrigin::File(path) => path.to_string(),
+        KernelOrigin::Bundle(reference) => reference.to_string(),
+        _ => String::new(),
     }
 }

@@ -45,6 +45,12 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         generation: vm.generation,
         expire_time: vm.spec.lease.as_ref().and_then(expiry),
         session: session.map(|id| SESSIONS.name(id)).unwrap_or_default(),
+        boot_id: vm.boot_id.clone().unwrap_or_default(),
+        lease_time: vm
+            .spec
+            .lease
+            .as_ref()
+            .and_then(|lease| timestamp(lease.granted.wall)),
     }
 }
 
@@ -182,6 +188,7 @@ pub(crate) fn change(change: &VmChange) -> v1::VmChange {
         state_message: change.reason.clone(),
         exit: change.exit.as_ref().map(exit),
         generation: change.generation,
+        sequence: change.sequence,
     }
 }
 

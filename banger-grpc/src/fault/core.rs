@@ -7,6 +7,7 @@
 use banger_api::v1::ErrorReason;
 use banger_core::{
     catalog::SupplyError,
+    domain::ImageName,
     image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
@@ -103,12 +104,14 @@ impl Refine for StartVmError {
                 name,
                 failure,
                 stage,
+                console_tail,
                 ..
             } => fault
                 .with_reason(ErrorReason::VmBootFailed)
                 .about(VM, name)
                 .fact("failure", failure.as_str())
-                .fact("stage", stage),
+                .fact("stage", stage)
+                .tail("console", console_tail),
             Self::Port { name, port, source } => match source.kind() {
                 std::io::ErrorKind::AddrInUse => fault
                     .with_reason(ErrorReason::HostPortTaken)
@@ -274,9 +277,13 @@ impl Refine for DeleteKernelError {
             Self::NotFound { name } => fault
                 .with_reason(ErrorReason::KernelNotFound)
                 .about(KERNEL, name),
-            Self::InUse { name, .. } => fault
-                .with_reason(ErrorReason::KernelInUse)
-                .about(KERNEL, name),
+            Self::InUse { name, images } => {
+                let images: Vec<&str> = images.iter().map(ImageName::as_str).collect();
+                fault
+                    .with_reason(ErrorReason::KernelInUse)
+                    .about(KERNEL, name)
+                    .fact("images", &images.join(","))
+            }
             _ => fault,
         }
     }

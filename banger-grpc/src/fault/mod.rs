@@ -39,6 +39,13 @@ pub(crate) use life::{session_not_found, session_over};
 
 /// Most bytes of one value beside the message.
 const MAX_VALUE: usize = 256;
+/// Most bytes of a text that is told beside the message.
+const MAX_TAIL: usize = 2048;
+/// The fact that names what a failure is about.
+const OBJECT: &str = "object";
+/// The fact that says how many bytes of the message are the failure's own words, and
+/// those of each of its causes; they are joined by a colon and a space.
+const WORDS: &str = "words";
 /// Most fields that are complained of at once.
 const MAX_VIOLATIONS: usize = 16;
 /// When to try again that there was no room for.
@@ -103,7 +110,11 @@ impl Fault {
     /// A failure of that kind, with the error and its causes as the message.
     #[must_use]
     pub fn of(kind: ErrorKind, error: &dyn Error) -> Self {
-        Self::new(reason_of_kind(kind), in_words(error))
+        let fault = Self::new(reason_of_kind(kind), in_words(error));
+        match lengths(error) {
+            Some(lengths) => fault.fact(WORDS, &lengths),
+            None => fault,
+        }
     }
 
     /// The request's form is wrong, in all these ways.
@@ -180,7 +191,19 @@ impl Fault {
     #[must_use]
     pub(crate) fn about(mut self, kind: &'static str, name: &(impl ToString + ?Sized)) -> Self {
         let name = capped(name.to_string(), MAX_VALUE);
+        self.metadata.insert(OBJECT.to_owned(), name.clone());
         self.resource = Some(Resource { kind, name });
+        self
+    }
+
+    /// Adds the end of a text for people.
+    #[must_use]
+    pub(crate) fn tail(mut self, key: &'static str, text: &str) -> Self {
+        let start = text.len().saturating_sub(MAX_TAIL);
+        let tail = &text[text.ceil_char_boundary(start)..];
+        if !tail.is_empty() {
+            self.metadata.insert(key.to_owned(), tail.to_owned());
+        }
         self
     }
 
@@ -271,6 +294,17 @@ pub const fn reason_of_kind(kind: ErrorKind) -> ErrorReason {
         ErrorKind::Cancelled => ErrorReason::Cancelled,
         ErrorKind::Internal => ErrorReason::Internal,
     }
+}
+
+/// How long an error's words are, and those of its causes; none without a cause.
+fn lengths(error: &dyn Error) -> Option<String> {
+    let mut lengths = vec![error.to_string().len().to_string()];
+    let mut cause = Some(error.source()?);
+    while let Some(error) = cause {
+        lengths.push(error.to_string().len().to_string());
+        cause = error.source();
+    }
+    Some(lengths.join(","))
 }
 
 /// The text, cut between characters so that it has at most `most` bytes.

@@ -41,6 +41,30 @@ fn an_answer_says_why_in_a_form_for_programs() {
     let resource = details.resource_info().unwrap();
     assert_eq!(resource.resource_type, "banger.v1.Vm");
     assert_eq!(resource.resource_name, "web");
+    assert_eq!(info.metadata.get("object").map(String::as_str), Some("web"));
+    assert_eq!(info.metadata.get("words"), None);
+}
+
+#[test]
+fn an_error_and_its_causes_can_be_told_apart() {
+    let source = std::io::Error::other("why");
+    let error = StartVmError::Port {
+        name: "web".parse().unwrap(),
+        port: "8080:80".parse().unwrap(),
+        source,
+    };
+    let own = error.to_string();
+    let fault = Fault::from(error);
+    assert_eq!(fault.message(), format!("{own}: why"));
+    let lengths = format!("{},3", own.len());
+    assert_eq!(fault.facts().get("words"), Some(&lengths));
+    let long = Fault::new(ErrorReason::Internal, "m").tail("console", &"ü".repeat(2000));
+    let tail = &fault_fact(&long, "console");
+    assert_eq!(tail.len(), MAX_TAIL);
+}
+
+fn fault_fact(fault: &Fault, key: &str) -> String {
+    fault.facts().get(key).cloned().unwrap_or_default()
 }
 
 #[test]

@@ -7,9 +7,10 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use banger_api::v1::{
-    Bookmark, WatchVmsRequest, WatchVmsResponse, event_service_server::EventService,
-    watch_vms_response::Message as Told,
+    Bookmark, ListVmChangesRequest, ListVmChangesResponse, WatchVmsRequest, WatchVmsResponse,
+    event_service_server::EventService, watch_vms_response::Message as Told,
 };
+use banger_core::{domain::Selector, vm::VmQueryError};
 use futures_util::{Stream, stream};
 use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
@@ -19,7 +20,7 @@ use crate::{
     caller::Caller,
     convert::vm::{change, vm},
     fault::Fault,
-    request::{Checks, caller},
+    request::{Checks, caller, name::VMS},
 };
 
 /// How often it is looked for changes.
@@ -43,6 +44,35 @@ impl Events {
             Some(after) => Ok(Watcher::new(Arc::clone(hub), caller, after)),
             None => Watcher::from_the_beginning(Arc::clone(hub), caller).await,
         }
+    }
+
+    async fn list(
+        &self,
+        request: Request<ListVmChangesRequest>,
+    ) -> Result<ListVmChangesResponse, Fault> {
+        let hub = self.0.reading()?;
+        let (caller, request) = (caller(&request), request.into_inner());
+        let mut checks = Checks::default();
+        let of = match request.vm.as_str() {
+            "" => None,
+            name => VMS.id("vm", name, &mut checks).map(Selector::from),
+        };
+        checks.finish()?;
+        let vms = &hub.backend.vms;
+        let page = vms.changes(of.as_ref(), request.after_sequence).await?;
+        let next_sequence = page.last().map(|last| last.sequence);
+        let seen = page
+            .iter()
+            .filter(|one| caller.sees_of(one.owner.as_deref()));
+        let changes: Vec<_> = seen.map(change).collect();
+        if let Some(selector) = of.filter(|_| changes.is_empty() && next_sequence.is_some()) {
+            // others' machines are none
+            return Err(VmQueryError::NotFound { selector }.into());
+        }
+        Ok(ListVmChangesResponse {
+            changes,
+            next_sequence,
+        })
     }
 }
 
@@ -148,5 +178,12 @@ impl EventService for Events {
             Ok(Some((message, watcher)))
         });
         Ok(Response::new(Box::pin(watching)))
+    }
+
+    async fn list_vm_changes(
+        &self,
+        request: Request<ListVmChangesRequest>,
+    ) -> Result<Response<ListVmChangesResponse>, Status> {
+        Ok(Response::new(self.list(request).await?))
     }
 }

@@ -8,14 +8,14 @@
 use std::{pin::Pin, time::Duration};
 
 use banger_api::v1::{
-    AttachExecRequest, AttachExecResponse, Attached, CreateExecRequest, CreateExecResponse,
-    DeleteExecRequest, DeleteExecResponse, ErrorReason, ListExecsRequest, ListExecsResponse, Stdin,
-    attach_exec_request::Message as Sent, attach_exec_response::Message as Told,
-    exec_service_server::ExecService,
+    Accepted, Attach, AttachExecRequest, AttachExecResponse, Attached, CreateExecRequest,
+    CreateExecResponse, DeleteExecRequest, DeleteExecResponse, ErrorReason, ListExecsRequest,
+    ListExecsResponse, Stdin, attach_exec_request::Message as Sent,
+    attach_exec_response::Message as Told, exec_service_server::ExecService,
 };
 use banger_core::{
     domain::Selector,
-    vm::{ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession},
+    vm::{self as core, ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession},
 };
 use futures_util::{Stream, future::BoxFuture, stream};
 use tokio::{
@@ -74,7 +74,8 @@ impl Execs {
             }
             started => started?,
         };
-        // it goes on without this client: whoever wants it attaches
+        // it goes on without this call, for its grace at least: whoever wants it attaches
+        session.leaving.detach();
         Ok(CreateExecResponse {
             name: format!("{}/execs/{}", VMS.name(vm.id), session.id),
             pid: session.pid,
@@ -104,7 +105,7 @@ impl Execs {
             .backend
             .vms
             .attach_exec(&selector, &exec, attach.from_offset);
-        Ok(Attachment::new(attaching.await?, sent, attach.acknowledges))
+        Ok(Attachment::new(attaching.await?, sent, &attach))
     }
 
     async fn list(&self, request: Request<ListExecsRequest>) -> Result<ListExecsResponse, Fault> {
@@ -154,29 +155,38 @@ struct Attachment {
     _control: mpsc::Sender<ExecControl>,
     /// Up to where the client is done with output, if it says so.
     acknowledged: Option<watch::Receiver<u64>>,
+    /// What of the input was taken, if the client follows that.
+    accepted: Option<watch::Receiver<core::Accepted>>,
     /// The exit was told.
     over: bool,
 }
 
 impl Attachment {
-    fn new(session: ExecSession, sent: Streaming<AttachExecRequest>, acknowledges: bool) -> Self {
+    fn new(session: ExecSession, sent: Streaming<AttachExecRequest>, attach: &Attach) -> Self {
+        // a client that goes away may come back
+        session.leaving.detach();
+        let mut accepted = session.accepted;
+        let taken = *accepted.borrow_and_update();
         // the client has what comes before it attached
         let (done_with, told_done) = watch::channel(session.events.offset());
         let input = Input {
             control: session.control.clone(),
             next: session.stdin_offset,
             done_with,
+            end_leaves: attach.follows_input,
         };
         Self {
             greeting: Some(Attached {
                 pid: session.pid,
                 terminal: session.terminal,
                 stdin_offset: session.stdin_offset,
+                signals: taken.signals,
             }),
             events: session.events,
             input: Some(Box::pin(input.pass_on(sent))),
             _control: session.control,
-            acknowledged: acknowledges.then_some(told_done),
+            acknowledged: attach.acknowledges.then_some(told_done),
+            accepted: attach.follows_input.then_some(accepted),
             over: false,
         }
     }
@@ -197,6 +207,7 @@ impl Attachment {
             let output = next_event(&mut self.events, self.acknowledged.as_mut());
             tokio::select! {
                 passed = passed_on(&mut self.input) => passed?,
+                taken = taken(&mut self.accepted) => return Ok(Some(Told::Accepted(taken))),
                 event = output => return Ok(event?.map(|event| self.tell(event))),
             }
         }
@@ -220,6 +231,25 @@ async fn passed_on(input: &mut Option<BoxFuture<'static, Result<(), Fault>>>) ->
     }
 }
 
+/// What of the input was taken by now, when that is news.
+async fn taken(accepted: &mut Option<watch::Receiver<core::Accepted>>) -> Accepted {
+    let Some(news) = accepted else {
+        return std::future::pending().await;
+    };
+    if news.changed().await.is_err() {
+        // the command is over, which its events tell
+        return std::future::pending().await;
+    }
+    let core::Accepted {
+        stdin_offset,
+        signals,
+    } = *news.borrow_and_update();
+    Accepted {
+        stdin_offset,
+        signals,
+    }
+}
+
 /// The command's next event, when the client is done with those before it.
 async fn next_event(
     events: &mut ExecEvents,
@@ -240,6 +270,8 @@ struct Input {
     next: u64,
     /// Up to where the client is done with output.
     done_with: watch::Sender<u64>,
+    /// The end of what it sends says that it leaves.
+    end_leaves: bool,
 }
 
 impl Input {
@@ -247,6 +279,7 @@ impl Input {
         loop {
             let message = match sent.message().await {
                 Ok(Some(message)) => message,
+                Ok(None) if self.end_leaves => return Err(out_of_place("the client left")),
                 Ok(None) => {
                     // it has said all
                     drop(self.control.send(ExecControl::CloseStdin).await);
@@ -365,6 +398,7 @@ mod tests {
             control: mpsc::channel(1).0,
             next,
             done_with: watch::Sender::new(0),
+            end_leaves: false,
         }
     }
 

@@ -29,6 +29,8 @@ fn caller() -> (
         events: sender,
         acknowledged: acknowledging.subscribe(),
         open: true,
+        accepted: watch::Sender::new(Accepted::default()),
+        leaving: Leaving::default(),
     };
     (caller, control, events, acknowledging)
 }

@@ -344,6 +344,12 @@ pub struct Vm {
     /// The session that it was made in, by its uid: sessions/UID; empty without one.
     #[prost(string, tag = "18")]
     pub session: ::prost::alloc::string::String,
+    /// The guest's boot id of the present or last boot; empty before.
+    #[prost(string, tag = "19")]
+    pub boot_id: ::prost::alloc::string::String,
+    /// When its lease was granted, by the wall clock; absent without one.
+    #[prost(message, optional, tag = "20")]
+    pub lease_time: ::core::option::Option<::prost_types::Timestamp>,
 }
 /// What a virtual machine is made of.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -779,6 +785,30 @@ pub struct VmChange {
     /// The record's generation after the change.
     #[prost(uint64, tag = "8")]
     pub generation: u64,
+    /// Its number; later changes have greater ones.
+    #[prost(uint64, tag = "9")]
+    pub sequence: u64,
+}
+/// Asks what happened.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListVmChangesRequest {
+    /// The machine, as vms/NAME or vms/UID; one that is gone by its UID; all when empty.
+    #[prost(string, tag = "1")]
+    pub vm: ::prost::alloc::string::String,
+    /// Only what happened after the change with this number; from the oldest on that is
+    /// remembered when absent. A number that is too old is an error (WATCH_EXPIRED).
+    #[prost(uint64, optional, tag = "2")]
+    pub after_sequence: ::core::option::Option<u64>,
+}
+/// What happened.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListVmChangesResponse {
+    /// Oldest first; perhaps not all.
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<VmChange>,
+    /// Where to go on from; absent when this was all up to now.
+    #[prost(uint64, optional, tag = "2")]
+    pub next_sequence: ::core::option::Option<u64>,
 }
 /// What is done to records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -927,6 +957,32 @@ pub mod event_service_client {
                 .insert(GrpcMethod::new("banger.v1.EventService", "WatchVms"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Lists what happened to one or all virtual machines, oldest first, as far as it
+        /// is remembered: also to those that are gone.
+        pub async fn list_vm_changes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListVmChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVmChangesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.EventService/ListVmChanges",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.EventService", "ListVmChanges"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -957,6 +1013,15 @@ pub mod event_service_server {
             &self,
             request: tonic::Request<super::WatchVmsRequest>,
         ) -> std::result::Result<tonic::Response<Self::WatchVmsStream>, tonic::Status>;
+        /// Lists what happened to one or all virtual machines, oldest first, as far as it
+        /// is remembered: also to those that are gone.
+        async fn list_vm_changes(
+            &self,
+            request: tonic::Request<super::ListVmChangesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVmChangesResponse>,
+            tonic::Status,
+        >;
     }
     /// Tells what happens.
     #[derive(Debug)]
@@ -1077,6 +1142,51 @@ pub mod event_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.EventService/ListVmChanges" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListVmChangesSvc<T: EventService>(pub Arc<T>);
+                    impl<
+                        T: EventService,
+                    > tonic::server::UnaryService<super::ListVmChangesRequest>
+                    for ListVmChangesSvc<T> {
+                        type Response = super::ListVmChangesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListVmChangesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as EventService>::list_vm_changes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListVmChangesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
@@ -1219,6 +1329,18 @@ pub struct CreateExecRequest {
     /// Its standard input has ended from the start.
     #[prost(bool, tag = "10")]
     pub without_stdin: bool,
+    /// Runs the user's login shell in place of argv: what the guest's /etc/passwd says,
+    /// else /bin/sh; in the user's home unless a directory is given.
+    #[prost(bool, tag = "11")]
+    pub login_shell: bool,
+    /// The id in its name, 1 to 63 of a-z, 0-9 and -; request_id when empty. The same
+    /// id with another request is refused (REQUEST_ID_REUSED).
+    #[prost(string, tag = "12")]
+    pub exec_id: ::prost::alloc::string::String,
+    /// It is killed when nobody was attached for so long, from its start on; it goes on
+    /// when absent.
+    #[prost(message, optional, tag = "13")]
+    pub detached_grace: ::core::option::Option<::prost_types::Duration>,
 }
 /// A terminal's size in characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1286,6 +1408,11 @@ pub struct Attach {
     /// breaks. What was sent counts as done with otherwise.
     #[prost(bool, tag = "3")]
     pub acknowledges: bool,
+    /// The server tells what of the input the command has taken. The end of this
+    /// client's messages then says that it leaves, and not that standard input ends:
+    /// that is what CloseStdin says.
+    #[prost(bool, tag = "4")]
+    pub follows_input: bool,
 }
 /// Bytes for standard input.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1306,7 +1433,7 @@ pub struct CloseStdin {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AttachExecResponse {
     /// What is sent.
-    #[prost(oneof = "attach_exec_response::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "attach_exec_response::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<attach_exec_response::Message>,
 }
 /// Nested message and enum types in `AttachExecResponse`.
@@ -1326,6 +1453,9 @@ pub mod attach_exec_response {
         /// The last message: the command ended, and this was all its output.
         #[prost(message, tag = "4")]
         Exit(super::Exit),
+        /// What of the input the command has taken; only for a client that follows it.
+        #[prost(message, tag = "5")]
+        Accepted(super::Accepted),
     }
 }
 /// The client is attached.
@@ -1340,6 +1470,20 @@ pub struct Attached {
     /// How many bytes of standard input it has got so far.
     #[prost(uint64, tag = "3")]
     pub stdin_offset: u64,
+    /// How many signals it has got so far, whoever sent them.
+    #[prost(uint64, tag = "4")]
+    pub signals: u64,
+}
+/// What of its input a command has taken. What is above that, a client sends again
+/// when it attached again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Accepted {
+    /// Offset after the last byte of standard input.
+    #[prost(uint64, tag = "1")]
+    pub stdin_offset: u64,
+    /// How many signals.
+    #[prost(uint64, tag = "2")]
+    pub signals: u64,
 }
 /// Bytes that a command wrote.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2649,6 +2793,26 @@ pub struct Image {
     /// What it runs when nothing else is asked for.
     #[prost(message, optional, tag = "16")]
     pub run_config: ::core::option::Option<RunConfig>,
+    /// Where its own files lie on the server's host; empty for one whose files are
+    /// others'.
+    #[prost(string, tag = "17")]
+    pub directory: ::prost::alloc::string::String,
+    /// Its disk, on the server's host.
+    #[prost(string, tag = "18")]
+    pub rootfs: ::prost::alloc::string::String,
+    /// What it boots with, on the server's host.
+    #[prost(message, optional, tag = "19")]
+    pub boot_files: ::core::option::Option<BootFiles>,
+    /// Digest of the packages that it was built with; empty when that is not known.
+    #[prost(string, tag = "20")]
+    pub package_hash: ::prost::alloc::string::String,
+    /// How the bytes came into its disk: written, reflink or copied; empty when that is
+    /// not known.
+    #[prost(string, tag = "21")]
+    pub disk_method: ::prost::alloc::string::String,
+    /// Why the server's policy let it in; absent when none was asked.
+    #[prost(message, optional, tag = "22")]
+    pub verdict: ::core::option::Option<PolicyVerdict>,
     /// Where it came from.
     #[prost(oneof = "image::Origin", tags = "10, 11, 12, 13, 14, 15")]
     pub origin: ::core::option::Option<image::Origin>,
@@ -2678,6 +2842,29 @@ pub mod image {
         Bundle(super::BundleOrigin),
     }
 }
+/// Files of the server's host that a machine boots with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BootFiles {
+    /// The kernel.
+    #[prost(string, tag = "1")]
+    pub kernel: ::prost::alloc::string::String,
+    /// Its initrd; empty without one.
+    #[prost(string, tag = "2")]
+    pub initrd: ::prost::alloc::string::String,
+    /// The directory of its modules; empty without one.
+    #[prost(string, tag = "3")]
+    pub modules: ::prost::alloc::string::String,
+}
+/// Why a policy let something in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyVerdict {
+    /// The rule that decided, for people.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// Whose signature was found good: none, cosign:DIGEST or minisign:KEY.
+    #[prost(string, tag = "2")]
+    pub vouched: ::prost::alloc::string::String,
+}
 /// From an OCI image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct OciOrigin {
@@ -2703,6 +2890,9 @@ pub struct BuiltOrigin {
     /// Digest of all that was put into it.
     #[prost(string, tag = "2")]
     pub input_digest: ::prost::alloc::string::String,
+    /// The id of the image that it was built from.
+    #[prost(string, tag = "3")]
+    pub base_uid: ::prost::alloc::string::String,
 }
 /// Built from a Containerfile.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2710,6 +2900,9 @@ pub struct ContainerfileOrigin {
     /// Digest of the manifest that the builder made.
     #[prost(string, tag = "1")]
     pub manifest_digest: ::prost::alloc::string::String,
+    /// The file, on the server's host.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
 }
 /// From a bundle.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2745,6 +2938,9 @@ pub struct RunConfig {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    /// The signal that asks it to stop, as its maker wrote it; empty for SIGTERM.
+    #[prost(string, tag = "7")]
+    pub stop_signal: ::prost::alloc::string::String,
 }
 /// A kernel that images boot with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2777,6 +2973,18 @@ pub struct Kernel {
     /// Whether it brings an initrd of its own.
     #[prost(bool, tag = "9")]
     pub has_initrd: bool,
+    /// Where it came from, as ImportKernelRequest.source has it.
+    #[prost(string, tag = "10")]
+    pub source: ::prost::alloc::string::String,
+    /// Where it lies on the server's host.
+    #[prost(string, tag = "11")]
+    pub directory: ::prost::alloc::string::String,
+    /// Its files, on the server's host.
+    #[prost(message, optional, tag = "12")]
+    pub boot_files: ::core::option::Option<BootFiles>,
+    /// Why the server's policy let it in; absent when none was asked.
+    #[prost(message, optional, tag = "13")]
+    pub verdict: ::core::option::Option<PolicyVerdict>,
 }
 /// A virtual machine that was kept as it ran: memory, devices and disks. It outlives
 /// the machine, and never changes.
