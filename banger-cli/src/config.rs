@@ -6,6 +6,7 @@
 
 mod jail;
 mod registries;
+mod service;
 
 use banger_core::{
     bundle::Location,
@@ -19,6 +20,7 @@ use serde::Deserialize;
 
 pub use jail::JailConfig;
 pub use registries::{HostConfig, RegistriesConfig};
+pub use service::ServiceConfig;
 
 /// Everything that can be configured. All of it is optional.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub qemu: Option<Utf8PathBuf>,
     /// Firecracker.
     pub firecracker: Option<Utf8PathBuf>,
+    /// A service in place of this host.
+    pub service: ServiceConfig,
     /// How Firecracker is jailed.
     pub jail: JailConfig,
     /// What is let in.
@@ -221,6 +225,7 @@ impl Config {
             guest_program: absolute(self.guest_program),
             qemu: absolute(self.qemu),
             firecracker: absolute(self.firecracker),
+            service: self.service.relative_to(directory),
             jail: self.jail,
             policy: absolute(self.policy),
             catalogs: (self.catalogs.into_iter())
@@ -248,6 +253,7 @@ mod tests {
     fn every_key_is_read_and_paths_become_absolute() {
         let text = "state-dir = \"s\"\ncache-dir = \"/c\"\nruntime-dir = \"/r\"\n\
             guest-program = \"../g\"\nqemu = \"/q\"\nfirecracker = \"f\"\npolicy = \"p.toml\"\n[registries]\nplain-http = [\"localhost:5000\"]\n\
+            [service]\nendpoint = \"unix:///s\"\ntoken-file = \"t\"\n\
             [jail]\nmode = \"always\"\nids = \"2000-2999\"\n\
             [limits]\nlayer-size = \"2G\"\nratio = 50\n\
             [[catalogs]]\nname = \"team\"\nsource = \"file:c.json\"\n";
@@ -259,6 +265,11 @@ mod tests {
             guest_program: Some("/etc/b/../g".into()),
             qemu: Some("/q".into()),
             firecracker: Some("/etc/b/f".into()),
+            service: ServiceConfig {
+                endpoint: Some("unix:///s".into()),
+                token_file: Some("/etc/b/t".into()),
+                ..ServiceConfig::default()
+            },
             jail: JailConfig {
                 mode: Some(JailMode::Always),
                 ids: JailIds::new(2000, 2999),

@@ -24,12 +24,16 @@ pub const BANGER_GUEST_PROGRAM: &str = "BANGER_GUEST_PROGRAM";
 pub const BANGER_QEMU: &str = "BANGER_QEMU";
 /// Firecracker (`--firecracker`).
 pub const BANGER_FIRECRACKER: &str = "BANGER_FIRECRACKER";
+/// The service that is asked in place of this host (`--endpoint`).
+pub const BANGER_ENDPOINT: &str = "BANGER_ENDPOINT";
+/// The token that a service is shown.
+pub const BANGER_TOKEN: &str = "BANGER_TOKEN";
 /// When set to anything, no progress is shown.
 pub const BANGER_NO_PROGRESS: &str = "BANGER_NO_PROGRESS";
 /// What to log on standard error, as a `tracing` filter: `banger_core=debug`.
 pub const BANGER_LOG: &str = "BANGER_LOG";
 /// Every variable of banger's own, in the order of the documentation.
-pub const VARIABLES: [&str; 9] = [
+pub const VARIABLES: [&str; 11] = [
     BANGER_STATE_DIR,
     BANGER_CACHE_DIR,
     BANGER_RUNTIME_DIR,
@@ -37,6 +41,8 @@ pub const VARIABLES: [&str; 9] = [
     BANGER_GUEST_PROGRAM,
     BANGER_QEMU,
     BANGER_FIRECRACKER,
+    BANGER_ENDPOINT,
+    BANGER_TOKEN,
     BANGER_NO_PROGRESS,
     BANGER_LOG,
 ];
@@ -71,6 +77,10 @@ pub struct Environment {
     pub qemu: Option<Utf8PathBuf>,
     /// [`BANGER_FIRECRACKER`].
     pub firecracker: Option<Utf8PathBuf>,
+    /// [`BANGER_ENDPOINT`].
+    pub endpoint: Option<String>,
+    /// [`BANGER_TOKEN`].
+    pub token: Option<Secret>,
     /// [`BANGER_NO_PROGRESS`].
     pub no_progress: bool,
     /// [`BANGER_LOG`].
@@ -106,6 +116,16 @@ pub struct BaseDirectories {
     pub state: Utf8PathBuf,
     /// `$XDG_CACHE_HOME`, else `~/.cache`.
     pub cache: Utf8PathBuf,
+}
+
+/// What is shown to nobody but whom it is for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        to.write_str("Secret")
+    }
 }
 
 /// The environment cannot be used.
@@ -147,6 +167,8 @@ impl Environment {
             guest_program: path_variable(BANGER_GUEST_PROGRAM)?,
             qemu: path_variable(BANGER_QEMU)?,
             firecracker: path_variable(BANGER_FIRECRACKER)?,
+            endpoint: variable(BANGER_ENDPOINT)?,
+            token: variable(BANGER_TOKEN)?.map(Secret),
             no_progress: variable(BANGER_NO_PROGRESS)?.is_some(),
             log: variable(BANGER_LOG)?,
             path: search_path(),

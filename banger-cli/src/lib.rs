@@ -14,6 +14,7 @@ pub mod commands;
 pub mod config;
 pub mod console;
 pub mod context;
+pub mod endpoint;
 pub mod environment;
 pub mod error;
 pub mod exit;
@@ -37,10 +38,11 @@ use camino::Utf8Path;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    args::{Cli, GlobalArgs, Parsed},
+    args::{Cli, GlobalArgs, Parsed, RegistryArgs},
     config::Config,
     console::Console,
     context::{Context, Style},
+    endpoint::Endpoint,
     environment::Environment,
     error::{CliError, Report},
     exit::Surface,
@@ -91,22 +93,28 @@ fn parse_and_start(arguments: &[OsString], surface: &mut Surface) -> Result<u8, 
     let task = Task::prepare(command, &environment.working_directory)?;
     *surface = task.surface();
     start_log(environment.log.as_deref());
-    let mut settings = read_settings(&global, &environment)?;
-    check_host(&task, &settings)?;
-    settings.registries = registries::sign_in(
-        settings.registries,
-        registry,
-        task.reference(),
-        &environment,
-        || registries::read_password(io::stdin().lock()),
-    )?;
+    let (mut settings, endpoint) = read_settings(&global, &environment)?;
+    check_host(&task, &settings, endpoint.as_ref())?;
+    if endpoint.is_none() {
+        settings.registries = registries::sign_in(
+            settings.registries,
+            registry,
+            task.reference(),
+            &environment,
+            || registries::read_password(io::stdin().lock()),
+        )?;
+    } else if registry != RegistryArgs::default() {
+        return Err(CliError::usage(
+            "credentials of registries are the service's own: none can be given with --endpoint",
+        ));
+    }
     let runtime = runtime(&task).map_err(|source| setup("the async runtime", source))?;
     let progress = progress(&global, &environment);
     let style = Style {
         json: global.json,
         quiet: global.quiet || global.json,
     };
-    let result = runtime.block_on(carry_out(settings, task, progress, style));
+    let result = runtime.block_on(carry_out(settings, endpoint, task, progress, style));
     runtime.shutdown_timeout(WIND_DOWN);
     result
 }
@@ -125,6 +133,7 @@ fn runtime(task: &Task) -> io::Result<Runtime> {
 /// Opens the services and carries the task out.
 async fn carry_out(
     settings: Settings,
+    endpoint: Option<Endpoint>,
     task: Task,
     progress: Progress,
     style: Style,
@@ -142,12 +151,13 @@ async fn carry_out(
         }
         task => task,
     };
-    let services = signals
-        .guard(Box::pin(Services::open_local(
-            settings,
-            Connections::Shared,
-        )))
-        .await?;
+    let opened = async {
+        match &endpoint {
+            Some(endpoint) => Services::open_remote(&settings, endpoint).await,
+            None => Services::open_local(settings, Connections::Shared).await,
+        }
+    };
+    let services = signals.guard(Box::pin(opened)).await?;
     let context = Context {
         services,
         console,
@@ -156,34 +166,45 @@ async fn carry_out(
     };
     let result = Box::pin(commands::carry_out(&context, &mut signals, task)).await;
     context.progress.finish();
+    context.services.settle().await;
     // the process ends: to close the database would copy its log with three
     // syncs, for nobody, and the next program would begin another one
     std::mem::forget(context.services);
     result
 }
 
-fn read_settings(flags: &GlobalArgs, environment: &Environment) -> Result<Settings, CliError> {
+fn read_settings(
+    flags: &GlobalArgs,
+    environment: &Environment,
+) -> Result<(Settings, Option<Endpoint>), CliError> {
     let config = match settings::config_file(flags, environment) {
         Some((path, named)) => Config::read(&path, named)?,
         None => Config::default(),
     };
+    let endpoint = endpoint::resolve(&flags.service, environment, &config.service)?;
     let is_file = |path: &Utf8Path| path.is_file();
     let mut settings = settings::resolve(flags, environment, &config, &is_file)?;
     if let Some(path) = &settings.policy {
         settings.supply.policy = policy::read(path)?;
     }
-    Ok(settings)
+    Ok((settings, endpoint))
 }
 
 /// What the host must have for a task, before anything is touched.
-fn check_host(task: &Task, settings: &Settings) -> Result<(), CliError> {
+fn check_host(
+    task: &Task,
+    settings: &Settings,
+    endpoint: Option<&Endpoint>,
+) -> Result<(), CliError> {
     if task.needs_terminal() && !terminal::is_terminal(io::stdin()) {
         return Err(CliError::NotATerminal);
     }
     match &settings.guest_program {
-        GuestProgram::Missing { places } if task.boots() => Err(CliError::GuestProgramMissing {
-            places: places.clone(),
-        }),
+        GuestProgram::Missing { places } if task.boots() && endpoint.is_none() => {
+            Err(CliError::GuestProgramMissing {
+                places: places.clone(),
+            })
+        }
         _ => Ok(()),
     }
 }

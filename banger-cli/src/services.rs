@@ -1,22 +1,27 @@
 //! The services the commands work on.
 //!
 //! Purpose: the one place that knows which implementation of the library's
-//! traits is used. Entry points: [`Services`], [`Services::open_local`].
+//! traits is used. Entry points: [`Services`], [`Services::open_local`],
+//! [`Services::open_remote`].
 
 use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 
+use banger_client::services::RemoteServices;
 use banger_core::{
+    domain::Image,
     image::{ImageManager, build::ImageBuilder},
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
+    remote::RemoteError,
     store::Connections,
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
 };
+use camino::Utf8PathBuf;
 
-use crate::{error::CliError, monitor, settings::Settings};
+use crate::{endpoint::Endpoint, error::CliError, monitor, settings::Settings};
 
 /// What commands are written against.
 #[derive(Clone, Debug)]
@@ -33,6 +38,8 @@ pub struct Services {
     pub builder: Arc<dyn ImageBuilder>,
     /// Named volumes.
     pub volumes: Arc<dyn VolumeManager>,
+    /// The service that all of these are of; none when they are this host's.
+    pub remote: Option<RemoteServices>,
 }
 
 impl Services {
@@ -51,7 +58,38 @@ impl Services {
             vms: local.vms,
             builder: local.builder,
             volumes: local.volumes,
+            remote: None,
         })
+    }
+
+    /// Those of a service, which answers.
+    pub async fn open_remote(settings: &Settings, endpoint: &Endpoint) -> Result<Self, CliError> {
+        let remote = RemoteServices::new(endpoint.client().await?);
+        Ok(Self {
+            sources: Arc::new(source_options(settings)),
+            images: Arc::clone(&remote.images),
+            kernels: Arc::clone(&remote.kernels),
+            vms: Arc::clone(&remote.vms),
+            builder: Arc::clone(&remote.builder),
+            volumes: Arc::clone(&remote.volumes),
+            remote: Some(remote),
+        })
+    }
+
+    /// An image's disk, which only this host's own can be read.
+    pub fn disk(&self, image: Image) -> Result<Utf8PathBuf, CliError> {
+        if self.remote.is_some() {
+            let refused = RemoteError::unsupported("disks of images to read");
+            return Err(CliError::Service(Box::new(refused)));
+        }
+        Ok(image.rootfs)
+    }
+
+    /// Waits until a service was told of all that was given up.
+    pub async fn settle(&self) {
+        if let Some(remote) = &self.remote {
+            remote.settle().await;
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod e2e {
     mod port_forward;
     mod prune;
     pub(crate) mod registry;
+    mod remote;
     mod rootfs;
     mod save;
     mod shell;

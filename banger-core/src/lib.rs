@@ -26,6 +26,7 @@ pub mod local;
 pub mod oci;
 pub mod process;
 pub mod progress;
+pub mod remote;
 pub mod rootfs;
 pub mod step;
 pub mod store;

@@ -18,6 +18,7 @@ mod network;
 mod ports;
 mod registry;
 mod rootfs;
+mod service;
 mod snapshot;
 mod transfer;
 mod values;
@@ -45,6 +46,7 @@ pub use network::NetworkArgs;
 pub use ports::PortForward;
 pub use registry::RegistryArgs;
 pub use rootfs::{BuildRootfsArgs, RootfsCommand};
+pub use service::ServiceArgs;
 pub use snapshot::{DeleteSnapshotsArgs, RestoreArgs, ShowSnapshotArgs, SnapshotCommand};
 pub use transfer::{CopyArgs, PortForwardArgs};
 pub use values::Since;
@@ -96,6 +98,9 @@ pub struct GlobalArgs {
     /// Read this configuration file
     #[arg(long, global = true, value_name = "FILE", help_heading = "Places")]
     pub config: Option<Utf8PathBuf>,
+    /// How a service is reached
+    #[command(flatten)]
+    pub service: ServiceArgs,
     /// Keep the database, images, kernels and VMs here
     #[arg(long, global = true, value_name = "DIR", help_heading = "Places")]
     pub state_dir: Option<Utf8PathBuf>,

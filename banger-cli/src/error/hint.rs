@@ -26,13 +26,15 @@ use banger_core::{
     vmm::BackendError,
 };
 
-use super::{CliError, boot_hint, list, snapshot_hint, volume_hint};
+use super::{CliError, boot_hint, list, remote_hint, snapshot_hint, volume_hint};
 
 const IMPORT: &str = "import one: `banger kernel import apt:linux-image-cloud-amd64`, or pull one: \
     `banger kernel list --available` shows the names";
-const LIST_KERNELS: &str = "`banger kernel list` shows the imported kernels, \
+pub(super) const LIST_KERNELS: &str = "`banger kernel list` shows the imported kernels, \
     `banger kernel list --available` those that can be pulled; \
     import one: `banger kernel import apt:linux-image-cloud-amd64`";
+pub(super) const LIST_IMAGES: &str = "`banger image list` shows the images; an image that is \
+    not here yet needs its full reference, as docker.io/library/debian:bookworm";
 const OTHER_FILE: &str = "remove it first, or write to another file with --output";
 const LIST_AVAILABLE: &str = "`banger kernel list --available` shows the names";
 
@@ -54,7 +56,7 @@ pub(super) fn of(error: &CliError) -> Option<String> {
                  `banger image pull REFERENCE --name NAME`"
             ));
         }
-        _ => return of_operation(error),
+        _ => return of_operation(error).or_else(|| remote_hint::of(error)),
     };
     Some(text.to_owned())
 }
@@ -329,11 +331,7 @@ fn rootfs(error: &RootfsError) -> Option<String> {
 
 fn image_query(error: &ImageQueryError) -> Option<String> {
     match error {
-        ImageQueryError::NotFound { .. } => Some(
-            "`banger image list` shows the images; an image that is not here yet needs its full \
-             reference, as docker.io/library/debian:bookworm"
-                .to_owned(),
-        ),
+        ImageQueryError::NotFound { .. } => Some(LIST_IMAGES.to_owned()),
         ImageQueryError::Ambiguous { .. } => Some("`banger image list` shows the ids".to_owned()),
         _ => None,
     }

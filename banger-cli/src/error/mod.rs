@@ -7,6 +7,7 @@
 
 mod boot_hint;
 mod hint;
+mod remote_hint;
 mod report;
 mod snapshot_hint;
 mod volume_hint;
@@ -28,6 +29,7 @@ use banger_core::{
     },
     local::OpenError,
     oci::ReferenceParseError,
+    remote::RemoteError,
     rootfs::BuildError,
     vm::{
         ConnectError, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
@@ -132,6 +134,17 @@ pub enum CliError {
     /// Volumes could not be listed or shown.
     #[error(transparent)]
     VolumeQuery(Box<VolumeQueryError>),
+    /// A service cannot be asked.
+    #[error(transparent)]
+    Service(Box<RemoteError>),
+    /// What a service knows us by cannot be read.
+    #[error("failed to read {path}")]
+    Credential {
+        /// The file.
+        path: Utf8PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
     /// The services could not be opened.
     #[error(transparent)]
     Open(Box<OpenError>),
@@ -364,6 +377,7 @@ impl CliError {
             | Self::Setup { source, .. }
             | Self::Terminal { source, .. }
             | Self::Input { source }
+            | Self::Credential { source, .. }
             | Self::Output { source, .. } => ErrorKind::of_io(source),
             Self::Interrupted(_) => ErrorKind::Cancelled,
             operation => operation.kind_of_operation(),
@@ -372,6 +386,7 @@ impl CliError {
 
     fn kind_of_operation(&self) -> ErrorKind {
         match self {
+            Self::Service(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Pull(error) => error.kind(),
             Self::BundleImage(error) => error.kind(),

@@ -1,6 +1,8 @@
 //! What can go wrong with a catalog.
 
-use crate::{bundle::BundleError, domain::Digest, error::ErrorKind, trust::TrustError};
+use crate::{
+    bundle::BundleError, domain::Digest, error::ErrorKind, remote::RemoteError, trust::TrustError,
+};
 
 /// A catalog cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,9 @@ pub enum CatalogError {
         /// What is wrong.
         problem: String,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl CatalogError {
@@ -49,6 +54,7 @@ impl CatalogError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Fetch { source, .. } => source.kind(),
             Self::Digest { .. } | Self::Malformed { .. } => ErrorKind::Corrupt,
             Self::Unsigned { .. } => ErrorKind::PermissionDenied,

@@ -11,6 +11,7 @@ use crate::{
     host_fs::{LockError, PathError},
     kernel::ResolveKernelError,
     oci::SourceError,
+    remote::RemoteError,
     rootfs::RootfsError,
     store::StoreError,
     trust::TrustError,
@@ -102,6 +103,9 @@ pub enum PullError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl PullError {
@@ -109,6 +113,7 @@ impl PullError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NoDefaultName { .. } => ErrorKind::InvalidInput,
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Kernel { source, .. } => source.kind(),
@@ -166,6 +171,9 @@ pub enum RegisterError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl RegisterError {
@@ -173,6 +181,7 @@ impl RegisterError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Invalid { .. } => ErrorKind::InvalidInput,
             Self::Kernel { source, .. } => source.kind(),
@@ -203,6 +212,9 @@ pub enum BundleImageError {
         /// The cause.
         source: BundleError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl BundleImageError {
@@ -210,6 +222,7 @@ impl BundleImageError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Bundle { source, .. } => source.kind(),
@@ -236,6 +249,9 @@ pub enum ImageQueryError {
     /// The store failed.
     #[error("failed to look up images")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl ImageQueryError {
@@ -243,6 +259,7 @@ impl ImageQueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::InvalidInput,
             Self::Store(error) => error.kind(),
@@ -291,6 +308,9 @@ pub enum DeleteImageError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl DeleteImageError {
@@ -298,6 +318,7 @@ impl DeleteImageError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Io { source, .. } => source.kind(),

@@ -26,6 +26,7 @@ use crate::{
         CopyMethod, IoContext as _, LockError, PathError, Staging, copy_open_file, disk_usage,
         remove_tree_if_present,
     },
+    remote::RemoteError,
     store::StoreError,
     task::{attended, settle},
 };
@@ -81,6 +82,9 @@ pub enum PromoteError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl PromoteError {
@@ -88,6 +92,7 @@ impl PromoteError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Managed { .. } | Self::Changed { .. } => ErrorKind::Conflict,
             Self::Invalid { .. } => ErrorKind::InvalidInput,

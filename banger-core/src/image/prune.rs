@@ -22,6 +22,7 @@ use crate::{
     domain::{Bytes, Digest},
     host_fs::{FileLock, IoContext as _, LockError, PathError, remove_tree_if_present},
     oci::{lease_gate, leased_blobs},
+    remote::RemoteError,
     store::StoreError,
     task::off_thread,
 };
@@ -74,6 +75,9 @@ pub enum PruneError {
     /// The store failed.
     #[error("failed to prune the cache")]
     Store(#[from] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl PruneError {
@@ -81,6 +85,7 @@ impl PruneError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Io(error) => error.kind(),
             Self::Lock(error) => error.kind(),
             Self::Store(error) => error.kind(),

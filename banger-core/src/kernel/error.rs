@@ -10,6 +10,7 @@ use crate::{
     host_fs::{LockError, PathError},
     image::ValidationError,
     process::ChildError,
+    remote::RemoteError,
     store::StoreError,
 };
 
@@ -46,6 +47,9 @@ pub enum ResolveKernelError {
     /// The store failed.
     #[error("failed to look up the kernel")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl ResolveKernelError {
@@ -53,6 +57,7 @@ impl ResolveKernelError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Ambiguous { .. } | Self::Nothing | Self::Invalid(_) => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Pull { source, .. } => source.kind(),
@@ -130,6 +135,9 @@ pub enum ImportKernelError {
     /// The store failed.
     #[error("failed to record the kernel")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl ImportKernelError {
@@ -137,6 +145,7 @@ impl ImportKernelError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Busy { .. } => ErrorKind::Conflict,
             Self::ReservedName { .. } | Self::NoDefaultName { .. } | Self::NoKernel { .. } => {
@@ -171,6 +180,9 @@ pub enum PullKernelError {
     /// The kernel that it replaces is in use.
     #[error(transparent)]
     Replace(#[from] DeleteKernelError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl PullKernelError {
@@ -178,6 +190,7 @@ impl PullKernelError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotInCatalog { .. } => ErrorKind::NotFound,
             Self::Catalog(error) => error.kind(),
             Self::Import(error) => error.kind(),
@@ -207,6 +220,9 @@ pub enum BundleKernelError {
         /// The cause.
         source: BundleError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl BundleKernelError {
@@ -214,6 +230,7 @@ impl BundleKernelError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Bundle { source, .. } => source.kind(),
@@ -234,6 +251,9 @@ pub enum KernelQueryError {
     /// The store failed.
     #[error("failed to look up kernels")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl KernelQueryError {
@@ -241,6 +261,7 @@ impl KernelQueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Store(error) => error.kind(),
         }
@@ -281,6 +302,9 @@ pub enum DeleteKernelError {
     /// The store failed.
     #[error("failed to delete the kernel")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl DeleteKernelError {
@@ -288,6 +312,7 @@ impl DeleteKernelError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Io { source, .. } => source.kind(),

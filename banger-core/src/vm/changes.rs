@@ -8,6 +8,7 @@ use super::{VmQueryError, supervisor::Host};
 use crate::{
     domain::{Selector, VmChange, VmId},
     error::ErrorKind,
+    remote::RemoteError,
     store::StoreError,
 };
 
@@ -32,6 +33,9 @@ pub enum VmChangesError {
     /// The store failed.
     #[error("failed to read what happened to VMs")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl VmChangesError {
@@ -39,6 +43,7 @@ impl VmChangesError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Forgotten { .. } => ErrorKind::NotFound,
             Self::Store(error) => error.kind(),

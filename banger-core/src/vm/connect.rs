@@ -6,6 +6,7 @@ use super::{StreamPiece, VmQueryError};
 use crate::{
     ErrorKind,
     domain::{VmName, VmState},
+    remote::RemoteError,
 };
 
 /// Where in a guest to connect to.
@@ -120,6 +121,9 @@ pub enum ConnectError {
         /// What was seen.
         problem: String,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl ConnectError {
@@ -127,6 +131,7 @@ impl ConnectError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } => ErrorKind::Conflict,
             Self::Refused { failure, .. } => match failure {

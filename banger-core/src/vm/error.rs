@@ -7,6 +7,7 @@ use crate::{
     error::ErrorKind,
     host_fs::{LockError, PathError},
     image::{ImageQueryError, ResizeRootfsError},
+    remote::RemoteError,
     rootfs::RootfsError,
     store::StoreError,
     vm::{BootFailure, ExecId, PrepareBootError, SpawnFailure, VmVolumeError},
@@ -32,6 +33,9 @@ pub enum VmQueryError {
     /// The store failed.
     #[error("failed to look up VMs")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl VmQueryError {
@@ -39,6 +43,7 @@ impl VmQueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::InvalidInput,
             Self::Store(error) => error.kind(),
@@ -141,6 +146,9 @@ pub enum CreateVmError {
     /// The store failed.
     #[error("failed to record the VM")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl CreateVmError {
@@ -148,6 +156,7 @@ impl CreateVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::InvalidSpec { .. } => ErrorKind::InvalidInput,
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Image(error) => error.kind(),
@@ -244,6 +253,9 @@ pub enum StartVmError {
     /// The store failed.
     #[error("failed to record the start of the VM")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl StartVmError {
@@ -251,6 +263,7 @@ impl StartVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::WrongState { .. } | Self::Busy { .. } | Self::LeaseOver { .. } => {
                 ErrorKind::Conflict
@@ -304,6 +317,9 @@ pub enum StopVmError {
     /// The store failed.
     #[error("failed to record the stop of the VM")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl StopVmError {
@@ -311,6 +327,7 @@ impl StopVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Monitor { .. } => ErrorKind::Internal,
             Self::TimedOut { .. } => ErrorKind::Timeout,
@@ -355,6 +372,9 @@ pub enum DeleteVmError {
     /// The store failed.
     #[error("failed to record the deletion of the VM")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl DeleteVmError {
@@ -362,6 +382,7 @@ impl DeleteVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Running { .. } | Self::Busy { .. } => ErrorKind::Conflict,
             Self::Stop(error) => error.kind(),
@@ -381,6 +402,9 @@ pub enum LogsError {
     /// The log's file failed.
     #[error("failed to read the console log")]
     Io(#[from] PathError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl LogsError {
@@ -388,6 +412,7 @@ impl LogsError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Io(error) => error.kind(),
         }
@@ -483,6 +508,9 @@ pub enum ExecError {
     /// The image's record could not be read.
     #[error(transparent)]
     Image(#[from] ImageQueryError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl ExecError {
@@ -490,6 +518,7 @@ impl ExecError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } | Self::TakenOver { .. } => ErrorKind::Conflict,
             Self::NoAgent { .. } | Self::Outdated { .. } => ErrorKind::Unsupported,

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::{Selector, Vm, VmName, VmState},
     error::ErrorKind,
+    remote::RemoteError,
 };
 
 /// A VM could not be killed.
@@ -30,6 +31,9 @@ pub enum KillVmError {
     /// It could not be ended.
     #[error(transparent)]
     Stop(#[from] StopVmError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl KillVmError {
@@ -37,6 +41,7 @@ impl KillVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } => ErrorKind::Conflict,
             Self::Stop(error) => error.kind(),

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     domain::{Selector, Vm, VmName, VmState},
     error::ErrorKind,
+    remote::RemoteError,
 };
 
 /// How long a monitor may take: its VMM may be busy.
@@ -47,6 +48,9 @@ pub enum PauseVmError {
         /// What happened.
         problem: String,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl PauseVmError {
@@ -54,6 +58,7 @@ impl PauseVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } => ErrorKind::Conflict,
             Self::Monitor { .. } => ErrorKind::Internal,

@@ -19,6 +19,7 @@ use crate::{
     error::ErrorKind,
     host_fs::{FileLock, PathError},
     progress::ProgressSink,
+    remote::RemoteError,
     step::reached,
 };
 
@@ -55,6 +56,9 @@ pub enum RestartVmError {
     /// It was stopped and could not be started again.
     #[error(transparent)]
     Start(#[from] StartVmError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl RestartVmError {
@@ -62,6 +66,7 @@ impl RestartVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::RemovedOnStop { .. } | Self::Busy { .. } => ErrorKind::Conflict,
             Self::Io { source, .. } => source.kind(),

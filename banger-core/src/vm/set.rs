@@ -24,6 +24,7 @@ use crate::{
     error::ErrorKind,
     host_fs::PathError,
     image::{ResizeRootfsError, resize_rootfs},
+    remote::RemoteError,
     store::{ChangedSpec, StoreError},
 };
 
@@ -104,6 +105,9 @@ pub enum SetVmError {
     /// The store failed.
     #[error("failed to record the change of the VM")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl SetVmError {
@@ -111,6 +115,7 @@ impl SetVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::InvalidSpec { .. } => ErrorKind::InvalidInput,
             Self::Running { .. } | Self::Busy { .. } | Self::Changed { .. } => ErrorKind::Conflict,

@@ -13,6 +13,7 @@ use super::{
 use crate::{
     domain::{Bytes, Selector, Vm, VmName},
     error::ErrorKind,
+    remote::RemoteError,
     task::off_thread,
     vmm::VmmMetrics,
 };
@@ -65,6 +66,9 @@ pub enum VmStatsError {
         /// What happened.
         problem: String,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl VmStatsError {
@@ -72,6 +76,7 @@ impl VmStatsError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Monitor { .. } => ErrorKind::Unavailable,
         }

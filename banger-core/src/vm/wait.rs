@@ -12,6 +12,7 @@ use super::{VmQueryError, lifecycle::after_exit, supervisor::Host};
 use crate::{
     domain::{Selector, Vm, VmName, VmState},
     error::ErrorKind,
+    remote::RemoteError,
     store::StoreError,
 };
 
@@ -36,6 +37,9 @@ pub enum WaitVmError {
     /// The store failed.
     #[error("failed to look up how the VM ended")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl WaitVmError {
@@ -43,6 +47,7 @@ impl WaitVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::TimedOut { .. } => ErrorKind::Timeout,
             Self::Store(error) => error.kind(),

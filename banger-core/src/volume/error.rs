@@ -4,6 +4,7 @@ use crate::{
     domain::{Bytes, VmName, VolumeName},
     error::ErrorKind,
     host_fs::{LockError, PathError},
+    remote::RemoteError,
     rootfs::RootfsError,
     store::StoreError,
 };
@@ -21,6 +22,9 @@ pub enum VolumeQueryError {
     /// The store failed.
     #[error("failed to look up volumes")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl VolumeQueryError {
@@ -28,6 +32,7 @@ impl VolumeQueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Store(error) => error.kind(),
         }
@@ -74,6 +79,9 @@ pub enum CreateVolumeError {
     /// The store failed.
     #[error("failed to record the volume")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl CreateVolumeError {
@@ -81,6 +89,7 @@ impl CreateVolumeError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::TooSmall { .. } => ErrorKind::InvalidInput,
             Self::Disk { source, .. } => source.kind(),
@@ -120,6 +129,9 @@ pub enum DeleteVolumeError {
     /// The store failed.
     #[error("failed to delete the volume's record")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl DeleteVolumeError {
@@ -127,6 +139,7 @@ impl DeleteVolumeError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Io { source, .. } => source.kind(),

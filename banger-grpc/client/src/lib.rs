@@ -13,6 +13,7 @@ mod exec;
 mod failure;
 mod remote;
 mod retry;
+pub mod services;
 mod watch;
 
 use std::time::Duration;

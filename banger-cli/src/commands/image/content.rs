@@ -82,7 +82,8 @@ pub(in crate::commands) async fn diff(
 }
 
 async fn disk(context: &Context, image: &Selector) -> Result<Utf8PathBuf, CliError> {
-    Ok(context.services.images.show(image).await?.rootfs)
+    let image = context.services.images.show(image).await?;
+    context.services.disk(image)
 }
 
 async fn off_thread<T: Send + 'static>(

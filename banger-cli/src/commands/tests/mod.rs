@@ -85,6 +85,7 @@ impl Stage {
             vms: Arc::clone(world) as _,
             builder: Arc::clone(world) as _,
             volumes: Arc::clone(world) as _,
+            remote: None,
         };
         let context = Context {
             services,

@@ -13,6 +13,7 @@ use crate::{
     host_fs::{LockError, PathError},
     kernel::ResolveKernelError,
     process::ChildError,
+    remote::RemoteError,
     store::StoreError,
     vm::{CreateVmError, ExecError, StartVmError, StopVmError},
 };
@@ -144,6 +145,9 @@ pub enum BuildImageError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// The machine that builds an image failed.
@@ -175,6 +179,7 @@ impl BuildImageError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::AlreadyExists { .. } => ErrorKind::AlreadyExists,
             Self::Base(error) => error.kind(),
             Self::Invalid { .. } => ErrorKind::InvalidInput,

@@ -6,6 +6,7 @@ use camino::Utf8PathBuf;
 
 use crate::{
     ErrorKind, disk::DiskError, domain::ImageName, host_fs::PathError, image::ImageQueryError,
+    remote::RemoteError,
 };
 
 /// An image could not be saved.
@@ -68,6 +69,9 @@ pub enum SaveError {
     /// The caller gave it up.
     #[error("saving was given up")]
     Cancelled,
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl SaveError {
@@ -75,6 +79,7 @@ impl SaveError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Disk(error) => error.kind(),
             Self::Unrepresentable { .. } => ErrorKind::Unsupported,

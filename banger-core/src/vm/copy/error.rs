@@ -6,6 +6,7 @@ use super::PlanError;
 use crate::{
     ErrorKind,
     domain::{VmName, VmState},
+    remote::RemoteError,
     vm::VmQueryError,
 };
 
@@ -96,6 +97,9 @@ pub enum CopyError {
         /// What was seen.
         problem: String,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl CopyError {
@@ -103,6 +107,7 @@ impl CopyError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } => ErrorKind::Conflict,
             Self::Plan(error) => error.kind(),

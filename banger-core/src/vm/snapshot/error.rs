@@ -4,6 +4,7 @@ use crate::{
     domain::{Selector, SnapshotId, VmName, VmState},
     error::ErrorKind,
     host_fs::{LockError, PathError},
+    remote::RemoteError,
     store::StoreError,
     vm::{CreateVmError, StartVmError, VmQueryError},
 };
@@ -27,6 +28,9 @@ pub enum SnapshotQueryError {
     /// The store failed.
     #[error("failed to look up snapshots")]
     Store(#[source] StoreError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// A VM's state could not be kept.
@@ -92,6 +96,9 @@ pub enum SnapshotVmError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// A VM could not go on from a snapshot.
@@ -131,6 +138,9 @@ pub enum RestoreVmError {
     /// The VM did not come up, and is gone again.
     #[error(transparent)]
     Start(#[from] StartVmError),
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 /// A snapshot could not be deleted.
@@ -156,6 +166,9 @@ pub enum DeleteSnapshotError {
         /// The cause.
         source: StoreError,
     },
+    /// What a server said.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl SnapshotQueryError {
@@ -163,6 +176,7 @@ impl SnapshotQueryError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Ambiguous { .. } => ErrorKind::InvalidInput,
             Self::Store(error) => error.kind(),
@@ -175,6 +189,7 @@ impl SnapshotVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::NotRunning { .. } | Self::SharedVolume { .. } => ErrorKind::Conflict,
             Self::NoRoom { .. } => ErrorKind::ResourceExhausted,
@@ -191,6 +206,7 @@ impl RestoreVmError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Snapshot(error) => error.kind(),
             Self::DiskChanged { .. } => ErrorKind::Conflict,
             Self::Unsuited { .. } => ErrorKind::Unsupported,
@@ -206,6 +222,7 @@ impl DeleteSnapshotError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Remote(error) => error.kind(),
             Self::Query(error) => error.kind(),
             Self::Io { source, .. } => source.kind(),
             Self::Store { source, .. } => source.kind(),

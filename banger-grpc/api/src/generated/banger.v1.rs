@@ -6,6 +6,10 @@
 /// ERROR_REASON_. Each reason always comes with the same gRPC code. A value is
 /// never removed and never gets another meaning; a client takes one that it does
 /// not know for the code that came with it.
+///
+/// Beside the facts of the reason, the fact "object" names what the failure is about,
+/// and "words" tells the failure from its causes: how many bytes of the message are its
+/// own words, and those of each cause; a colon and a space are between them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum ErrorReason {
@@ -68,7 +72,7 @@ pub enum ErrorReason {
     /// FAILED_PRECONDITION: the virtual machine may not run any longer.
     VmLeaseOver = 34,
     /// ABORTED: the virtual machine did not come up. The fact "failure" says why,
-    /// "stage" how far it came.
+    /// "stage" how far it came, "console" has the last lines of its console.
     VmBootFailed = 35,
     /// FAILED_PRECONDITION: no program that could run the virtual machine can be
     /// used on this host; KVM may be missing.
@@ -91,7 +95,8 @@ pub enum ErrorReason {
     KernelNotFound = 53,
     /// ALREADY_EXISTS: a kernel of that name exists already.
     KernelExists = 54,
-    /// FAILED_PRECONDITION: images use the kernel.
+    /// FAILED_PRECONDITION: images use the kernel. The fact "images" has their names,
+    /// with commas between.
     KernelInUse = 55,
     /// ABORTED: another process is importing a kernel of that name. Try again.
     KernelBusy = 56,

@@ -1,0 +1,161 @@
+//! Kernels of a server.
+
+use async_trait::async_trait;
+use banger_api::v1::{
+    DeleteKernelRequest, GetKernelRequest, ImportKernelRequest, ListKernelsRequest,
+    operation::Outcome,
+};
+use banger_core::{
+    bundle::Written,
+    catalog::Available,
+    domain::{Kernel, KernelName, ResolvedKernel},
+    kernel::{
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
+        KernelSelection, KernelSource, PullKernelError, ResolveKernelError,
+    },
+    progress::{NoProgress, ProgressSink},
+    remote::RemoteError,
+};
+use camino::Utf8PathBuf;
+
+use super::{
+    Server,
+    errors::FromServer as _,
+    images::{PAGE, no_catalogs},
+    records,
+    work::OnDrop,
+};
+use crate::Failure;
+
+#[derive(Debug)]
+pub(super) struct RemoteKernels(pub(super) Server);
+
+fn kernel(outcome: Option<Outcome>) -> Result<Kernel, Failure> {
+    match outcome {
+        Some(Outcome::Kernel(kernel)) => records::kernel(kernel),
+        _ => Err(Failure::confused("the kernel", "it is missing")),
+    }
+}
+
+impl RemoteKernels {
+    async fn all(&self) -> Result<Vec<Kernel>, Failure> {
+        let (mut all, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = ListKernelsRequest {
+                page_size: PAGE,
+                page_token,
+                ..ListKernelsRequest::default()
+            };
+            let page = self.0.read(|| {
+                let (request, mut kernels) = (request.clone(), self.0.client.kernels());
+                async move { kernels.list_kernels(request).await }
+            });
+            let page = page.await?;
+            for kernel in page.kernels {
+                all.push(records::kernel(kernel)?);
+            }
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return Ok(all);
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl KernelResolver for RemoteKernels {
+    async fn resolve(
+        &self,
+        selection: &KernelSelection,
+        _progress: &dyn ProgressSink,
+    ) -> Result<ResolvedKernel, ResolveKernelError> {
+        let Some(name) = selection
+            .name
+            .clone()
+            .filter(|_| selection.paths.is_empty())
+        else {
+            return Err(RemoteError::unsupported("kernels by path").into());
+        };
+        match self.show(&name).await {
+            Ok(kernel) => Ok(ResolvedKernel {
+                boot: kernel.boot,
+                name: Some(name),
+            }),
+            Err(KernelQueryError::NotFound { name }) => Err(ResolveKernelError::NotFound { name }),
+            Err(error) => {
+                let words = banger_core::error::in_words(&error);
+                Err(RemoteError::new(error.kind(), words, Vec::new()).into())
+            }
+        }
+    }
+
+    async fn import(
+        &self,
+        source: &KernelSource,
+        name: Option<KernelName>,
+        progress: &dyn ProgressSink,
+    ) -> Result<Kernel, ImportKernelError> {
+        let import = ImportKernelRequest {
+            source: source.to_string(),
+            kernel_id: name.map(|name| name.to_string()).unwrap_or_default(),
+            ..ImportKernelRequest::default()
+        };
+        let imported = self.0.carry_out(import, OnDrop::Cancel, progress).await;
+        imported
+            .and_then(kernel)
+            .map_err(ImportKernelError::from_server)
+    }
+
+    async fn pull(
+        &self,
+        name: &KernelName,
+        _force: bool,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Kernel, PullKernelError> {
+        // what is not here is nowhere
+        let name = name.clone();
+        Err(PullKernelError::NotInCatalog { name })
+    }
+
+    async fn bundle(
+        &self,
+        _name: &KernelName,
+        _target: Utf8PathBuf,
+        _progress: &dyn ProgressSink,
+    ) -> Result<Written, BundleKernelError> {
+        Err(RemoteError::unsupported("bundles").into())
+    }
+
+    async fn available(&self) -> Available {
+        no_catalogs()
+    }
+
+    async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {
+        self.all().await.map_err(KernelQueryError::from_server)
+    }
+
+    async fn show(&self, name: &KernelName) -> Result<Kernel, KernelQueryError> {
+        let request = GetKernelRequest {
+            name: format!("kernels/{name}"),
+        };
+        let found = self.0.read(|| {
+            let (request, mut kernels) = (request.clone(), self.0.client.kernels());
+            async move { kernels.get_kernel(request).await }
+        });
+        let found = found
+            .await
+            .and_then(|answer| records::kernel(records::present(answer.kernel, &request.name)?));
+        found.map_err(KernelQueryError::from_server)
+    }
+
+    async fn delete(&self, name: &KernelName) -> Result<Kernel, DeleteKernelError> {
+        let delete = DeleteKernelRequest {
+            name: format!("kernels/{name}"),
+            ..DeleteKernelRequest::default()
+        };
+        let deleted = self.0.carry_out(delete, OnDrop::Leave, &NoProgress).await;
+        deleted
+            .and_then(kernel)
+            .map_err(DeleteKernelError::from_server)
+    }
+}

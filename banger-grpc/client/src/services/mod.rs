@@ -1,0 +1,100 @@
+//! The core's traits over a server, for programs that are written against them.
+//!
+//! Purpose: what works embedded works with a service, with the same records, the
+//! same progress and the same errors. Invariants: a method that is dropped does to
+//! the work what the trait says of it; what the API has no method for is refused as
+//! unsupported, and nothing is done. Entry points: [`RemoteServices`].
+
+mod build;
+mod errors;
+mod exec;
+mod files;
+mod images;
+mod kernels;
+mod lifeline;
+mod logs;
+mod progress;
+mod records;
+mod requests;
+mod vms;
+mod volumes;
+mod wait;
+mod work;
+
+use std::{sync::Arc, time::Duration};
+
+use banger_core::{
+    image::{ImageManager, build::ImageBuilder},
+    kernel::KernelResolver,
+    vm::VmSupervisor,
+    volume::VolumeManager,
+};
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use crate::{Client, Failure};
+
+/// How long what is left to be told to the server may take.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// The services of a server.
+#[derive(Clone, Debug)]
+pub struct RemoteServices {
+    /// Images.
+    pub images: Arc<dyn ImageManager>,
+    /// Kernels.
+    pub kernels: Arc<dyn KernelResolver>,
+    /// Virtual machines.
+    pub vms: Arc<dyn VmSupervisor>,
+    /// Builds images.
+    pub builder: Arc<dyn ImageBuilder>,
+    /// Named volumes.
+    pub volumes: Arc<dyn VolumeManager>,
+    tasks: TaskTracker,
+}
+
+/// What all of them share.
+#[derive(Clone, Debug)]
+struct Server {
+    client: Client,
+    /// What is told to the server when nobody waits for it any more.
+    tasks: TaskTracker,
+}
+
+impl RemoteServices {
+    /// Those of the server of that client.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        let tasks = TaskTracker::new();
+        let server = Server {
+            client,
+            tasks: tasks.clone(),
+        };
+        Self {
+            images: Arc::new(images::RemoteImages(server.clone())),
+            kernels: Arc::new(kernels::RemoteKernels(server.clone())),
+            vms: Arc::new(vms::RemoteVms(server)),
+            builder: Arc::new(build::RemoteBuilder),
+            volumes: Arc::new(volumes::RemoteVolumes),
+            tasks,
+        }
+    }
+
+    /// Waits until the server was told of all that was dropped or given up, some
+    /// seconds at most.
+    pub async fn settle(&self) {
+        self.tasks.close();
+        drop(timeout(SETTLING, self.tasks.wait()).await);
+    }
+}
+
+impl Server {
+    /// A call that only reads, repeated while that may help.
+    async fn read<T, F>(&self, call: impl FnMut() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
+    {
+        let answer = crate::retry::until(self.client.deadline(), call).await?;
+        Ok(answer.into_inner())
+    }
+}
