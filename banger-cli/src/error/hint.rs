@@ -321,12 +321,14 @@ fn source_error(error: &SourceError) -> Option<String> {
 
 fn rootfs(error: &RootfsError) -> Option<String> {
     match error {
-        RootfsError::TooSmall { needed, .. } => Some(format!(
-            "leave out --size, or give at least {}MiB",
-            needed.to_mib_ceiling()
-        )),
+        RootfsError::TooSmall { needed, .. } => Some(too_small(needed.to_mib_ceiling())),
         _ => None,
     }
+}
+
+/// The disk has to have so many MiB.
+pub(super) fn too_small(needed: impl std::fmt::Display) -> String {
+    format!("leave out --size, or give at least {needed}MiB")
 }
 
 fn image_query(error: &ImageQueryError) -> Option<String> {

@@ -22,7 +22,7 @@ use banger_core::{
 
 use super::{
     CliError,
-    hint::{LIST_IMAGES, LIST_KERNELS},
+    hint::{LIST_IMAGES, LIST_KERNELS, too_small},
 };
 
 /// What a service said, in each family of errors.
@@ -86,6 +86,9 @@ fn said(error: &CliError) -> Option<&RemoteError> {
 /// What would help, if it was a service that said so.
 pub(super) fn of(error: &CliError) -> Option<String> {
     let said = said(error)?;
+    if let (CliError::Pull(_), Some(needed)) = (error, said.fact("needed_mib")) {
+        return Some(too_small(needed));
+    }
     let text = match said.reason() {
         Some("VM_NOT_FOUND") => "`banger vm list` shows the VMs",
         Some("IMAGE_NOT_FOUND") => LIST_IMAGES,

@@ -234,176 +234,144 @@ fn masked_line(line: &str) -> String {
     words.join(" ")
 }
 
+/// Scenes: a status, whether with JSON as well (`both`) or as it is (`same`), and what
+/// `banger` is told.
+const KERNELS_AND_IMAGES: &str = "
+    0 both kernel list
+    0 both image list
+    3 both image pull REFERENCE --name small
+    0 same -q kernel import PACKAGE --name linux
+    4 both -q kernel import PACKAGE --name linux
+    0 both kernel list
+    0 both kernel show linux
+    3 both kernel show other
+    3 both kernel delete other
+    3 both kernel import deb:/nowhere.deb --name x
+    0 same --json image pull REFERENCE --name small
+    4 both -q image pull REFERENCE --name small
+    0 both image list
+    0 both image show small
+    3 both image show other
+    3 both image pull oci:/nowhere:latest --name x
+    2 both -q image pull REFERENCE --name x --size 1M
+    4 both kernel delete linux
+    125 both vm run --rm nothing -- true";
+const MACHINES_AT_REST: &str = "
+    0 same vm create small --name one --cpus 2 --label a=b
+    4 both vm create small --name one --cpus 2 --label a=b
+    0 both vm show one
+    0 both vm list
+    2 both vm create small --cpus 65
+    3 both vm create nothing
+    3 both vm show two
+    125 both vm exec one -- true
+    4 both vm kill one
+    4 both vm pause one
+    4 both vm snapshot one
+    4 both vm cp one:/etc/passwd /tmp/never
+    6 both vm wait one --timeout 1
+    0 both vm set one --label c=d --remove-label a --lifetime 1h
+    2 both vm set one --memory 1M
+    0 both vm stop one
+    0 both vm events one
+    3 both vm events two
+    0 same --json vm stats one
+    0 both snapshot list
+    3 both snapshot show abcdef
+    3 both vm restore abcdef
+    0 same vm delete one
+    3 both vm delete one
+    0 both vm prune
+    0 same image delete small
+    3 both image delete small
+    0 same kernel delete linux";
+const COMMANDS: &str = "
+    0 same -q vm create small --name one
+    0 same vm start one
+    4 both vm start one
+    0 same --json vm show one
+    127 both vm exec one -- no-such-program
+    126 both vm exec one -- /etc
+    126 both vm exec --user nobody-here one -- true
+    124 both vm exec --timeout 1 one -- sleep 60
+    125 both vm attach one nothing
+    0 same vm exec --detach --id later one -- echo x
+    0 same vm attach one later
+    0 same --json vm execs one";
+const FILES_AND_THE_END: &str = "
+    0 both vm cp FILE one:/tmp/file
+    0 same vm exec one -- cat /tmp/file
+    3 both vm cp one:/tmp/nothing /tmp/never
+    0 same vm cp one:/tmp/file -
+    0 both vm pause one
+    0 both vm resume one
+    4 both vm set one --disk 8G
+    0 same --json vm stats one
+    4 both vm delete one
+    6 both vm wait one --timeout 1
+    0 same vm kill one
+    4 both vm kill one
+    0 same --json vm show one
+    0 same --json vm events one
+    0 same vm delete one";
+
+impl Twins {
+    /// Plays scenes, with words in place of others.
+    fn play(&self, scenes: &str, words: &[(&str, &str)]) {
+        for scene in scenes.lines().filter(|line| !line.trim().is_empty()) {
+            let mut told = scene.split_whitespace().map(|word| {
+                let other = words.iter().find(|(name, _)| *name == word);
+                other.map_or(word, |(_, other)| *other)
+            });
+            let status = told.next().unwrap().parse().unwrap();
+            let way = told.next().unwrap();
+            let arguments: Vec<&str> = told.collect();
+            match way {
+                "both" => self.both(&arguments, status),
+                _ => drop(self.same(&arguments, status)),
+            }
+        }
+    }
+}
+
 #[test]
-fn kernels_and_images_are_the_same_with_a_service() {
+fn kernels_images_and_machines_at_rest_are_the_same_with_a_service() {
     let twins = Twins::start();
     let testbed = &twins.remote.testbed;
     let package = format!("deb:{}", testbed.join("kernel/kernel.deb"));
     let reference = twins.remote.layout("busybox", "latest");
-    twins.both(&["kernel", "list"], 0);
-    twins.both(&["image", "list"], 0);
-    twins.both(&["image", "pull", &reference, "--name", "small"], 3);
-    let import = ["-q", "kernel", "import", &package, "--name", "linux"];
-    twins.same(&import, 0);
-    twins.both(&import, 4);
-    twins.both(&["kernel", "list"], 0);
-    twins.both(&["kernel", "show", "linux"], 0);
-    twins.both(&["kernel", "show", "other"], 3);
-    twins.both(&["kernel", "delete", "other"], 3);
-    twins.both(&["kernel", "import", "deb:/nowhere.deb", "--name", "x"], 3);
-
-    let pull = ["-q", "image", "pull", &reference, "--name", "small"];
-    let pulled = twins.same(
-        &["--json", "image", "pull", &reference, "--name", "small"],
-        0,
-    );
-    assert!(pulled.stdout.contains("\"small\""), "{pulled:?}");
-    twins.both(&pull, 4);
-    twins.both(&["image", "list"], 0);
-    twins.both(&["image", "show", "small"], 0);
-    twins.both(&["image", "show", "other"], 3);
-    twins.both(&["image", "pull", "oci:/nowhere:latest", "--name", "x"], 3);
-    twins.both(
-        &[
-            "-q", "image", "pull", &reference, "--name", "x", "--size", "1M",
-        ],
-        2,
-    );
-    twins.both(&["kernel", "delete", "linux"], 4);
-    twins.both(&["vm", "run", "--rm", "nothing", "--", "true"], 125);
-
-    // machines that do not run
-    let create = [
-        "vm", "create", "small", "--name", "one", "--cpus", "2", "--label", "a=b",
+    let words = [
+        ("PACKAGE", package.as_str()),
+        ("REFERENCE", reference.as_str()),
     ];
-    twins.same(&create, 0);
-    twins.both(&create, 4);
-    twins.both(&["vm", "show", "one"], 0);
-    twins.both(&["vm", "list"], 0);
-    twins.both(&["vm", "create", "small", "--cpus", "65"], 2);
-    twins.both(&["vm", "create", "nothing"], 3);
-    twins.both(&["vm", "show", "two"], 3);
-    twins.both(&["vm", "exec", "one", "--", "true"], 125);
-    twins.both(&["vm", "kill", "one"], 4);
-    twins.both(&["vm", "pause", "one"], 4);
-    twins.both(&["vm", "snapshot", "one"], 4);
-    twins.both(&["vm", "cp", "one:/etc/passwd", "/tmp/never"], 4);
-    twins.both(&["vm", "wait", "one", "--timeout", "1"], 6);
-    twins.both(
-        &[
-            "vm",
-            "set",
-            "one",
-            "--label",
-            "c=d",
-            "--remove-label",
-            "a",
-            "--lifetime",
-            "1h",
-        ],
-        0,
-    );
-    twins.both(&["vm", "set", "one", "--memory", "1M"], 2);
-    twins.both(&["vm", "stop", "one"], 0);
-    twins.both(&["vm", "events", "one"], 0);
-    twins.both(&["vm", "events", "two"], 3);
-    twins.same(&["--json", "vm", "stats", "one"], 0);
-    twins.both(&["snapshot", "list"], 0);
-    twins.both(&["snapshot", "show", "abcdef"], 3);
-    twins.both(&["vm", "restore", "abcdef"], 3);
-    twins.same(&["vm", "delete", "one"], 0);
-    twins.both(&["vm", "delete", "one"], 3);
-    twins.both(&["vm", "prune"], 0);
-    twins.same(&["image", "delete", "small"], 0);
-    twins.both(&["image", "delete", "small"], 3);
-    twins.same(&["kernel", "delete", "linux"], 0);
+    twins.play(KERNELS_AND_IMAGES, &words);
+    twins.play(MACHINES_AT_REST, &words);
     twins.agree();
 }
 
 #[test]
 fn machines_and_their_commands_are_the_same_with_a_service() {
     let twins = Twins::with_image();
-    twins.same(&["-q", "vm", "create", "small", "--name", "one"], 0);
-    twins.same(&["vm", "start", "one"], 0);
-    twins.both(&["vm", "start", "one"], 4);
-    twins.same(&["--json", "vm", "show", "one"], 0);
-    let exec = |rest: &[&'static str]| [&["vm", "exec", "one", "--"], rest].concat();
-    let said = twins.same(&exec(&["sh", "-c", "echo out; echo err >&2; exit 5"]), 5);
+    twins.play(COMMANDS, &[]);
+    let script = "echo out; echo err >&2; exit 5";
+    let said = twins.same(&["vm", "exec", "one", "--", "sh", "-c", script], 5);
     assert_eq!(
         (said.stdout.as_str(), said.stderr.as_str()),
         ("out\n", "err\n")
     );
-    twins.both(&exec(&["no-such-program"]), 127);
-    twins.both(&exec(&["/etc"]), 126);
-    twins.both(
-        &["vm", "exec", "--user", "nobody-here", "one", "--", "true"],
-        126,
-    );
-    twins.both(
-        &["vm", "exec", "--timeout", "1", "one", "--", "sleep", "60"],
-        124,
-    );
-    let input: Vec<u8> = (0..60_000_u32)
-        .flat_map(|one| format!("{one}\n").into_bytes())
-        .collect();
-    let echoed = twins.same_with(&["vm", "exec", "-i", "one", "--", "md5sum"], 0, &input);
-    assert!(!echoed.stdout.is_empty());
-    twins.both(&["vm", "attach", "one", "nothing"], 125);
-    twins.same(
-        &[
-            "vm",
-            "exec",
-            "--detach",
-            "--id",
-            "later",
-            "one",
-            "--",
-            "sh",
-            "-c",
-            "echo x; exit 3",
-        ],
-        0,
-    );
-    twins.same(&["vm", "attach", "one", "later"], 3);
-    twins.same(&["--json", "vm", "execs", "one"], 0);
+    let input: String = (0..60_000_u32).map(|one| format!("{one}\n")).collect();
+    let cat = ["vm", "exec", "-i", "one", "--", "cat"];
+    let echoed = twins.same_with(&cat, 0, input.as_bytes());
+    assert!(echoed.stdout == input, "{} bytes", echoed.stdout.len());
+    let log = twins.remote(&["vm", "logs", "one", "--tail", "3"]);
+    assert!(log.status.success() && !log.stdout.is_empty(), "{log:?}");
 
     let file = twins.remote.root.join("file");
     std::fs::write(&file, "content").unwrap();
-    twins.both(&["vm", "cp", file.as_str(), "one:/tmp/file"], 0);
-    let read = twins.same(&exec(&["cat", "/tmp/file"]), 0);
-    assert_eq!(read.stdout.trim(), "content");
-    twins.both(&["vm", "cp", "one:/tmp/nothing", "/tmp/never"], 3);
-    twins.same(&["vm", "cp", "one:/tmp/file", "-"], 0);
-
-    twins.both(&["vm", "pause", "one"], 0);
-    twins.both(&["vm", "resume", "one"], 0);
-    twins.both(&["vm", "set", "one", "--disk", "8G"], 4);
-    twins.same(&["--json", "vm", "stats", "one"], 0);
-    twins.both(&["vm", "delete", "one"], 4);
-    twins.both(&["vm", "wait", "one", "--timeout", "1"], 6);
-    let log = twins.remote(&["vm", "logs", "one", "--tail", "3"]);
-    assert!(log.status.success() && !log.stdout.is_empty(), "{log:?}");
-    twins.same(&["vm", "kill", "one"], 0);
-    twins.both(&["vm", "kill", "one"], 4);
-    twins.same(&["--json", "vm", "show", "one"], 0);
-    twins.same(&["--json", "vm", "events", "one"], 0);
-    twins.same(&["vm", "delete", "one"], 0);
-
-    let run = twins.same(
-        &[
-            "-q",
-            "vm",
-            "run",
-            "--rm",
-            "small",
-            "--",
-            "sh",
-            "-c",
-            "echo hi; exit 4",
-        ],
-        4,
-    );
-    assert_eq!(run.stdout, "hi\n");
+    twins.play(FILES_AND_THE_END, &[("FILE", file.as_str())]);
+    let script = "echo hi; exit 4";
+    let run = ["-q", "vm", "run", "--rm", "small", "--", "sh", "-c", script];
+    assert_eq!(twins.same(&run, 4).stdout, "hi\n");
     twins.same(&["vm", "list"], 0);
     twins.agree();
 }

@@ -12,6 +12,7 @@ use banger_core::{
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
     },
+    rootfs::RootfsError,
     store::StoreError,
     vm::{CreateVmError, DeleteVmError, StartVmError, StopVmError, VmQueryError},
     vmm::BackendError,
@@ -194,6 +195,10 @@ impl Refine for PullError {
                 .with_reason(ErrorReason::NotInCatalog)
                 .about(IMAGE, name),
             Self::Load { source, .. } => source.refine(fault),
+            Self::Rootfs {
+                source: RootfsError::TooSmall { needed, .. },
+                ..
+            } => fault.fact("needed_mib", &needed.to_mib_ceiling()),
             _ => fault,
         }
     }
