@@ -26,6 +26,8 @@ mod e2e {
     pub(crate) mod registry;
     mod rootfs;
     mod save;
+    #[path = "../../../banger-core/tests/common/scratch.rs"]
+    pub(crate) mod scratch;
     mod shell;
     mod sign_in;
     mod trust;
