@@ -27,6 +27,8 @@ mod e2e {
     mod remote;
     mod rootfs;
     mod save;
+    #[path = "../../../banger-core/tests/common/scratch.rs"]
+    pub(crate) mod scratch;
     mod shell;
     mod sign_in;
     mod trust;

@@ -7,7 +7,10 @@
 
 use std::fmt;
 
-use crate::domain::{Bytes, Digest};
+use crate::{
+    domain::{Bytes, Digest},
+    vm::BootTimes,
+};
 
 /// Receives events. Called from any thread, often: implementations are quick.
 pub trait ProgressSink: Send + Sync + fmt::Debug {
@@ -98,6 +101,11 @@ pub enum ProgressEvent {
     },
     /// The machine is booting.
     Booting,
+    /// The machine came up.
+    Booted {
+        /// Where the time went.
+        times: BootTimes,
+    },
     /// The agent answered.
     AgentReady,
 }

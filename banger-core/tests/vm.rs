@@ -32,6 +32,8 @@ mod vm {
     mod proxy;
     mod refusal;
     pub(crate) mod runner;
+    #[path = "../common/scratch.rs"]
+    pub(crate) mod scratch;
     pub(crate) mod sessions;
     mod snapshots;
     // what the backends' own tests boot

@@ -22,7 +22,8 @@ const SEEDS: &str = "fuzz/seeds";
 const NO_LEAKS: &str = "-detect_leaks=0";
 
 /// The targets of `fuzz/`.
-const TARGETS: [&str; 9] = [
+const TARGETS: [&str; 10] = [
+    "answers",
     "archive",
     "bundle",
     "documents",

@@ -8,13 +8,14 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tempfile::TempDir;
+
+use super::scratch::Scratch;
 
 /// The longest any run of the program may take.
 const DEADLINE: Duration = Duration::from_mins(4);
 
 pub(crate) struct Environment {
-    _scratch: TempDir,
+    _scratch: Scratch,
     pub(crate) root: Utf8PathBuf,
     pub(crate) testbed: Utf8PathBuf,
 }
@@ -22,8 +23,8 @@ pub(crate) struct Environment {
 impl Environment {
     /// No kernel, no image.
     pub(crate) fn empty() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(scratch.path()).unwrap().to_owned();
+        let scratch = Scratch::new();
+        let root = scratch.path().to_owned();
         Self {
             _scratch: scratch,
             root,

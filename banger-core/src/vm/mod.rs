@@ -8,6 +8,7 @@
 //! Entry points: [`VmSupervisor`], [`LocalVmSupervisor`], [`monitor`].
 
 mod boot_failure;
+mod boot_times;
 mod changes;
 mod connect;
 mod connect_call;
@@ -72,6 +73,7 @@ use crate::{
 
 pub(crate) use crate::error::in_words;
 pub use boot_failure::BootFailure;
+pub use boot_times::BootTimes;
 pub use changes::VmChangesError;
 pub use connect::{ConnectError, ConnectFailure, GuestAddress, GuestConnection};
 pub use copy::{CopyError, FileFailure};

@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::BootTimes;
+
 /// Most bytes of the line: the console's tail is the largest part.
 pub(super) const LINE_LIMIT: usize = 256 * 1024;
 
@@ -12,8 +14,11 @@ pub(super) const LINE_LIMIT: usize = 256 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub(super) enum Readiness {
-    /// The agent answers.
-    Ready,
+    /// The agent answers, or the guest runs if it has none.
+    Ready {
+        /// Where the time went.
+        times: BootTimes,
+    },
     /// The machine did not come up.
     BootFailed {
         /// What sort of failure it is, by its name.
@@ -55,12 +60,16 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_line_round_trips_and_a_cut_one_is_nothing() {
         let outcomes = [
-            Readiness::Ready,
+            Readiness::Ready {
+                times: BootTimes::launched(Duration::from_micros(7), None),
+            },
             Readiness::BootFailed {
                 failure: "kernel_panic".to_owned(),
                 stage: "kernel".to_owned(),

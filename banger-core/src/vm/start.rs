@@ -29,7 +29,8 @@ use tokio::{
 };
 
 use super::{
-    BootFailure, Lifeline, Lifetime, PrepareBootError, StartVmError, StartedVm, VmQueryError,
+    BootFailure, BootTimes, Lifeline, Lifetime, PrepareBootError, StartVmError, StartedVm,
+    VmQueryError,
     create::backend,
     files::{VmFiles, tail_of},
     in_words,
@@ -150,8 +151,9 @@ async fn hand_over(
 ) -> Result<StartedVm, StartVmError> {
     progress.emit(ProgressEvent::Booting);
     let (monitor, lifeline) = spawn_monitor(host, &vm, lifetime, lock)?;
-    wait_until_ready(host, &vm, monitor).await?;
+    let times = wait_until_ready(host, &vm, monitor).await?;
     reached("heard that a machine is up");
+    progress.emit(ProgressEvent::Booted { times });
     if vm.spec.boot_mode.has_agent() {
         progress.emit(ProgressEvent::AgentReady);
     }
@@ -434,15 +436,15 @@ async fn wait_until_ready(
     host: &Arc<Host>,
     vm: &Vm,
     mut monitor: Child,
-) -> Result<(), StartVmError> {
+) -> Result<BootTimes, StartVmError> {
     let deadline = host.boot_deadline + MONITOR_OVERHEAD;
     let Ok(readiness) = timeout(deadline, readiness(&mut monitor)).await else {
         return Err(monitor_error(vm)(format!(
             "it told nothing within {deadline:?}"
         )));
     };
-    if readiness == Some(Readiness::Ready) {
-        return Ok(());
+    if let Some(Readiness::Ready { times }) = readiness {
+        return Ok(times);
     }
     // it is about to end; then the VM is free for whatever comes next
     let status = timeout(MONITOR_EXIT_DEADLINE, monitor.wait()).await;
@@ -461,7 +463,7 @@ async fn wait_until_ready(
         },
         Some(Readiness::PortRefused { port, errno }) => port_error(vm, &port, errno),
         Some(Readiness::Refused { problem }) => monitor_error(vm)(problem),
-        Some(Readiness::Ready) | None => {
+        Some(Readiness::Ready { .. }) | None => {
             let status = match status {
                 Ok(Ok(status)) => status.to_string(),
                 Ok(Err(error)) => in_words(&error),

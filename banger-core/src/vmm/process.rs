@@ -14,7 +14,7 @@
 use std::{
     io,
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
@@ -173,8 +173,9 @@ impl Network {
         Ok((wanted, Some(enclosure)))
     }
 
-    /// Starts the helper, if one is wanted and not at work.
-    async fn carry(&mut self, vmm: Option<u32>) -> Result<(), BackendError> {
+    /// Starts the helper, if one is wanted and not at work; answers how long that
+    /// took.
+    async fn carry(&mut self, vmm: Option<u32>) -> Result<Option<Duration>, BackendError> {
         let Self::Wanted {
             program,
             in_user_namespace,
@@ -182,8 +183,9 @@ impl Network {
             ports,
         } = self
         else {
-            return Ok(());
+            return Ok(None);
         };
+        let since = Instant::now();
         let request = HelperRequest {
             program: program.as_deref(),
             vmm: vmm.unwrap_or_default(),
@@ -193,7 +195,7 @@ impl Network {
         };
         let helper = NetworkHelper::join(&request).await?;
         *self = Self::Carried(Box::new(helper));
-        Ok(())
+        Ok(Some(since.elapsed()))
     }
 
     /// Waits until the helper ended by itself; for ever where there is none. May
@@ -325,9 +327,10 @@ impl VmmProcess {
     }
 
     /// Has the guest boot, or go on from its snapshot, and returns when it
-    /// runs. To be called once, first; a machine that cannot be launched is of
-    /// no further use.
-    pub(crate) async fn launch(&mut self) -> Result<(), BackendError> {
+    /// runs; answers how long the start of what carries its network took, if
+    /// there is such. To be called once, first; a machine that cannot be launched
+    /// is of no further use.
+    pub(crate) async fn launch(&mut self) -> Result<Option<Duration>, BackendError> {
         let Self {
             child,
             control,
@@ -336,11 +339,12 @@ impl VmmProcess {
         } = self;
         let vmm = child.id();
         let launching = async {
-            network.carry(vmm).await?;
+            let network = network.carry(vmm).await?;
             match control {
                 Control::Qemu(machine) => machine.launch().await,
                 Control::Firecracker(machine) => machine.launch().await,
             }
+            .map(|()| network)
         };
         let launched = tokio::select! {
             biased;
@@ -352,10 +356,10 @@ impl VmmProcess {
                 let status = timeout(EXIT_DEADLINE, child.wait()).await;
                 Err(status.map_or(error, ended))
             }
-            Ok(()) => {
+            Ok(network) => {
                 reached("launched a machine");
                 tracing::debug!("the machine was launched");
-                Ok(())
+                Ok(network)
             }
             Err(error) => Err(error),
         }

@@ -29,6 +29,8 @@ use banger_core::{
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio_util::sync::CancellationToken;
 
+use crate::vm::scratch::Scratch;
+
 /// How long a test waits for anything at all.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a guest may take to power off.
@@ -74,7 +76,7 @@ pub(crate) struct Host {
     pub(crate) vms: LocalVmSupervisor,
     pub(crate) store: Store,
     pub(crate) directories: Directories,
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
 }
 
 impl Host {
@@ -94,8 +96,8 @@ impl Host {
 
     /// With an image that no machine ever reads, and `vmm` as its VMM.
     pub(crate) async fn with_fake_vmm(script: &str) -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let vmm = utf8(scratch.path()).join("vmm");
+        let scratch = Scratch::new();
+        let vmm = scratch.path().join("vmm");
         executable_script(&vmm, script);
         let host = Self::in_scratch(scratch, vmm.as_str()).await;
         let file = host.root().join("file");
@@ -110,11 +112,11 @@ impl Host {
     }
 
     async fn with_vmm(vmm: &str) -> Self {
-        Self::in_scratch(tempfile::tempdir().unwrap(), vmm).await
+        Self::in_scratch(Scratch::new(), vmm).await
     }
 
-    async fn in_scratch(scratch: tempfile::TempDir, vmm: &str) -> Self {
-        let directories = directories(utf8(scratch.path()));
+    async fn in_scratch(scratch: Scratch, vmm: &str) -> Self {
+        let directories = directories(scratch.path());
         let store = Store::open(&directories).await.unwrap();
         let options = options(&store, &directories, vmm);
         Self {
@@ -126,7 +128,7 @@ impl Host {
     }
 
     pub(crate) fn root(&self) -> Utf8PathBuf {
-        utf8(self.scratch.path()).to_owned()
+        self.scratch.path().to_owned()
     }
 
     /// Another supervisor over the same state, with other settings.
@@ -494,8 +496,4 @@ pub(crate) fn given(variable: &str) -> Utf8PathBuf {
     let path = std::env::var(variable);
     path.unwrap_or_else(|_| panic!("{variable} is not set: run `cargo xtask test`"))
         .into()
-}
-
-fn utf8(path: &std::path::Path) -> &Utf8Path {
-    Utf8Path::from_path(path).unwrap()
 }

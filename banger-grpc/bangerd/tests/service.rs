@@ -18,5 +18,7 @@ mod service {
     mod elsewhere;
     pub(crate) mod foreign;
     mod life;
+    #[path = "../../../../banger-core/tests/common/scratch.rs"]
+    pub(crate) mod scratch;
     mod sessions;
 }

@@ -49,6 +49,7 @@ use crate::{
 
 pub(crate) use artifacts::pull_request;
 pub(crate) use machines::{check_session, create_request};
+pub(crate) use receipt::Receipt;
 pub(crate) use room::{of_create, of_kept, of_start};
 pub(crate) use snapshots::restore_request;
 pub(crate) use update::update_request;

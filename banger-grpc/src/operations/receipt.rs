@@ -9,27 +9,32 @@ use std::{
 };
 
 use banger_api::v1::{self, PhaseKind};
-use banger_core::progress::{BundleStep, ProgressEvent};
+use banger_core::{
+    progress::{BundleStep, ProgressEvent},
+    vm::BootTimes,
+};
 
 use crate::convert;
 
 /// The parts so far.
 #[derive(Debug, Default)]
-pub(super) struct Receipt(Mutex<Parts>);
+pub(crate) struct Receipt(Mutex<Parts>);
 
 #[derive(Debug, Default)]
 struct Parts {
     done: Vec<(PhaseKind, Duration)>,
     now: Option<(PhaseKind, Instant)>,
+    /// What the boot that goes on was made of.
+    boot: Option<BootTimes>,
 }
 
 /// A part that goes on. It ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Part<'a>(&'a Receipt);
+pub(crate) struct Part<'a>(&'a Receipt);
 
 impl Receipt {
     /// A part begins.
-    pub(super) fn begin(&self, kind: PhaseKind) -> Part<'_> {
+    pub(crate) fn begin(&self, kind: PhaseKind) -> Part<'_> {
         self.lock().go_on_with(Some(kind));
         Part(self)
     }
@@ -37,6 +42,9 @@ impl Receipt {
     /// Another part begins within one, if this event says so.
     pub(super) fn hear(&self, event: &ProgressEvent) {
         let mut parts = self.lock();
+        if let ProgressEvent::Booted { times } = event {
+            parts.boot = Some(*times);
+        }
         if parts.now.is_some()
             && let Some(kind) = kind(event)
         {
@@ -45,7 +53,7 @@ impl Receipt {
     }
 
     /// The parts, in order.
-    pub(super) fn phases(&self) -> Vec<v1::Phase> {
+    pub(crate) fn phases(&self) -> Vec<v1::Phase> {
         let phase = |(kind, took): &(PhaseKind, Duration)| v1::Phase {
             kind: (*kind).into(),
             duration: convert::duration(*took),
@@ -65,9 +73,27 @@ impl Parts {
         }
         let next = kind.map(|kind| (kind, Instant::now()));
         if let Some((kind, since)) = std::mem::replace(&mut self.now, next) {
-            self.done.push((kind, since.elapsed()));
+            let took = since.elapsed();
+            let boot = self.boot.take_if(|_| kind == PhaseKind::Boot);
+            let told = boot.as_ref().map_or(Duration::ZERO, BootTimes::total);
+            self.done.push((kind, took.saturating_sub(told)));
+            self.done.extend(boot.into_iter().flat_map(of_boot));
         }
     }
+}
+
+/// The parts that a machine's monitor tells of.
+fn of_boot(times: BootTimes) -> impl Iterator<Item = (PhaseKind, Duration)> {
+    let parts = [
+        (PhaseKind::Network, times.network),
+        (PhaseKind::Vmm, Some(times.vmm)),
+        (PhaseKind::Kernel, times.kernel),
+        (PhaseKind::Init, times.init),
+        (PhaseKind::Agent, times.agent),
+    ];
+    parts
+        .into_iter()
+        .filter_map(|(kind, took)| Some((kind, took?)))
 }
 
 impl Drop for Part<'_> {
@@ -117,13 +143,41 @@ mod tests {
         let part = receipt.begin(PhaseKind::Launch);
         receipt.hear(&ProgressEvent::Booting);
         drop(part);
-        let kinds: Vec<PhaseKind> = receipt.phases().iter().map(v1::Phase::kind).collect();
-        let expected = [
-            PhaseKind::Create,
-            PhaseKind::Clone,
-            PhaseKind::Launch,
-            PhaseKind::Boot,
-        ];
-        assert_eq!(kinds, expected);
+        assert_eq!(
+            kinds(&receipt),
+            [
+                PhaseKind::Create,
+                PhaseKind::Clone,
+                PhaseKind::Launch,
+                PhaseKind::Boot,
+            ]
+        );
+    }
+
+    fn kinds(receipt: &Receipt) -> Vec<PhaseKind> {
+        receipt.phases().iter().map(v1::Phase::kind).collect()
+    }
+
+    #[test]
+    fn a_boot_is_told_by_its_parts() {
+        let receipt = Receipt::default();
+        let part = receipt.begin(PhaseKind::Launch);
+        receipt.hear(&ProgressEvent::Booting);
+        let mut times = BootTimes::default();
+        times.vmm = Duration::from_nanos(2);
+        times.agent = Some(Duration::from_nanos(1));
+        receipt.hear(&ProgressEvent::Booted { times });
+        drop(part);
+        drop(receipt.begin(PhaseKind::Boot));
+        assert_eq!(
+            kinds(&receipt),
+            [
+                PhaseKind::Launch,
+                PhaseKind::Boot,
+                PhaseKind::Vmm,
+                PhaseKind::Agent,
+                PhaseKind::Boot,
+            ]
+        );
     }
 }

@@ -10,7 +10,7 @@ use std::{pin::Pin, time::Duration};
 use banger_api::v1::{
     Accepted, Attach, AttachExecRequest, AttachExecResponse, Attached, CreateExecRequest,
     CreateExecResponse, DeleteExecRequest, DeleteExecResponse, ErrorReason, ListExecsRequest,
-    ListExecsResponse, Stdin, attach_exec_request::Message as Sent,
+    ListExecsResponse, PhaseKind, Stdin, attach_exec_request::Message as Sent,
     attach_exec_response::Message as Told, exec_service_server::ExecService,
 };
 use banger_core::{
@@ -29,6 +29,7 @@ use crate::{
     backend::Front,
     convert::exec::{exec, exec_request, output, terminal_size},
     fault::Fault,
+    operations::Receipt,
     request::{Checks, caller, name::VMS},
 };
 
@@ -66,19 +67,25 @@ impl Execs {
         let vm = VMS.id("vm", &request.vm, &mut checks).map(str::to_owned);
         let wanted = exec_request(request, &mut checks);
         checks.finish()?;
+        let receipt = Receipt::default();
+        let resolving = receipt.begin(PhaseKind::Resolve);
         let vm = vm::find(hub, &caller, &vm.unwrap_or_default()).await?;
+        drop(resolving);
         let selector = Selector::from(vm.id.to_string().as_str());
+        let starting = receipt.begin(PhaseKind::Exec);
         let session = match hub.backend.vms.exec(&selector, wanted).await {
             Err(error @ ExecError::IdTaken { .. }) => {
                 return Err(Fault::from(error).with_reason(ErrorReason::RequestIdReused));
             }
             started => started?,
         };
+        drop(starting);
         // it goes on without this call, for its grace at least: whoever wants it attaches
         session.leaving.detach();
         Ok(CreateExecResponse {
             name: format!("{}/execs/{}", VMS.name(vm.id), session.id),
             pid: session.pid,
+            phases: receipt.phases(),
         })
     }
 

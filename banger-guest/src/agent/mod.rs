@@ -34,6 +34,8 @@ use preface::Begun;
 use router::Router;
 use service::Agent;
 
+pub(crate) use clock::since_boot;
+
 pub use channel::Channel;
 
 /// Most calls at a time.
@@ -83,7 +85,7 @@ pub async fn serve<S>(stream: S, host_time: HostTime) -> Ended
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let agent = Agent::new(TaskTracker::new(), host_time);
+    let agent = Agent::new(TaskTracker::new(), host_time, since_boot());
     let ended = serve_one(stream, &agent).await;
     if ended == Ended::HostGone {
         end_processes(&agent).await;
@@ -94,15 +96,17 @@ where
 /// Serves the hosts that the streams lead to, one after the other, until one
 /// asks for power-off: a host's connection may end without its machine, when
 /// the machine is restored from a snapshot. Processes outlive a connection; all
-/// are ended when there is no other stream.
+/// are ended when there is no other stream. The program that serves them began so
+/// long after the kernel.
 pub async fn serve_in_turn<S>(
     mut next: impl AsyncFnMut() -> io::Result<S>,
     host_time: HostTime,
+    began_after: Duration,
 ) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let agent = Agent::new(TaskTracker::new(), host_time);
+    let agent = Agent::new(TaskTracker::new(), host_time, began_after);
     loop {
         let stream = match next().await {
             Ok(stream) => stream,
@@ -144,8 +148,9 @@ where
 }
 
 /// Serves the channel until the host asks for power-off. The process must have
-/// one thread and be the machine's own.
-pub fn run(channel: &Channel) -> io::Result<()> {
+/// one thread and be the machine's own; its program began so long after the
+/// kernel.
+pub fn run(channel: &Channel, began_after: Duration) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -159,7 +164,7 @@ pub fn run(channel: &Channel) -> io::Result<()> {
             patience = Patience::Endless;
             Ok(stream)
         };
-        serve_in_turn(next, HostTime::Adopt).await
+        serve_in_turn(next, HostTime::Adopt, began_after).await
     });
     // calls that still run must not hold up the end of the machine
     runtime.shutdown_background();

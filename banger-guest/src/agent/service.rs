@@ -30,17 +30,20 @@ pub(super) struct Agent {
     /// Owns the calls of this connection.
     calls: TaskTracker,
     host_time: HostTime,
+    began_after: Duration,
     ready_after: Duration,
     power_off: Arc<Notify>,
 }
 
 impl Agent {
-    /// An agent that is ready now. Processes become tasks of `tasks`.
-    pub(super) fn new(tasks: TaskTracker, host_time: HostTime) -> Self {
+    /// An agent that is ready now, of a program that began so long after the
+    /// kernel. Processes become tasks of `tasks`.
+    pub(super) fn new(tasks: TaskTracker, host_time: HostTime, began_after: Duration) -> Self {
         Self {
             sessions: Sessions::new(tasks),
             calls: TaskTracker::new(),
             host_time,
+            began_after,
             ready_after: clock::since_boot(),
             power_off: Arc::default(),
         }
@@ -78,6 +81,10 @@ impl Agent {
     }
 }
 
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[tonic::async_trait]
 impl AgentService for Agent {
     type AttachExecStream = exec::Responses;
@@ -98,7 +105,8 @@ impl AgentService for Agent {
             generation: GUEST_GENERATION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             boot_id: String::from_utf8_lossy(boot_id.trim_ascii()).into_owned(),
-            ready_after_nanos: u64::try_from(self.ready_after.as_nanos()).unwrap_or(u64::MAX),
+            ready_after_nanos: nanoseconds(self.ready_after),
+            began_after_nanos: nanoseconds(self.began_after),
         }))
     }
 

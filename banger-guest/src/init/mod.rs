@@ -27,7 +27,7 @@ mod stage;
 mod supervise;
 mod volumes;
 
-use std::{convert::Infallible, path::Path, process::ExitCode};
+use std::{convert::Infallible, path::Path, process::ExitCode, time::Duration};
 
 use rustix::process::Resource;
 
@@ -57,12 +57,13 @@ pub fn run() -> ExitCode {
         console::line("this is the init of a virtual machine and does nothing elsewhere");
         return ExitCode::FAILURE;
     }
+    let began_after = agent::since_boot();
     let held = supervise::hold_signals();
     let (root, end) = match bring_up() {
         Ok((config, root)) => {
             let served = match &config.image_init {
-                None => serve(&config, held),
-                Some(argv) => hand_over(&config, argv).map(|never| match never {}),
+                None => serve(&config, held, began_after),
+                Some(argv) => hand_over(&config, argv, began_after).map(|never| match never {}),
             };
             if let Err(failure) = served {
                 console::line(failure);
@@ -118,11 +119,11 @@ fn raise_limits() {
 }
 
 #[expect(clippy::exit, reason = "a fork must not return into init")]
-fn serve(config: &Config, held: signals::Held) -> Result<(), Failure> {
+fn serve(config: &Config, held: signals::Held, began_after: Duration) -> Result<(), Failure> {
     let _buttons = power_button::watch(libc::SIGPWR);
     let fork = sys::fork().map_err(Cause::of("fork", "the agent"));
     let Some(agent) = fork.during(Stage::Agent)? else {
-        std::process::exit(be_agent(&config.channel))
+        std::process::exit(be_agent(&config.channel, began_after))
     };
     supervise::until_end(agent, held);
     Ok(())
@@ -131,7 +132,11 @@ fn serve(config: &Config, held: signals::Held) -> Result<(), Failure> {
 /// Becomes the image's own init, beside an agent that asks that one to power
 /// the machine off.
 #[expect(clippy::exit, reason = "a fork must not return into init")]
-fn hand_over(config: &Config, argv: &[String]) -> Result<Infallible, Failure> {
+fn hand_over(
+    config: &Config,
+    argv: &[String],
+    began_after: Duration,
+) -> Result<Infallible, Failure> {
     let init = Init::find(argv).during(Stage::Init)?;
     let starting = Starting::new().during(Stage::Init)?;
     let fork = sys::fork().map_err(Cause::of("fork", "the agent"));
@@ -139,7 +144,7 @@ fn hand_over(config: &Config, argv: &[String]) -> Result<Infallible, Failure> {
         if !starting.wait() {
             std::process::exit(1);
         }
-        let code = be_agent(&config.channel);
+        let code = be_agent(&config.channel, began_after);
         hand_over::ask_for_end(End::of(config));
         std::process::exit(code)
     }
@@ -151,10 +156,10 @@ fn hand_over(config: &Config, argv: &[String]) -> Result<Infallible, Failure> {
 }
 
 /// Serves the host to its end; answers the exit status.
-fn be_agent(channel: &Channel) -> i32 {
+fn be_agent(channel: &Channel, began_after: Duration) -> i32 {
     signals::release_all();
     drop(std::fs::write("/proc/self/oom_score_adj", NEVER_KILLED));
-    match agent::run(channel) {
+    match agent::run(channel, began_after) {
         Ok(()) => 0,
         Err(error) => {
             console::line(Failure::new(

@@ -77,7 +77,7 @@ fn serve(mut streams: mpsc::Receiver<StdUnixStream>) -> Ended {
             let stream = streams.recv().await.ok_or(ErrorKind::NotConnected)?;
             UnixStream::from_std(stream)
         };
-        match agent::serve_in_turn(next, HostTime::Ignore).await {
+        match agent::serve_in_turn(next, HostTime::Ignore, Duration::ZERO).await {
             Ok(()) => Ended::PowerOff,
             Err(_) => Ended::HostGone,
         }

@@ -16,7 +16,11 @@ use crate::client::{dial, soon};
 async fn agent_of(host: impl AsyncFnOnce(mpsc::Sender<UnixStream>)) -> io::Result<()> {
     let (sender, mut streams) = mpsc::channel(1);
     let next = async || streams.recv().await.ok_or(io::ErrorKind::TimedOut.into());
-    let agent = soon(serve_in_turn(next, HostTime::Ignore));
+    let agent = soon(serve_in_turn(
+        next,
+        HostTime::Ignore,
+        std::time::Duration::ZERO,
+    ));
     tokio::join!(agent, host(sender)).0
 }
 

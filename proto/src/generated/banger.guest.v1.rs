@@ -28,6 +28,9 @@ pub struct HelloResponse {
     /// Nanoseconds from kernel start to the agent being ready.
     #[prost(uint64, tag = "4")]
     pub ready_after_nanos: u64,
+    /// Nanoseconds from kernel start to this program's. Not over the former.
+    #[prost(uint64, tag = "5")]
+    pub began_after_nanos: u64,
 }
 /// A session to start.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -19,6 +19,7 @@ use super::command;
 use crate::{
     clock::Clock,
     vm::{
+        boot_times::GuestTimes,
         http2::{Http2Client, connect, origin},
         in_words,
     },
@@ -32,6 +33,8 @@ pub(super) struct Greeting {
     pub(super) client: Http2Client,
     /// The guest's boot id.
     pub(super) boot_id: String,
+    /// What it says of its boot.
+    pub(super) times: GuestTimes,
 }
 
 /// How long a running agent may take to answer on a new stream.
@@ -76,7 +79,14 @@ pub(super) async fn greet(
     // time it told is old by now
     hello().await?;
     let boot_id = answer.boot_id.chars().take(BOOT_ID_LIMIT).collect();
-    Ok(Greeting { client, boot_id })
+    Ok(Greeting {
+        client,
+        boot_id,
+        times: GuestTimes {
+            began_after: Duration::from_nanos(answer.began_after_nanos),
+            ready_after: Duration::from_nanos(answer.ready_after_nanos),
+        },
+    })
 }
 
 /// Speaks to the agent of a machine that went on from a snapshot, or whose

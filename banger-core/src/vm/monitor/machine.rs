@@ -103,10 +103,11 @@ impl RunningMachine {
         Ok((running, channel))
     }
 
-    /// Has its guest run; to be called once. What it answers is why it does not.
-    pub(super) async fn launch(&mut self) -> Result<(), String> {
+    /// Has its guest run; to be called once. Answers how long its network took, if
+    /// something carries it, or why it does not run.
+    pub(super) async fn launch(&mut self) -> Result<Option<Duration>, String> {
         match self.vmm.launch().await {
-            Ok(()) => Ok(()),
+            Ok(network) => Ok(network),
             Err(BackendError::Ended { .. }) => {
                 let exited = self.wait().await;
                 Err(format!("the machine ended: {}", exited.description))

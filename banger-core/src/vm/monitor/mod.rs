@@ -14,6 +14,7 @@
 
 mod activity;
 mod arguments;
+mod boot_watch;
 mod changes;
 mod command;
 mod console_log;

@@ -19,6 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     MonitorArguments, ReadinessPipe,
     activity::Activity,
+    boot_watch::BootWatch,
     changes::{self, ChangeRequest, ChangeSender},
     command::{self, RunningCommand},
     console_log::{CONSOLE_LOG_LIMIT, ConsoleLog, SharedLog},
@@ -81,6 +82,7 @@ pub(super) struct Session {
     activity: Activity,
     vmm: Arc<AtomicU32>,
     metrics: Arc<OnceLock<MetricsProbe>>,
+    boot_watch: BootWatch,
     /// Tells the socket's server that a boot is over.
     stir: Arc<Notify>,
     /// Whether its lease ended this boot and says that the VM is to go.
@@ -137,6 +139,7 @@ impl Session {
             activity: Activity::new(),
             vmm: Arc::default(),
             metrics: Arc::default(),
+            boot_watch: BootWatch::start(),
             stir: Arc::default(),
             delete_after_lease: false,
             outcome: watch::Sender::new(None),
@@ -222,6 +225,7 @@ impl Session {
             Ok(id) => id,
             Err(fault) => return not_started(pipe, fault),
         };
+        self.boot_watch = BootWatch::start();
         let (mut machine, mut channel) = match self.start_machine(log.clone(), jail_id) {
             Ok(started) => started,
             Err(fault) => return not_started(pipe, fault),
@@ -334,7 +338,11 @@ impl Session {
             event = machine.event() => return BootEnd::Fault(fault_of(event, machine.stage())),
             Some(order) = self.orders.recv() => return BootEnd::Ordered(order),
             greeted = timeout(deadline, greeting) => match greeted {
-                Ok(Ok(greeting)) => return BootEnd::Up(Some(greeting)),
+                Ok(Ok(greeting)) => {
+                    let booted = self.launch.snapshot.is_none();
+                    self.boot_watch.answered(booted.then_some(greeting.times));
+                    return BootEnd::Up(Some(greeting));
+                }
                 Ok(Err(Refusal::Outdated(cause))) => {
                     return BootEnd::Fault(Fault {
                         failure: BootFailure::Other,
@@ -362,7 +370,13 @@ impl Session {
             launched = machine.launch() => launched,
             Some(order) = self.orders.recv() => return Some(BootEnd::Ordered(order)),
         };
-        let cause = launched.err()?;
+        let cause = match launched {
+            Ok(network) => {
+                self.boot_watch.launched(network);
+                return None;
+            }
+            Err(cause) => cause,
+        };
         machine.signal(rustix::process::Signal::KILL);
         Some(BootEnd::Fault(Fault {
             failure: BootFailure::VmmNotStarted,
@@ -423,7 +437,8 @@ impl Session {
             let (clock, closing) = (self.clock.clone(), self.closing.clone());
             self.guest.keep_up(channel, clock, &self.tracker, closing);
         }
-        pipe.tell(&Readiness::Ready);
+        let times = self.boot_watch.times();
+        pipe.tell(&Readiness::Ready { times });
         self.stir.notify_one();
         reached("told that a machine is up");
         self.serve(machine).await

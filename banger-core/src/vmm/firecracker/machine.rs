@@ -18,7 +18,7 @@ use super::{
         Action, BootSource, CacheType, CreateSnapshot, Drive, Entropy, LoadSnapshot, MachineConfig,
         MemoryBackend, MetricsPipe, NetworkInterface, SnapshotType, VmState, Vsock,
     },
-    client::Client,
+    client::{Client, Message, version_in},
     disk_link,
     jailed::NAMES,
     metrics::{self, Metrics, MetricsProbe},
@@ -113,6 +113,43 @@ impl Plan {
         }
     }
 
+    /// What the VMM is told before the guest may run.
+    fn description(&self) -> Result<Vec<Message>, BackendError> {
+        let counted = Message::of(&MetricsPipe {
+            metrics_path: metrics::PIPE.to_owned(),
+        })?;
+        let Self::Boot {
+            size,
+            source,
+            drives,
+            interface,
+        } = self
+        else {
+            return Ok(vec![counted]);
+        };
+        let vsock = Vsock {
+            guest_cid: GUEST_CID,
+            uds_path: VSOCK_SOCKET.to_owned(),
+        };
+        let mut messages = vec![counted, Message::of(size)?, Message::of(source)?];
+        for drive in drives {
+            messages.push(Message::of(drive)?);
+        }
+        if let Some(interface) = interface {
+            messages.push(Message::of(interface)?);
+        }
+        messages.extend([Message::of(&vsock)?, Message::of(&Entropy {})?]);
+        Ok(messages)
+    }
+
+    /// What has the guest run.
+    fn last(&self) -> Result<Message, BackendError> {
+        match self {
+            Self::Boot { .. } => Message::of(&Action::InstanceStart),
+            Self::Restore(snapshot) => Message::of(snapshot),
+        }
+    }
+
     pub(super) fn restore(
         directory: &Utf8Path,
         names: Option<Names<'_>>,
@@ -167,38 +204,19 @@ impl Machine {
     }
 
     pub(in crate::vmm) async fn launch(&mut self) -> Result<(), BackendError> {
+        let version = Message::version();
+        let described = self.plan.description()?;
+        let last = self.plan.last()?;
         let mut api = self.client.wait_until_up().await?;
-        self.check_version(&api.version().await?)?;
-        let counted = MetricsPipe {
-            metrics_path: metrics::PIPE.to_owned(),
-        };
-        api.send(&counted).await?;
-        match &self.plan {
-            Plan::Boot {
-                size,
-                source,
-                drives,
-                interface,
-            } => {
-                api.send(size).await?;
-                api.send(source).await?;
-                for drive in drives {
-                    api.send(drive).await?;
-                }
-                if let Some(interface) = interface {
-                    api.send(interface).await?;
-                }
-                let vsock = Vsock {
-                    guest_cid: GUEST_CID,
-                    uds_path: VSOCK_SOCKET.to_owned(),
-                };
-                api.send(&vsock).await?;
-                api.send(&Entropy {}).await?;
-                reached("described a machine to its VMM");
-                api.send(&Action::InstanceStart).await
-            }
-            Plan::Restore(snapshot) => api.send(snapshot).await,
+        // nothing runs before all of it was accepted
+        let first = [&version].into_iter().chain(&described);
+        api.send(&first.collect::<Vec<_>>()).await?;
+        self.check_version(&version_in(&api.answer(&version).await?)?)?;
+        for message in &described {
+            api.answer(message).await?;
         }
+        reached("described a machine to its VMM");
+        api.ask(&last).await.map(drop)
     }
 
     fn check_version(&self, text: &str) -> Result<(), BackendError> {

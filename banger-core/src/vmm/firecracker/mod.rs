@@ -30,6 +30,8 @@ use tokio::{net::UnixListener, process::Command};
 
 use super::{BackendError, Channel, ChosenJail, jail::Confinement, process::VmmRequest};
 use crate::{host_fs::IoContext as _, step::reached};
+#[cfg(feature = "fuzzing")]
+pub(crate) use client::Answer;
 use client::Client;
 use jailed::Jailed;
 pub(super) use machine::Machine;

@@ -1236,6 +1236,732 @@ pub mod event_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// A root disk and the kernel that it boots with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Image {
+    /// images/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its id, which is never used again.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// Changes whenever the record does.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// When the record was made.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it last changed.
+    #[prost(message, optional, tag = "5")]
+    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Whether banger owns its files. Those of others are never changed.
+    #[prost(bool, tag = "6")]
+    pub managed: bool,
+    /// What the guest sees of its disk, in bytes.
+    #[prost(uint64, tag = "7")]
+    pub disk_bytes: u64,
+    /// What the disk takes of the host, in bytes.
+    #[prost(uint64, tag = "8")]
+    pub on_disk_bytes: u64,
+    /// The kernel that it was made with, as kernels/NAME; empty when that was named
+    /// by path.
+    #[prost(string, tag = "9")]
+    pub kernel: ::prost::alloc::string::String,
+    /// What it runs when nothing else is asked for.
+    #[prost(message, optional, tag = "16")]
+    pub run_config: ::core::option::Option<RunConfig>,
+    /// Where its own files lie on the server's host; empty for one whose files are
+    /// others'.
+    #[prost(string, tag = "17")]
+    pub directory: ::prost::alloc::string::String,
+    /// Its disk, on the server's host.
+    #[prost(string, tag = "18")]
+    pub rootfs: ::prost::alloc::string::String,
+    /// What it boots with, on the server's host.
+    #[prost(message, optional, tag = "19")]
+    pub boot_files: ::core::option::Option<BootFiles>,
+    /// Digest of the packages that it was built with; empty when that is not known.
+    #[prost(string, tag = "20")]
+    pub package_hash: ::prost::alloc::string::String,
+    /// How the bytes came into its disk: written, reflink or copied; empty when that is
+    /// not known.
+    #[prost(string, tag = "21")]
+    pub disk_method: ::prost::alloc::string::String,
+    /// Why the server's policy let it in; absent when none was asked.
+    #[prost(message, optional, tag = "22")]
+    pub verdict: ::core::option::Option<PolicyVerdict>,
+    /// Where it came from.
+    #[prost(oneof = "image::Origin", tags = "10, 11, 12, 13, 14, 15")]
+    pub origin: ::core::option::Option<image::Origin>,
+}
+/// Nested message and enum types in `Image`.
+pub mod image {
+    /// Where it came from.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Origin {
+        /// An OCI image.
+        #[prost(message, tag = "10")]
+        Oci(super::OciOrigin),
+        /// Files of a user, used where they are.
+        #[prost(message, tag = "11")]
+        Registered(super::RegisteredOrigin),
+        /// Files of a user, copied.
+        #[prost(message, tag = "12")]
+        Promoted(super::PromotedOrigin),
+        /// Built in a virtual machine.
+        #[prost(message, tag = "13")]
+        Built(super::BuiltOrigin),
+        /// Built from a Containerfile.
+        #[prost(message, tag = "14")]
+        Containerfile(super::ContainerfileOrigin),
+        /// A bundle.
+        #[prost(message, tag = "15")]
+        Bundle(super::BundleOrigin),
+    }
+}
+/// Files of the server's host that a machine boots with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BootFiles {
+    /// The kernel.
+    #[prost(string, tag = "1")]
+    pub kernel: ::prost::alloc::string::String,
+    /// Its initrd; empty without one.
+    #[prost(string, tag = "2")]
+    pub initrd: ::prost::alloc::string::String,
+    /// The directory of its modules; empty without one.
+    #[prost(string, tag = "3")]
+    pub modules: ::prost::alloc::string::String,
+}
+/// Why a policy let something in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PolicyVerdict {
+    /// The rule that decided, for people.
+    #[prost(string, tag = "1")]
+    pub rule: ::prost::alloc::string::String,
+    /// Whose signature was found good: none, cosign:DIGEST or minisign:KEY.
+    #[prost(string, tag = "2")]
+    pub vouched: ::prost::alloc::string::String,
+}
+/// From an OCI image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OciOrigin {
+    /// The reference, made canonical.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    /// Digest of the manifest that was used.
+    #[prost(string, tag = "2")]
+    pub manifest_digest: ::prost::alloc::string::String,
+}
+/// From files of a user, used where they are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisteredOrigin {}
+/// From files of a user, copied.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromotedOrigin {}
+/// Built in a virtual machine.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuiltOrigin {
+    /// The image that it was built from, as images/NAME; that may be gone.
+    #[prost(string, tag = "1")]
+    pub base: ::prost::alloc::string::String,
+    /// Digest of all that was put into it.
+    #[prost(string, tag = "2")]
+    pub input_digest: ::prost::alloc::string::String,
+    /// The id of the image that it was built from.
+    #[prost(string, tag = "3")]
+    pub base_uid: ::prost::alloc::string::String,
+}
+/// Built from a Containerfile.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ContainerfileOrigin {
+    /// Digest of the manifest that the builder made.
+    #[prost(string, tag = "1")]
+    pub manifest_digest: ::prost::alloc::string::String,
+    /// The file, on the server's host.
+    #[prost(string, tag = "2")]
+    pub path: ::prost::alloc::string::String,
+}
+/// From a bundle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BundleOrigin {
+    /// Where it was.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+    /// Digest of the whole bundle.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+}
+/// What an image runs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunConfig {
+    /// The fixed start of the command.
+    #[prost(string, repeated, tag = "1")]
+    pub entrypoint: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Default arguments.
+    #[prost(string, repeated, tag = "2")]
+    pub cmd: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Environment, each KEY=VALUE.
+    #[prost(string, repeated, tag = "3")]
+    pub env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// USER\[:GROUP\]; empty for root.
+    #[prost(string, tag = "4")]
+    pub user: ::prost::alloc::string::String,
+    /// Working directory; empty for the root directory.
+    #[prost(string, tag = "5")]
+    pub working_directory: ::prost::alloc::string::String,
+    /// What its maker says of it.
+    #[prost(btree_map = "string, string", tag = "6")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// The signal that asks it to stop, as its maker wrote it; empty for SIGTERM.
+    #[prost(string, tag = "7")]
+    pub stop_signal: ::prost::alloc::string::String,
+}
+/// A kernel that images boot with.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Kernel {
+    /// kernels/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Digest of the kernel itself, by which one of the same name that took its
+    /// place can be told.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+    /// Changes whenever the record does.
+    #[prost(string, tag = "3")]
+    pub etag: ::prost::alloc::string::String,
+    /// When it was imported.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// Its release, as uname -r says it.
+    #[prost(string, tag = "5")]
+    pub release: ::prost::alloc::string::String,
+    /// Its architecture, as uname -m says it.
+    #[prost(string, tag = "6")]
+    pub architecture: ::prost::alloc::string::String,
+    /// The distribution it comes from; empty when that is not known.
+    #[prost(string, tag = "7")]
+    pub distribution: ::prost::alloc::string::String,
+    /// Whether it brings modules.
+    #[prost(bool, tag = "8")]
+    pub has_modules: bool,
+    /// Whether it brings an initrd of its own.
+    #[prost(bool, tag = "9")]
+    pub has_initrd: bool,
+    /// Where it came from, as ImportKernelRequest.source has it.
+    #[prost(string, tag = "10")]
+    pub source: ::prost::alloc::string::String,
+    /// Where it lies on the server's host.
+    #[prost(string, tag = "11")]
+    pub directory: ::prost::alloc::string::String,
+    /// Its files, on the server's host.
+    #[prost(message, optional, tag = "12")]
+    pub boot_files: ::core::option::Option<BootFiles>,
+    /// Why the server's policy let it in; absent when none was asked.
+    #[prost(message, optional, tag = "13")]
+    pub verdict: ::core::option::Option<PolicyVerdict>,
+}
+/// A virtual machine that was kept as it ran: memory, devices and disks. It outlives
+/// the machine, and never changes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Snapshot {
+    /// snapshots/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Its id, which is never used again.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "3")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The machine as it was then. Its image cannot be deleted while the snapshot exists.
+    #[prost(message, optional, tag = "4")]
+    pub vm: ::core::option::Option<Vm>,
+    /// The backend that kept it; no other can go on from it.
+    #[prost(string, tag = "5")]
+    pub backend: ::prost::alloc::string::String,
+    /// Room that its files took on the host's disk when it was made.
+    #[prost(uint64, tag = "6")]
+    pub on_disk_bytes: u64,
+}
+/// Work that a request began.
+///
+/// It is recorded before the request is answered, and goes on whether or not
+/// anybody waits for it. When the server ends or is killed, the next one goes on
+/// with it; every kind of work can be done twice without doing it double. Its
+/// record is kept for a day after its end, and as long as the object that it made.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Operation {
+    /// operations/ID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What sort of work it is.
+    #[prost(enumeration = "OperationKind", tag = "2")]
+    pub kind: i32,
+    /// The name of the object that it is about, where that is known.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+    /// The id of the request that began it.
+    #[prost(string, tag = "4")]
+    pub request_id: ::prost::alloc::string::String,
+    /// How it stands.
+    #[prost(enumeration = "OperationState", tag = "5")]
+    pub state: i32,
+    /// Whether somebody asked for it to be given up.
+    #[prost(bool, tag = "6")]
+    pub cancel_requested: bool,
+    /// How often it was begun: more than once when a server ended before it did.
+    #[prost(uint32, tag = "7")]
+    pub attempts: u32,
+    /// When it was recorded.
+    #[prost(message, optional, tag = "8")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// When it ended.
+    #[prost(message, optional, tag = "9")]
+    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// The number of its newest event.
+    #[prost(uint64, tag = "10")]
+    pub last_sequence: u64,
+    /// How long each of its parts took, in order. Parts of an attempt that a server
+    /// did not live to finish are not among them.
+    #[prost(message, repeated, tag = "15")]
+    pub phases: ::prost::alloc::vec::Vec<Phase>,
+    /// What came of it; absent while it runs, when it was cancelled, and when what
+    /// was to be deleted was not there.
+    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16")]
+    pub outcome: ::core::option::Option<operation::Outcome>,
+}
+/// Nested message and enum types in `Operation`.
+pub mod operation {
+    /// What came of it; absent while it runs, when it was cancelled, and when what
+    /// was to be deleted was not there.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Outcome {
+        /// It failed, and why.
+        #[prost(message, tag = "11")]
+        Failure(super::Failure),
+        /// The image that was made, or deleted.
+        #[prost(message, tag = "12")]
+        Image(super::Image),
+        /// The kernel that was made, or deleted.
+        #[prost(message, tag = "13")]
+        Kernel(super::Kernel),
+        /// The virtual machine as the work left it, or as it was when it was deleted.
+        #[prost(message, tag = "14")]
+        Vm(super::Vm),
+        /// The snapshot that was made, or deleted.
+        #[prost(message, tag = "16")]
+        Snapshot(super::Snapshot),
+    }
+}
+/// Why an operation failed: what the call would have failed with.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Failure {
+    /// The gRPC code.
+    #[prost(int32, tag = "1")]
+    pub code: i32,
+    /// Why, for programs.
+    #[prost(enumeration = "ErrorReason", tag = "2")]
+    pub reason: i32,
+    /// Why, for people; at most 1024 bytes.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+    /// Facts of the reason.
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub metadata: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+/// How long a part of the work took.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Phase {
+    /// Which part.
+    #[prost(enumeration = "PhaseKind", tag = "1")]
+    pub kind: i32,
+    /// How long it took.
+    #[prost(message, optional, tag = "2")]
+    pub duration: ::core::option::Option<::prost_types::Duration>,
+}
+/// Something that happened to an operation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OperationEvent {
+    /// Its number: one more than that of the event before. Numbers go on after a
+    /// restart of the server. A watcher that comes late may find that the oldest
+    /// events are no longer kept, and that numbers begin later.
+    #[prost(uint64, tag = "1")]
+    pub sequence: u64,
+    /// When it happened.
+    #[prost(message, optional, tag = "2")]
+    pub time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What happened.
+    #[prost(
+        oneof = "operation_event::Event",
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+    )]
+    pub event: ::core::option::Option<operation_event::Event>,
+}
+/// Nested message and enum types in `OperationEvent`.
+pub mod operation_event {
+    /// What happened.
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Event {
+        /// It began, or began again on another server.
+        #[prost(message, tag = "3")]
+        Began(super::Began),
+        /// A reference is being resolved.
+        #[prost(message, tag = "4")]
+        Resolving(super::Resolving),
+        /// What the reference leads to is known.
+        #[prost(message, tag = "5")]
+        Resolved(super::Resolved),
+        /// A layer is on its way.
+        #[prost(message, tag = "6")]
+        Layer(super::LayerProgress),
+        /// Layers are being read and merged.
+        #[prost(message, tag = "7")]
+        ReadingLayers(super::Counted),
+        /// The root disk is being written.
+        #[prost(message, tag = "8")]
+        WritingDisk(super::Counted),
+        /// A bundle is being fetched, checked or unpacked.
+        #[prost(message, tag = "9")]
+        Bundle(super::Counted),
+        /// A kernel is being fetched or read.
+        #[prost(message, tag = "10")]
+        Kernel(super::KernelStep),
+        /// The virtual machine's disks are being made.
+        #[prost(message, tag = "11")]
+        PreparingDisks(super::PreparingDisks),
+        /// The program that runs the virtual machine was chosen.
+        #[prost(message, tag = "12")]
+        Backend(super::BackendChosen),
+        /// The virtual machine boots.
+        #[prost(message, tag = "13")]
+        Booting(super::Booting),
+        /// The agent in the guest answered.
+        #[prost(message, tag = "14")]
+        AgentReady(super::AgentReady),
+        /// It ended. Nothing comes after this.
+        #[prost(message, tag = "15")]
+        Ended(super::Operation),
+    }
+}
+/// An operation began.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Began {
+    /// How often it was begun by now.
+    #[prost(uint32, tag = "1")]
+    pub attempt: u32,
+}
+/// A reference is being resolved.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resolving {
+    /// The reference, without credentials.
+    #[prost(string, tag = "1")]
+    pub reference: ::prost::alloc::string::String,
+}
+/// What a reference leads to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resolved {
+    /// Digest of the manifest.
+    #[prost(string, tag = "1")]
+    pub manifest_digest: ::prost::alloc::string::String,
+    /// Number of layers.
+    #[prost(uint64, tag = "2")]
+    pub layers: u64,
+    /// Compressed bytes of all layers.
+    #[prost(uint64, tag = "3")]
+    pub total_bytes: u64,
+}
+/// A layer is on its way.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LayerProgress {
+    /// Digest of the layer's blob.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// Bytes so far.
+    #[prost(uint64, tag = "2")]
+    pub done_bytes: u64,
+    /// Bytes in all.
+    #[prost(uint64, tag = "3")]
+    pub total_bytes: u64,
+    /// It was in the cache already.
+    #[prost(bool, tag = "4")]
+    pub cached: bool,
+}
+/// Some of many are done.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Counted {
+    /// So many.
+    #[prost(uint64, tag = "1")]
+    pub done: u64,
+    /// Of so many.
+    #[prost(uint64, tag = "2")]
+    pub total: u64,
+}
+/// A kernel is being fetched or read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct KernelStep {
+    /// What is being done, for people.
+    #[prost(string, tag = "1")]
+    pub step: ::prost::alloc::string::String,
+}
+/// Disks are being made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PreparingDisks {}
+/// A program to run the virtual machine was chosen.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BackendChosen {
+    /// Its name.
+    #[prost(string, tag = "1")]
+    pub backend: ::prost::alloc::string::String,
+    /// Why, for people.
+    #[prost(string, tag = "2")]
+    pub why: ::prost::alloc::string::String,
+}
+/// The virtual machine boots.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Booting {}
+/// The agent in the guest answered.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AgentReady {}
+/// Sorts of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OperationKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// An image is pulled.
+    PullImage = 1,
+    /// An image is deleted.
+    DeleteImage = 2,
+    /// A kernel is imported.
+    ImportKernel = 3,
+    /// A kernel is deleted.
+    DeleteKernel = 4,
+    /// A virtual machine is made.
+    CreateVm = 5,
+    /// A virtual machine is started.
+    StartVm = 6,
+    /// A virtual machine is stopped.
+    StopVm = 7,
+    /// A virtual machine is deleted.
+    DeleteVm = 8,
+    /// What is asked of a virtual machine is changed.
+    UpdateVm = 9,
+    /// A virtual machine is paused.
+    PauseVm = 10,
+    /// A paused virtual machine goes on.
+    ResumeVm = 11,
+    /// A virtual machine is kept.
+    CreateSnapshot = 12,
+    /// A snapshot is deleted.
+    DeleteSnapshot = 13,
+    /// A virtual machine is made that goes on from a snapshot.
+    RestoreVm = 14,
+}
+impl OperationKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OPERATION_KIND_UNSPECIFIED",
+            Self::PullImage => "OPERATION_KIND_PULL_IMAGE",
+            Self::DeleteImage => "OPERATION_KIND_DELETE_IMAGE",
+            Self::ImportKernel => "OPERATION_KIND_IMPORT_KERNEL",
+            Self::DeleteKernel => "OPERATION_KIND_DELETE_KERNEL",
+            Self::CreateVm => "OPERATION_KIND_CREATE_VM",
+            Self::StartVm => "OPERATION_KIND_START_VM",
+            Self::StopVm => "OPERATION_KIND_STOP_VM",
+            Self::DeleteVm => "OPERATION_KIND_DELETE_VM",
+            Self::UpdateVm => "OPERATION_KIND_UPDATE_VM",
+            Self::PauseVm => "OPERATION_KIND_PAUSE_VM",
+            Self::ResumeVm => "OPERATION_KIND_RESUME_VM",
+            Self::CreateSnapshot => "OPERATION_KIND_CREATE_SNAPSHOT",
+            Self::DeleteSnapshot => "OPERATION_KIND_DELETE_SNAPSHOT",
+            Self::RestoreVm => "OPERATION_KIND_RESTORE_VM",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OPERATION_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "OPERATION_KIND_PULL_IMAGE" => Some(Self::PullImage),
+            "OPERATION_KIND_DELETE_IMAGE" => Some(Self::DeleteImage),
+            "OPERATION_KIND_IMPORT_KERNEL" => Some(Self::ImportKernel),
+            "OPERATION_KIND_DELETE_KERNEL" => Some(Self::DeleteKernel),
+            "OPERATION_KIND_CREATE_VM" => Some(Self::CreateVm),
+            "OPERATION_KIND_START_VM" => Some(Self::StartVm),
+            "OPERATION_KIND_STOP_VM" => Some(Self::StopVm),
+            "OPERATION_KIND_DELETE_VM" => Some(Self::DeleteVm),
+            "OPERATION_KIND_UPDATE_VM" => Some(Self::UpdateVm),
+            "OPERATION_KIND_PAUSE_VM" => Some(Self::PauseVm),
+            "OPERATION_KIND_RESUME_VM" => Some(Self::ResumeVm),
+            "OPERATION_KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
+            "OPERATION_KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
+            "OPERATION_KIND_RESTORE_VM" => Some(Self::RestoreVm),
+            _ => None,
+        }
+    }
+}
+/// How an operation stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum OperationState {
+    /// Never sent.
+    Unspecified = 0,
+    /// It is at work, or waits for a server to be.
+    Running = 1,
+    /// It did what was asked.
+    Succeeded = 2,
+    /// It did not, and what it had begun is undone.
+    Failed = 3,
+    /// It was given up because somebody asked for that, and what it had begun is
+    /// undone.
+    Cancelled = 4,
+}
+impl OperationState {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "OPERATION_STATE_UNSPECIFIED",
+            Self::Running => "OPERATION_STATE_RUNNING",
+            Self::Succeeded => "OPERATION_STATE_SUCCEEDED",
+            Self::Failed => "OPERATION_STATE_FAILED",
+            Self::Cancelled => "OPERATION_STATE_CANCELLED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "OPERATION_STATE_UNSPECIFIED" => Some(Self::Unspecified),
+            "OPERATION_STATE_RUNNING" => Some(Self::Running),
+            "OPERATION_STATE_SUCCEEDED" => Some(Self::Succeeded),
+            "OPERATION_STATE_FAILED" => Some(Self::Failed),
+            "OPERATION_STATE_CANCELLED" => Some(Self::Cancelled),
+            _ => None,
+        }
+    }
+}
+/// Parts of work. They follow one another and do not overlap: a part of another's is
+/// told in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum PhaseKind {
+    /// Never sent.
+    Unspecified = 0,
+    /// A reference was resolved, or a kernel was found.
+    Resolve = 1,
+    /// An image was pulled, as far as no other part is told of.
+    Pull = 2,
+    /// The virtual machine's record was made, and a backend chosen.
+    Create = 3,
+    /// The virtual machine came up: from the start of its monitor until its agent
+    /// answered, or its program ran if it has none; as far as no other part is told of.
+    Boot = 4,
+    /// The virtual machine came to its end.
+    Stop = 5,
+    /// Files and records were removed.
+    Delete = 6,
+    /// A kernel was read and kept.
+    Import = 7,
+    /// A record and what belongs to it were changed.
+    Update = 8,
+    /// The state of a virtual machine was kept.
+    Snapshot = 9,
+    /// A virtual machine went on from a snapshot, as far as no other part is told of.
+    Restore = 10,
+    /// Layers or bundles were fetched, or found in the cache.
+    Fetch = 11,
+    /// Bytes that were fetched were compared with their digest, apart from their arrival.
+    Verify = 12,
+    /// Layers were merged and a root disk was written.
+    Build = 13,
+    /// The virtual machine's own disks were made.
+    Clone = 14,
+    /// The boot was prepared: backend, initial file system, network, monitor.
+    Launch = 15,
+    /// What carries the virtual machine's network was started.
+    Network = 16,
+    /// The program that runs the virtual machine started, and was told what to run.
+    Vmm = 17,
+    /// The guest's kernel started, by the guest's clock.
+    Kernel = 18,
+    /// The guest's init made the system ready, by the guest's clock.
+    Init = 19,
+    /// The agent in the guest was ready, until its answer was there.
+    Agent = 20,
+    /// A command was started in the guest, until its program ran.
+    Exec = 21,
+}
+impl PhaseKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "PHASE_KIND_UNSPECIFIED",
+            Self::Resolve => "PHASE_KIND_RESOLVE",
+            Self::Pull => "PHASE_KIND_PULL",
+            Self::Create => "PHASE_KIND_CREATE",
+            Self::Boot => "PHASE_KIND_BOOT",
+            Self::Stop => "PHASE_KIND_STOP",
+            Self::Delete => "PHASE_KIND_DELETE",
+            Self::Import => "PHASE_KIND_IMPORT",
+            Self::Update => "PHASE_KIND_UPDATE",
+            Self::Snapshot => "PHASE_KIND_SNAPSHOT",
+            Self::Restore => "PHASE_KIND_RESTORE",
+            Self::Fetch => "PHASE_KIND_FETCH",
+            Self::Verify => "PHASE_KIND_VERIFY",
+            Self::Build => "PHASE_KIND_BUILD",
+            Self::Clone => "PHASE_KIND_CLONE",
+            Self::Launch => "PHASE_KIND_LAUNCH",
+            Self::Network => "PHASE_KIND_NETWORK",
+            Self::Vmm => "PHASE_KIND_VMM",
+            Self::Kernel => "PHASE_KIND_KERNEL",
+            Self::Init => "PHASE_KIND_INIT",
+            Self::Agent => "PHASE_KIND_AGENT",
+            Self::Exec => "PHASE_KIND_EXEC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "PHASE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "PHASE_KIND_RESOLVE" => Some(Self::Resolve),
+            "PHASE_KIND_PULL" => Some(Self::Pull),
+            "PHASE_KIND_CREATE" => Some(Self::Create),
+            "PHASE_KIND_BOOT" => Some(Self::Boot),
+            "PHASE_KIND_STOP" => Some(Self::Stop),
+            "PHASE_KIND_DELETE" => Some(Self::Delete),
+            "PHASE_KIND_IMPORT" => Some(Self::Import),
+            "PHASE_KIND_UPDATE" => Some(Self::Update),
+            "PHASE_KIND_SNAPSHOT" => Some(Self::Snapshot),
+            "PHASE_KIND_RESTORE" => Some(Self::Restore),
+            "PHASE_KIND_FETCH" => Some(Self::Fetch),
+            "PHASE_KIND_VERIFY" => Some(Self::Verify),
+            "PHASE_KIND_BUILD" => Some(Self::Build),
+            "PHASE_KIND_CLONE" => Some(Self::Clone),
+            "PHASE_KIND_LAUNCH" => Some(Self::Launch),
+            "PHASE_KIND_NETWORK" => Some(Self::Network),
+            "PHASE_KIND_VMM" => Some(Self::Vmm),
+            "PHASE_KIND_KERNEL" => Some(Self::Kernel),
+            "PHASE_KIND_INIT" => Some(Self::Init),
+            "PHASE_KIND_AGENT" => Some(Self::Agent),
+            "PHASE_KIND_EXEC" => Some(Self::Exec),
+            _ => None,
+        }
+    }
+}
 /// A command in a virtual machine.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Exec {
@@ -1358,7 +2084,7 @@ pub struct TerminalSize {
     pub columns: u32,
 }
 /// The command runs.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct CreateExecResponse {
     /// Its name, vms/UID/execs/ID.
     #[prost(string, tag = "1")]
@@ -1366,6 +2092,10 @@ pub struct CreateExecResponse {
     /// Its process id in the guest.
     #[prost(uint32, tag = "2")]
     pub pid: u32,
+    /// How long each part of its start took. One that was started by the same request
+    /// before was only found again.
+    #[prost(message, repeated, tag = "3")]
+    pub phases: ::prost::alloc::vec::Vec<Phase>,
 }
 /// From a client that is, or wants to be, attached.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2762,708 +3492,6 @@ pub mod file_service_server {
     pub const SERVICE_NAME: &str = "banger.v1.FileService";
     impl<T> tonic::server::NamedService for FileServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
-    }
-}
-/// A root disk and the kernel that it boots with.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Image {
-    /// images/NAME.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Its id, which is never used again.
-    #[prost(string, tag = "2")]
-    pub uid: ::prost::alloc::string::String,
-    /// Changes whenever the record does.
-    #[prost(string, tag = "3")]
-    pub etag: ::prost::alloc::string::String,
-    /// When the record was made.
-    #[prost(message, optional, tag = "4")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it last changed.
-    #[prost(message, optional, tag = "5")]
-    pub update_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Whether banger owns its files. Those of others are never changed.
-    #[prost(bool, tag = "6")]
-    pub managed: bool,
-    /// What the guest sees of its disk, in bytes.
-    #[prost(uint64, tag = "7")]
-    pub disk_bytes: u64,
-    /// What the disk takes of the host, in bytes.
-    #[prost(uint64, tag = "8")]
-    pub on_disk_bytes: u64,
-    /// The kernel that it was made with, as kernels/NAME; empty when that was named
-    /// by path.
-    #[prost(string, tag = "9")]
-    pub kernel: ::prost::alloc::string::String,
-    /// What it runs when nothing else is asked for.
-    #[prost(message, optional, tag = "16")]
-    pub run_config: ::core::option::Option<RunConfig>,
-    /// Where its own files lie on the server's host; empty for one whose files are
-    /// others'.
-    #[prost(string, tag = "17")]
-    pub directory: ::prost::alloc::string::String,
-    /// Its disk, on the server's host.
-    #[prost(string, tag = "18")]
-    pub rootfs: ::prost::alloc::string::String,
-    /// What it boots with, on the server's host.
-    #[prost(message, optional, tag = "19")]
-    pub boot_files: ::core::option::Option<BootFiles>,
-    /// Digest of the packages that it was built with; empty when that is not known.
-    #[prost(string, tag = "20")]
-    pub package_hash: ::prost::alloc::string::String,
-    /// How the bytes came into its disk: written, reflink or copied; empty when that is
-    /// not known.
-    #[prost(string, tag = "21")]
-    pub disk_method: ::prost::alloc::string::String,
-    /// Why the server's policy let it in; absent when none was asked.
-    #[prost(message, optional, tag = "22")]
-    pub verdict: ::core::option::Option<PolicyVerdict>,
-    /// Where it came from.
-    #[prost(oneof = "image::Origin", tags = "10, 11, 12, 13, 14, 15")]
-    pub origin: ::core::option::Option<image::Origin>,
-}
-/// Nested message and enum types in `Image`.
-pub mod image {
-    /// Where it came from.
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
-    pub enum Origin {
-        /// An OCI image.
-        #[prost(message, tag = "10")]
-        Oci(super::OciOrigin),
-        /// Files of a user, used where they are.
-        #[prost(message, tag = "11")]
-        Registered(super::RegisteredOrigin),
-        /// Files of a user, copied.
-        #[prost(message, tag = "12")]
-        Promoted(super::PromotedOrigin),
-        /// Built in a virtual machine.
-        #[prost(message, tag = "13")]
-        Built(super::BuiltOrigin),
-        /// Built from a Containerfile.
-        #[prost(message, tag = "14")]
-        Containerfile(super::ContainerfileOrigin),
-        /// A bundle.
-        #[prost(message, tag = "15")]
-        Bundle(super::BundleOrigin),
-    }
-}
-/// Files of the server's host that a machine boots with.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BootFiles {
-    /// The kernel.
-    #[prost(string, tag = "1")]
-    pub kernel: ::prost::alloc::string::String,
-    /// Its initrd; empty without one.
-    #[prost(string, tag = "2")]
-    pub initrd: ::prost::alloc::string::String,
-    /// The directory of its modules; empty without one.
-    #[prost(string, tag = "3")]
-    pub modules: ::prost::alloc::string::String,
-}
-/// Why a policy let something in.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PolicyVerdict {
-    /// The rule that decided, for people.
-    #[prost(string, tag = "1")]
-    pub rule: ::prost::alloc::string::String,
-    /// Whose signature was found good: none, cosign:DIGEST or minisign:KEY.
-    #[prost(string, tag = "2")]
-    pub vouched: ::prost::alloc::string::String,
-}
-/// From an OCI image.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct OciOrigin {
-    /// The reference, made canonical.
-    #[prost(string, tag = "1")]
-    pub reference: ::prost::alloc::string::String,
-    /// Digest of the manifest that was used.
-    #[prost(string, tag = "2")]
-    pub manifest_digest: ::prost::alloc::string::String,
-}
-/// From files of a user, used where they are.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct RegisteredOrigin {}
-/// From files of a user, copied.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PromotedOrigin {}
-/// Built in a virtual machine.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BuiltOrigin {
-    /// The image that it was built from, as images/NAME; that may be gone.
-    #[prost(string, tag = "1")]
-    pub base: ::prost::alloc::string::String,
-    /// Digest of all that was put into it.
-    #[prost(string, tag = "2")]
-    pub input_digest: ::prost::alloc::string::String,
-    /// The id of the image that it was built from.
-    #[prost(string, tag = "3")]
-    pub base_uid: ::prost::alloc::string::String,
-}
-/// Built from a Containerfile.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct ContainerfileOrigin {
-    /// Digest of the manifest that the builder made.
-    #[prost(string, tag = "1")]
-    pub manifest_digest: ::prost::alloc::string::String,
-    /// The file, on the server's host.
-    #[prost(string, tag = "2")]
-    pub path: ::prost::alloc::string::String,
-}
-/// From a bundle.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BundleOrigin {
-    /// Where it was.
-    #[prost(string, tag = "1")]
-    pub reference: ::prost::alloc::string::String,
-    /// Digest of the whole bundle.
-    #[prost(string, tag = "2")]
-    pub digest: ::prost::alloc::string::String,
-}
-/// What an image runs.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct RunConfig {
-    /// The fixed start of the command.
-    #[prost(string, repeated, tag = "1")]
-    pub entrypoint: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Default arguments.
-    #[prost(string, repeated, tag = "2")]
-    pub cmd: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// Environment, each KEY=VALUE.
-    #[prost(string, repeated, tag = "3")]
-    pub env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
-    /// USER\[:GROUP\]; empty for root.
-    #[prost(string, tag = "4")]
-    pub user: ::prost::alloc::string::String,
-    /// Working directory; empty for the root directory.
-    #[prost(string, tag = "5")]
-    pub working_directory: ::prost::alloc::string::String,
-    /// What its maker says of it.
-    #[prost(btree_map = "string, string", tag = "6")]
-    pub labels: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-    /// The signal that asks it to stop, as its maker wrote it; empty for SIGTERM.
-    #[prost(string, tag = "7")]
-    pub stop_signal: ::prost::alloc::string::String,
-}
-/// A kernel that images boot with.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Kernel {
-    /// kernels/NAME.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Digest of the kernel itself, by which one of the same name that took its
-    /// place can be told.
-    #[prost(string, tag = "2")]
-    pub digest: ::prost::alloc::string::String,
-    /// Changes whenever the record does.
-    #[prost(string, tag = "3")]
-    pub etag: ::prost::alloc::string::String,
-    /// When it was imported.
-    #[prost(message, optional, tag = "4")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// Its release, as uname -r says it.
-    #[prost(string, tag = "5")]
-    pub release: ::prost::alloc::string::String,
-    /// Its architecture, as uname -m says it.
-    #[prost(string, tag = "6")]
-    pub architecture: ::prost::alloc::string::String,
-    /// The distribution it comes from; empty when that is not known.
-    #[prost(string, tag = "7")]
-    pub distribution: ::prost::alloc::string::String,
-    /// Whether it brings modules.
-    #[prost(bool, tag = "8")]
-    pub has_modules: bool,
-    /// Whether it brings an initrd of its own.
-    #[prost(bool, tag = "9")]
-    pub has_initrd: bool,
-    /// Where it came from, as ImportKernelRequest.source has it.
-    #[prost(string, tag = "10")]
-    pub source: ::prost::alloc::string::String,
-    /// Where it lies on the server's host.
-    #[prost(string, tag = "11")]
-    pub directory: ::prost::alloc::string::String,
-    /// Its files, on the server's host.
-    #[prost(message, optional, tag = "12")]
-    pub boot_files: ::core::option::Option<BootFiles>,
-    /// Why the server's policy let it in; absent when none was asked.
-    #[prost(message, optional, tag = "13")]
-    pub verdict: ::core::option::Option<PolicyVerdict>,
-}
-/// A virtual machine that was kept as it ran: memory, devices and disks. It outlives
-/// the machine, and never changes.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Snapshot {
-    /// snapshots/UID.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// Its id, which is never used again.
-    #[prost(string, tag = "2")]
-    pub uid: ::prost::alloc::string::String,
-    /// When it was made.
-    #[prost(message, optional, tag = "3")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The machine as it was then. Its image cannot be deleted while the snapshot exists.
-    #[prost(message, optional, tag = "4")]
-    pub vm: ::core::option::Option<Vm>,
-    /// The backend that kept it; no other can go on from it.
-    #[prost(string, tag = "5")]
-    pub backend: ::prost::alloc::string::String,
-    /// Room that its files took on the host's disk when it was made.
-    #[prost(uint64, tag = "6")]
-    pub on_disk_bytes: u64,
-}
-/// Work that a request began.
-///
-/// It is recorded before the request is answered, and goes on whether or not
-/// anybody waits for it. When the server ends or is killed, the next one goes on
-/// with it; every kind of work can be done twice without doing it double. Its
-/// record is kept for a day after its end, and as long as the object that it made.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Operation {
-    /// operations/ID.
-    #[prost(string, tag = "1")]
-    pub name: ::prost::alloc::string::String,
-    /// What sort of work it is.
-    #[prost(enumeration = "OperationKind", tag = "2")]
-    pub kind: i32,
-    /// The name of the object that it is about, where that is known.
-    #[prost(string, tag = "3")]
-    pub target: ::prost::alloc::string::String,
-    /// The id of the request that began it.
-    #[prost(string, tag = "4")]
-    pub request_id: ::prost::alloc::string::String,
-    /// How it stands.
-    #[prost(enumeration = "OperationState", tag = "5")]
-    pub state: i32,
-    /// Whether somebody asked for it to be given up.
-    #[prost(bool, tag = "6")]
-    pub cancel_requested: bool,
-    /// How often it was begun: more than once when a server ended before it did.
-    #[prost(uint32, tag = "7")]
-    pub attempts: u32,
-    /// When it was recorded.
-    #[prost(message, optional, tag = "8")]
-    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// When it ended.
-    #[prost(message, optional, tag = "9")]
-    pub end_time: ::core::option::Option<::prost_types::Timestamp>,
-    /// The number of its newest event.
-    #[prost(uint64, tag = "10")]
-    pub last_sequence: u64,
-    /// How long each of its parts took, in order. Parts of an attempt that a server
-    /// did not live to finish are not among them.
-    #[prost(message, repeated, tag = "15")]
-    pub phases: ::prost::alloc::vec::Vec<Phase>,
-    /// What came of it; absent while it runs, when it was cancelled, and when what
-    /// was to be deleted was not there.
-    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16")]
-    pub outcome: ::core::option::Option<operation::Outcome>,
-}
-/// Nested message and enum types in `Operation`.
-pub mod operation {
-    /// What came of it; absent while it runs, when it was cancelled, and when what
-    /// was to be deleted was not there.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Outcome {
-        /// It failed, and why.
-        #[prost(message, tag = "11")]
-        Failure(super::Failure),
-        /// The image that was made, or deleted.
-        #[prost(message, tag = "12")]
-        Image(super::Image),
-        /// The kernel that was made, or deleted.
-        #[prost(message, tag = "13")]
-        Kernel(super::Kernel),
-        /// The virtual machine as the work left it, or as it was when it was deleted.
-        #[prost(message, tag = "14")]
-        Vm(super::Vm),
-        /// The snapshot that was made, or deleted.
-        #[prost(message, tag = "16")]
-        Snapshot(super::Snapshot),
-    }
-}
-/// Why an operation failed: what the call would have failed with.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct Failure {
-    /// The gRPC code.
-    #[prost(int32, tag = "1")]
-    pub code: i32,
-    /// Why, for programs.
-    #[prost(enumeration = "ErrorReason", tag = "2")]
-    pub reason: i32,
-    /// Why, for people; at most 1024 bytes.
-    #[prost(string, tag = "3")]
-    pub message: ::prost::alloc::string::String,
-    /// Facts of the reason.
-    #[prost(btree_map = "string, string", tag = "4")]
-    pub metadata: ::prost::alloc::collections::BTreeMap<
-        ::prost::alloc::string::String,
-        ::prost::alloc::string::String,
-    >,
-}
-/// How long a part of the work took.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Phase {
-    /// Which part.
-    #[prost(enumeration = "PhaseKind", tag = "1")]
-    pub kind: i32,
-    /// How long it took.
-    #[prost(message, optional, tag = "2")]
-    pub duration: ::core::option::Option<::prost_types::Duration>,
-}
-/// Something that happened to an operation.
-#[derive(Clone, PartialEq, ::prost::Message)]
-pub struct OperationEvent {
-    /// Its number: one more than that of the event before. Numbers go on after a
-    /// restart of the server. A watcher that comes late may find that the oldest
-    /// events are no longer kept, and that numbers begin later.
-    #[prost(uint64, tag = "1")]
-    pub sequence: u64,
-    /// When it happened.
-    #[prost(message, optional, tag = "2")]
-    pub time: ::core::option::Option<::prost_types::Timestamp>,
-    /// What happened.
-    #[prost(
-        oneof = "operation_event::Event",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
-    )]
-    pub event: ::core::option::Option<operation_event::Event>,
-}
-/// Nested message and enum types in `OperationEvent`.
-pub mod operation_event {
-    /// What happened.
-    #[derive(Clone, PartialEq, ::prost::Oneof)]
-    pub enum Event {
-        /// It began, or began again on another server.
-        #[prost(message, tag = "3")]
-        Began(super::Began),
-        /// A reference is being resolved.
-        #[prost(message, tag = "4")]
-        Resolving(super::Resolving),
-        /// What the reference leads to is known.
-        #[prost(message, tag = "5")]
-        Resolved(super::Resolved),
-        /// A layer is on its way.
-        #[prost(message, tag = "6")]
-        Layer(super::LayerProgress),
-        /// Layers are being read and merged.
-        #[prost(message, tag = "7")]
-        ReadingLayers(super::Counted),
-        /// The root disk is being written.
-        #[prost(message, tag = "8")]
-        WritingDisk(super::Counted),
-        /// A bundle is being fetched, checked or unpacked.
-        #[prost(message, tag = "9")]
-        Bundle(super::Counted),
-        /// A kernel is being fetched or read.
-        #[prost(message, tag = "10")]
-        Kernel(super::KernelStep),
-        /// The virtual machine's disks are being made.
-        #[prost(message, tag = "11")]
-        PreparingDisks(super::PreparingDisks),
-        /// The program that runs the virtual machine was chosen.
-        #[prost(message, tag = "12")]
-        Backend(super::BackendChosen),
-        /// The virtual machine boots.
-        #[prost(message, tag = "13")]
-        Booting(super::Booting),
-        /// The agent in the guest answered.
-        #[prost(message, tag = "14")]
-        AgentReady(super::AgentReady),
-        /// It ended. Nothing comes after this.
-        #[prost(message, tag = "15")]
-        Ended(super::Operation),
-    }
-}
-/// An operation began.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Began {
-    /// How often it was begun by now.
-    #[prost(uint32, tag = "1")]
-    pub attempt: u32,
-}
-/// A reference is being resolved.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Resolving {
-    /// The reference, without credentials.
-    #[prost(string, tag = "1")]
-    pub reference: ::prost::alloc::string::String,
-}
-/// What a reference leads to.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Resolved {
-    /// Digest of the manifest.
-    #[prost(string, tag = "1")]
-    pub manifest_digest: ::prost::alloc::string::String,
-    /// Number of layers.
-    #[prost(uint64, tag = "2")]
-    pub layers: u64,
-    /// Compressed bytes of all layers.
-    #[prost(uint64, tag = "3")]
-    pub total_bytes: u64,
-}
-/// A layer is on its way.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct LayerProgress {
-    /// Digest of the layer's blob.
-    #[prost(string, tag = "1")]
-    pub digest: ::prost::alloc::string::String,
-    /// Bytes so far.
-    #[prost(uint64, tag = "2")]
-    pub done_bytes: u64,
-    /// Bytes in all.
-    #[prost(uint64, tag = "3")]
-    pub total_bytes: u64,
-    /// It was in the cache already.
-    #[prost(bool, tag = "4")]
-    pub cached: bool,
-}
-/// Some of many are done.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Counted {
-    /// So many.
-    #[prost(uint64, tag = "1")]
-    pub done: u64,
-    /// Of so many.
-    #[prost(uint64, tag = "2")]
-    pub total: u64,
-}
-/// A kernel is being fetched or read.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct KernelStep {
-    /// What is being done, for people.
-    #[prost(string, tag = "1")]
-    pub step: ::prost::alloc::string::String,
-}
-/// Disks are being made.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct PreparingDisks {}
-/// A program to run the virtual machine was chosen.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct BackendChosen {
-    /// Its name.
-    #[prost(string, tag = "1")]
-    pub backend: ::prost::alloc::string::String,
-    /// Why, for people.
-    #[prost(string, tag = "2")]
-    pub why: ::prost::alloc::string::String,
-}
-/// The virtual machine boots.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Booting {}
-/// The agent in the guest answered.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct AgentReady {}
-/// Sorts of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum OperationKind {
-    /// Never sent.
-    Unspecified = 0,
-    /// An image is pulled.
-    PullImage = 1,
-    /// An image is deleted.
-    DeleteImage = 2,
-    /// A kernel is imported.
-    ImportKernel = 3,
-    /// A kernel is deleted.
-    DeleteKernel = 4,
-    /// A virtual machine is made.
-    CreateVm = 5,
-    /// A virtual machine is started.
-    StartVm = 6,
-    /// A virtual machine is stopped.
-    StopVm = 7,
-    /// A virtual machine is deleted.
-    DeleteVm = 8,
-    /// What is asked of a virtual machine is changed.
-    UpdateVm = 9,
-    /// A virtual machine is paused.
-    PauseVm = 10,
-    /// A paused virtual machine goes on.
-    ResumeVm = 11,
-    /// A virtual machine is kept.
-    CreateSnapshot = 12,
-    /// A snapshot is deleted.
-    DeleteSnapshot = 13,
-    /// A virtual machine is made that goes on from a snapshot.
-    RestoreVm = 14,
-}
-impl OperationKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "OPERATION_KIND_UNSPECIFIED",
-            Self::PullImage => "OPERATION_KIND_PULL_IMAGE",
-            Self::DeleteImage => "OPERATION_KIND_DELETE_IMAGE",
-            Self::ImportKernel => "OPERATION_KIND_IMPORT_KERNEL",
-            Self::DeleteKernel => "OPERATION_KIND_DELETE_KERNEL",
-            Self::CreateVm => "OPERATION_KIND_CREATE_VM",
-            Self::StartVm => "OPERATION_KIND_START_VM",
-            Self::StopVm => "OPERATION_KIND_STOP_VM",
-            Self::DeleteVm => "OPERATION_KIND_DELETE_VM",
-            Self::UpdateVm => "OPERATION_KIND_UPDATE_VM",
-            Self::PauseVm => "OPERATION_KIND_PAUSE_VM",
-            Self::ResumeVm => "OPERATION_KIND_RESUME_VM",
-            Self::CreateSnapshot => "OPERATION_KIND_CREATE_SNAPSHOT",
-            Self::DeleteSnapshot => "OPERATION_KIND_DELETE_SNAPSHOT",
-            Self::RestoreVm => "OPERATION_KIND_RESTORE_VM",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "OPERATION_KIND_UNSPECIFIED" => Some(Self::Unspecified),
-            "OPERATION_KIND_PULL_IMAGE" => Some(Self::PullImage),
-            "OPERATION_KIND_DELETE_IMAGE" => Some(Self::DeleteImage),
-            "OPERATION_KIND_IMPORT_KERNEL" => Some(Self::ImportKernel),
-            "OPERATION_KIND_DELETE_KERNEL" => Some(Self::DeleteKernel),
-            "OPERATION_KIND_CREATE_VM" => Some(Self::CreateVm),
-            "OPERATION_KIND_START_VM" => Some(Self::StartVm),
-            "OPERATION_KIND_STOP_VM" => Some(Self::StopVm),
-            "OPERATION_KIND_DELETE_VM" => Some(Self::DeleteVm),
-            "OPERATION_KIND_UPDATE_VM" => Some(Self::UpdateVm),
-            "OPERATION_KIND_PAUSE_VM" => Some(Self::PauseVm),
-            "OPERATION_KIND_RESUME_VM" => Some(Self::ResumeVm),
-            "OPERATION_KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
-            "OPERATION_KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
-            "OPERATION_KIND_RESTORE_VM" => Some(Self::RestoreVm),
-            _ => None,
-        }
-    }
-}
-/// How an operation stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum OperationState {
-    /// Never sent.
-    Unspecified = 0,
-    /// It is at work, or waits for a server to be.
-    Running = 1,
-    /// It did what was asked.
-    Succeeded = 2,
-    /// It did not, and what it had begun is undone.
-    Failed = 3,
-    /// It was given up because somebody asked for that, and what it had begun is
-    /// undone.
-    Cancelled = 4,
-}
-impl OperationState {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "OPERATION_STATE_UNSPECIFIED",
-            Self::Running => "OPERATION_STATE_RUNNING",
-            Self::Succeeded => "OPERATION_STATE_SUCCEEDED",
-            Self::Failed => "OPERATION_STATE_FAILED",
-            Self::Cancelled => "OPERATION_STATE_CANCELLED",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "OPERATION_STATE_UNSPECIFIED" => Some(Self::Unspecified),
-            "OPERATION_STATE_RUNNING" => Some(Self::Running),
-            "OPERATION_STATE_SUCCEEDED" => Some(Self::Succeeded),
-            "OPERATION_STATE_FAILED" => Some(Self::Failed),
-            "OPERATION_STATE_CANCELLED" => Some(Self::Cancelled),
-            _ => None,
-        }
-    }
-}
-/// Parts of work. They follow one another and do not overlap: a part of another's is
-/// told in its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
-#[repr(i32)]
-pub enum PhaseKind {
-    /// Never sent.
-    Unspecified = 0,
-    /// A reference was resolved, or a kernel was found.
-    Resolve = 1,
-    /// An image was pulled, as far as no other part is told of.
-    Pull = 2,
-    /// The virtual machine's record was made, and a backend chosen.
-    Create = 3,
-    /// The virtual machine came up: from the start of its monitor until its agent
-    /// answered, or its program ran if it has none.
-    Boot = 4,
-    /// The virtual machine came to its end.
-    Stop = 5,
-    /// Files and records were removed.
-    Delete = 6,
-    /// A kernel was read and kept.
-    Import = 7,
-    /// A record and what belongs to it were changed.
-    Update = 8,
-    /// The state of a virtual machine was kept.
-    Snapshot = 9,
-    /// A virtual machine went on from a snapshot, as far as no other part is told of.
-    Restore = 10,
-    /// Layers or bundles were fetched, or found in the cache.
-    Fetch = 11,
-    /// Bytes that were fetched were compared with their digest, apart from their arrival.
-    Verify = 12,
-    /// Layers were merged and a root disk was written.
-    Build = 13,
-    /// The virtual machine's own disks were made.
-    Clone = 14,
-    /// The boot was prepared: backend, initial file system, network, monitor.
-    Launch = 15,
-}
-impl PhaseKind {
-    /// String value of the enum field names used in the ProtoBuf definition.
-    ///
-    /// The values are not transformed in any way and thus are considered stable
-    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
-    pub fn as_str_name(&self) -> &'static str {
-        match self {
-            Self::Unspecified => "PHASE_KIND_UNSPECIFIED",
-            Self::Resolve => "PHASE_KIND_RESOLVE",
-            Self::Pull => "PHASE_KIND_PULL",
-            Self::Create => "PHASE_KIND_CREATE",
-            Self::Boot => "PHASE_KIND_BOOT",
-            Self::Stop => "PHASE_KIND_STOP",
-            Self::Delete => "PHASE_KIND_DELETE",
-            Self::Import => "PHASE_KIND_IMPORT",
-            Self::Update => "PHASE_KIND_UPDATE",
-            Self::Snapshot => "PHASE_KIND_SNAPSHOT",
-            Self::Restore => "PHASE_KIND_RESTORE",
-            Self::Fetch => "PHASE_KIND_FETCH",
-            Self::Verify => "PHASE_KIND_VERIFY",
-            Self::Build => "PHASE_KIND_BUILD",
-            Self::Clone => "PHASE_KIND_CLONE",
-            Self::Launch => "PHASE_KIND_LAUNCH",
-        }
-    }
-    /// Creates an enum from field names used in the ProtoBuf definition.
-    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
-        match value {
-            "PHASE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
-            "PHASE_KIND_RESOLVE" => Some(Self::Resolve),
-            "PHASE_KIND_PULL" => Some(Self::Pull),
-            "PHASE_KIND_CREATE" => Some(Self::Create),
-            "PHASE_KIND_BOOT" => Some(Self::Boot),
-            "PHASE_KIND_STOP" => Some(Self::Stop),
-            "PHASE_KIND_DELETE" => Some(Self::Delete),
-            "PHASE_KIND_IMPORT" => Some(Self::Import),
-            "PHASE_KIND_UPDATE" => Some(Self::Update),
-            "PHASE_KIND_SNAPSHOT" => Some(Self::Snapshot),
-            "PHASE_KIND_RESTORE" => Some(Self::Restore),
-            "PHASE_KIND_FETCH" => Some(Self::Fetch),
-            "PHASE_KIND_VERIFY" => Some(Self::Verify),
-            "PHASE_KIND_BUILD" => Some(Self::Build),
-            "PHASE_KIND_CLONE" => Some(Self::Clone),
-            "PHASE_KIND_LAUNCH" => Some(Self::Launch),
-            _ => None,
-        }
     }
 }
 /// Asks for an image.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use camino::{Utf8Path, Utf8PathBuf};
-use tempfile::TempDir;
+
+use super::scratch::Scratch;
 
 /// The longest that a step outside of guests may take.
 const DEADLINE: Duration = Duration::from_mins(1);
@@ -16,7 +17,7 @@ const DEADLINE: Duration = Duration::from_mins(1);
 const CLIENT_DEADLINE: &str = "240";
 
 pub(crate) struct Daemon {
-    _scratch: TempDir,
+    _scratch: Scratch,
     pub(crate) root: Utf8PathBuf,
     /// Beside those that every service of a test has.
     pub(crate) arguments: Vec<String>,
@@ -37,8 +38,8 @@ impl Daemon {
 
     /// One over an empty state that is not started.
     pub(crate) fn stopped() -> Self {
-        let scratch = tempfile::tempdir().unwrap();
-        let root = Utf8Path::from_path(scratch.path()).unwrap().to_owned();
+        let scratch = Scratch::new();
+        let root = scratch.path().to_owned();
         Self {
             _scratch: scratch,
             root,

@@ -8,8 +8,12 @@ use std::{
 
 use camino::Utf8Path;
 
-use super::*;
+use super::{answer::BODY_LIMIT, connection::FAULT_LIMIT, *};
 use crate::vmm::firecracker::api::VmState;
+
+async fn version(connection: &mut Connection) -> Result<String, BackendError> {
+    version_in(&connection.ask(&Message::version()).await?)
+}
 
 /// A client whose one request is answered so, and what it is asked.
 fn answered(scratch: &Utf8Path, answer: Vec<u8>) -> (Client, thread::JoinHandle<String>) {
@@ -83,8 +87,8 @@ async fn faults_keep_their_words_on_one_line() {
 #[tokio::test]
 async fn what_is_no_answer_is_told_as_such() {
     let (_directory, scratch) = scratch();
-    let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(2 * ANSWER_LIMIT));
-    let large = http("200 OK", &"x".repeat(ANSWER_LIMIT + 1));
+    let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(2 * BODY_LIMIT));
+    let large = http("200 OK", &"x".repeat(BODY_LIMIT + 1));
     for answer in [
         http("200 OK", "{}"),
         http("200 OK", "what"),
@@ -95,7 +99,7 @@ async fn what_is_no_answer_is_told_as_such() {
     ] {
         let (client, peer) = answered(&scratch, answer);
         let mut connection = client.wait_until_up().await.unwrap();
-        let broken = connection.version().await.unwrap_err();
+        let broken = version(&mut connection).await.unwrap_err();
         assert!(matches!(broken, BackendError::Broken { .. }), "{broken:?}");
         peer.join().unwrap();
     }
@@ -107,7 +111,7 @@ async fn a_version_is_read() {
     let answer = http("200 OK", "{\"firecracker_version\":\"1.12.1\"}");
     let (client, peer) = answered(&scratch, answer);
     let mut connection = client.wait_until_up().await.unwrap();
-    assert_eq!(connection.version().await.unwrap(), "1.12.1");
+    assert_eq!(version(&mut connection).await.unwrap(), "1.12.1");
     assert!(
         peer.join()
             .unwrap()
@@ -121,10 +125,49 @@ async fn a_connection_that_is_over_says_so() {
     let answer = http("200 OK", "{\"firecracker_version\":\"1.12.1\"}");
     let (client, peer) = answered(&scratch, answer);
     let mut connection = client.wait_until_up().await.unwrap();
-    connection.version().await.unwrap();
+    version(&mut connection).await.unwrap();
     peer.join().unwrap();
     for _ in 0..2 {
-        let broken = connection.send(&VmState::Paused).await.unwrap_err();
+        let paused = Message::of(&VmState::Paused).unwrap();
+        let broken = connection.ask(&paused).await.unwrap_err();
         assert!(matches!(broken, BackendError::Broken { .. }), "{broken:?}");
     }
+}
+
+#[tokio::test]
+async fn requests_go_out_together_and_the_first_fault_is_told() {
+    let (_directory, scratch) = scratch();
+    let answers = [
+        http("204 No Content", ""),
+        http("400 Bad Request", "{\"fault_message\":\"the second\"}"),
+        http("204 No Content", ""),
+    ];
+    let (client, peer) = answered(&scratch, answers.concat());
+    let mut connection = client.wait_until_up().await.unwrap();
+    let states = [VmState::Paused, VmState::Resumed, VmState::Paused];
+    let messages: Vec<Message> = states
+        .iter()
+        .map(|state| Message::of(state).unwrap())
+        .collect();
+    connection
+        .send(&messages.iter().collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let asked = peer.join().unwrap();
+    assert_eq!(asked.matches("PATCH /vm HTTP/1.1").count(), 3, "{asked}");
+    connection.answer(&messages[0]).await.unwrap();
+    let refused = connection.answer(&messages[1]).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the VMM refused PATCH /vm: the second");
+    connection.answer(&messages[2]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_socket_is_waited_for() {
+    let (_directory, scratch) = scratch();
+    let socket = scratch.join("api.sock");
+    let client = Client::new(socket.clone());
+    let waiting = tokio::spawn(async move { client.wait_until_up().await.map(drop) });
+    tokio::task::yield_now().await;
+    let _listener = UnixListener::bind(&socket).unwrap();
+    waiting.await.unwrap().unwrap();
 }
