@@ -60,8 +60,11 @@ impl Refine for CopyError {
                 .with_reason(ErrorReason::VmWrongState)
                 .about(VM, name)
                 .fact("state", state.as_str()),
-            Self::Guest { failure, .. } => match file(*failure) {
-                Some(reason) => fault.with_reason(reason),
+            Self::Guest { name, failure, .. } => match file(*failure) {
+                Some(reason) => fault
+                    .with_reason(reason)
+                    .about(VM, name)
+                    .fact("failure", failure.as_str()),
                 None => fault,
             },
             Self::VmLost { name, .. } => fault.with_reason(ErrorReason::VmLost).about(VM, name),

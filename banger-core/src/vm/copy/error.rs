@@ -133,6 +133,35 @@ impl PlanError {
 }
 
 impl FileFailure {
+    /// Every failure.
+    pub const ALL: [Self; 9] = [
+        Self::NotFound,
+        Self::NotADirectory,
+        Self::IsADirectory,
+        Self::PermissionDenied,
+        Self::NoSpace,
+        Self::Invalid,
+        Self::Limit,
+        Self::Abandoned,
+        Self::Other,
+    ];
+
+    /// The failure's name, as machines read it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::NotADirectory => "not_a_directory",
+            Self::IsADirectory => "is_a_directory",
+            Self::PermissionDenied => "permission_denied",
+            Self::NoSpace => "no_space",
+            Self::Invalid => "invalid",
+            Self::Limit => "limit",
+            Self::Abandoned => "abandoned",
+            Self::Other => "other",
+        }
+    }
+
     const fn kind(self) -> ErrorKind {
         match self {
             Self::NotFound => ErrorKind::NotFound,

@@ -14,9 +14,9 @@ use banger_core::{
     remote::RemoteError,
     vm::{
         BootFailure, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
-        ExecId, LogsError, PauseVmError, RestoreVmError, SetVmError, SnapshotQueryError,
-        SnapshotVmError, SpawnFailure, StartVmError, StopVmError, VmChangesError, VmQueryError,
-        VmStatsError,
+        ExecId, FileFailure, LogsError, PauseVmError, RestoreVmError, SetVmError,
+        SnapshotQueryError, SnapshotVmError, SpawnFailure, StartVmError, StopVmError,
+        VmChangesError, VmQueryError, VmStatsError,
     },
 };
 
@@ -271,6 +271,19 @@ impl FromServer for DeleteSnapshotError {
 impl FromServer for CopyError {
     fn known(failure: &Failure) -> Option<Self> {
         match failure.reason? {
+            ErrorReason::FileNotFound
+            | ErrorReason::FileWrongKind
+            | ErrorReason::FileForbidden
+            | ErrorReason::GuestDiskFull => {
+                let name: VmName = fact(failure, OBJECT)?;
+                let sort = failure.facts.get("failure")?;
+                let mut sorts = FileFailure::ALL.into_iter();
+                Some(Self::Guest {
+                    failure: sorts.find(|one| one.as_str() == sort)?,
+                    message: after(failure, &format!("VM {name}: ")),
+                    name,
+                })
+            }
             ErrorReason::VmWrongState => Some(Self::NotRunning {
                 name: fact(failure, OBJECT)?,
                 state: state(failure)?,
