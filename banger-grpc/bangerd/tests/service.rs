@@ -16,5 +16,6 @@ mod service {
     mod elsewhere;
     pub(crate) mod foreign;
     mod life;
+    mod measure;
     mod sessions;
 }
