@@ -113,11 +113,17 @@ fn check(message: &DynamicMessage, whole: &str) {
             ),
         };
         match value {
-            Value::List(items) => items.iter().for_each(|item| of(&field, item)),
+            Value::List(items) => {
+                for item in items {
+                    of(&field, item);
+                }
+            }
             Value::Map(pairs) => {
                 let entry = field.kind();
                 let inner = entry.as_message().unwrap().map_entry_value_field();
-                pairs.values().for_each(|value| of(&inner, value));
+                for value in pairs.values() {
+                    of(&inner, value);
+                }
             }
             value => of(&field, value),
         }
