@@ -10,7 +10,7 @@ use banger_core::{
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
-    store::Connections,
+    store::{Connections, Store},
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
@@ -42,16 +42,26 @@ impl Services {
         settings: Settings,
         connections: Connections,
     ) -> Result<Self, CliError> {
+        let (services, _) = Self::open_with_store(settings, connections).await?;
+        Ok(services)
+    }
+
+    /// The same, and the records that they are over.
+    pub async fn open_with_store(
+        settings: Settings,
+        connections: Connections,
+    ) -> Result<(Self, Store), CliError> {
         let sources = Arc::new(source_options(&settings));
         let local = Local::open(local_options(settings, connections)).await?;
-        Ok(Self {
+        let services = Self {
             sources,
             images: local.images,
             kernels: local.kernels,
             vms: local.vms,
             builder: local.builder,
             volumes: local.volumes,
-        })
+        };
+        Ok((services, local.store))
     }
 }
 
