@@ -14,7 +14,7 @@ use banger_core::{
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
     remote::RemoteError,
-    store::Connections,
+    store::{Connections, Store},
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
@@ -49,9 +49,18 @@ impl Services {
         settings: Settings,
         connections: Connections,
     ) -> Result<Self, CliError> {
+        let (services, _) = Self::open_with_store(settings, connections).await?;
+        Ok(services)
+    }
+
+    /// The same, and the records that they are over.
+    pub async fn open_with_store(
+        settings: Settings,
+        connections: Connections,
+    ) -> Result<(Self, Store), CliError> {
         let sources = Arc::new(source_options(&settings));
         let local = Local::open(local_options(settings, connections)).await?;
-        Ok(Self {
+        let services = Self {
             sources,
             images: local.images,
             kernels: local.kernels,
@@ -59,7 +68,8 @@ impl Services {
             builder: local.builder,
             volumes: local.volumes,
             remote: None,
-        })
+        };
+        Ok((services, local.store))
     }
 
     /// Those of a service, which answers.

@@ -50,6 +50,8 @@ pub struct LocalOptions {
 /// The services, ready.
 #[derive(Clone, Debug)]
 pub struct Local {
+    /// The records that all of them are over.
+    pub store: Store,
     /// Images.
     pub images: Arc<dyn ImageManager>,
     /// Kernels.
@@ -121,11 +123,17 @@ impl Local {
         let volumes = LocalVolumeManager::new(store.clone(), directories, Arc::clone(&clock));
         volumes.reconcile().await?;
         let kernels = Arc::new(kernels);
-        let images = image_manager(store, clock, Arc::clone(&kernels) as _, (options, supply));
+        let images = image_manager(
+            store.clone(),
+            clock,
+            Arc::clone(&kernels) as _,
+            (options, supply),
+        );
         images.reconcile().await?;
         let (images, vms) = (Arc::new(images), Arc::new(vms));
         let builder = LocalImageBuilder::new(Arc::clone(&images), Arc::clone(&vms) as _);
         Ok(Self {
+            store,
             images,
             kernels,
             vms,

@@ -9,7 +9,9 @@ use banger_core::{
     clock::Clock, image::ImageManager, kernel::KernelResolver, store::Store, vm::VmSupervisor,
 };
 
-use crate::{capacity::Budget, fault::Fault, operations::Operations, phase::Phases};
+use crate::{
+    capacity::Budget, fault::Fault, operations::Operations, phase::Phases, services::watcher::News,
+};
 
 /// The core, by its traits, and where operations are remembered.
 #[derive(Clone, Debug)]
@@ -33,6 +35,7 @@ pub struct Backend {
 pub(crate) struct Hub {
     pub(crate) backend: Backend,
     pub(crate) operations: Operations,
+    pub(crate) news: News,
 }
 
 /// What handlers of every service hold.

@@ -34,6 +34,7 @@ use crate::{
     services::{
         event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
         operation::OperationsOf, session::Sessions, snapshot::Snapshots, system::System, vm::Vms,
+        watcher::News,
     },
     transport::{Listeners, security::Security},
 };
@@ -125,6 +126,7 @@ impl Opener {
         let hub = Arc::new(Hub {
             backend,
             operations,
+            news: News::default(),
         });
         // an opener is used up by opening: nobody did before
         let _first = self.front.hub.set(hub);

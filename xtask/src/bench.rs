@@ -1,15 +1,19 @@
 //! Benchmarks: banger against other ways to the same disk, and against what
-//! the machine can do at all; its machines against the bare VMM and ssh.
+//! the machine can do at all; its machines against the bare VMM and ssh; its service against what
+//! gRPC and the database cost alone.
 //!
 //! Invariants: what is compared is measured in one go on one machine; nothing
 //! runs elsewhere than on loopback but the making of images. Entry points:
 //! [`bench()`].
 
 mod counts;
+mod grpc;
+mod host;
 mod images;
 mod layout;
 mod machine;
 mod program;
+mod report;
 mod rootfs;
 mod statistics;
 mod vm;
@@ -27,6 +31,8 @@ pub(crate) enum Bench {
     Rootfs(rootfs::Options),
     /// Measure machines beside the bare VMM, and commands beside ssh
     Vm(vm::Options),
+    /// Measure the service: its calls, lists, commands and idle streams
+    Grpc(grpc::Options),
     /// Make the images that are measured
     Images {
         /// Which of them; all when none is given
@@ -52,6 +58,7 @@ pub(crate) fn bench(what: Bench) -> Result<()> {
     match what {
         Bench::Rootfs(options) => rootfs::bench(&options),
         Bench::Vm(options) => vm::bench(&options),
+        Bench::Grpc(options) => grpc::bench(&options),
         Bench::Flatten(flattening) => rootfs::flatten(&flattening),
         Bench::Images { images } => images::make(&images).map(drop),
         Bench::MakeImage { image, directory } => images::make_inside(image, &directory),

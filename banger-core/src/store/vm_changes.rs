@@ -39,6 +39,15 @@ impl Store {
         row.map(TryInto::try_into).transpose()
     }
 
+    /// The number of the newest change; none when there is none.
+    pub async fn newest_vm_change(&self) -> Result<Option<u64>, StoreError> {
+        let newest: Option<i64> = sqlx::query_scalar("SELECT MAX(sequence) FROM vm_events")
+            .fetch_one(&self.reader)
+            .await
+            .map_err(StoreError::query("read the newest change of a VM"))?;
+        Ok(newest.map(|number| u64::try_from(number).unwrap_or(0)))
+    }
+
     /// The number of the oldest change that is kept; none when there is none.
     pub async fn oldest_vm_change(&self) -> Result<Option<u64>, StoreError> {
         let oldest: Option<i64> = sqlx::query_scalar("SELECT MIN(sequence) FROM vm_events")

@@ -92,6 +92,12 @@ fn push_term(query: &mut QueryBuilder<Sqlite>, term: &VmTerm) {
             query.push("image_id").push(is).push_bind(id.clone());
         }
         VmProperty::Label { key, value } => {
+            if !term.negated {
+                // the value as it stands in the text: few others have to be parsed
+                let written = serde_json::Value::from(value.as_str()).to_string();
+                query.push("instr(vms.labels, ").push_bind(written);
+                query.push(") AND ");
+            }
             query.push("(SELECT value FROM json_each(vms.labels) WHERE key = ");
             query.push_bind(key.clone()).push(")");
             query.push(is).push_bind(value.clone());

@@ -197,17 +197,24 @@ impl Store {
 
     /// The VM a selector means.
     pub async fn find_vm(&self, selector: &Selector) -> Result<Found<Vm>, StoreError> {
-        let rows: Vec<VmRow> = sqlx::query_as(
-            "SELECT * FROM vms WHERE name = ?1 OR id = ?1 \
-             OR (?2 AND (id LIKE ?1 || '%' OR id LIKE '%' || ?1)) ORDER BY name = ?1 DESC, id = ?1 DESC LIMIT 2",
-        )
-        .bind(selector.as_str())
-        .bind(selector.may_be_id_part())
-        .fetch_all(&self.reader)
-        .await
-        .map_err(StoreError::query("look up a VM"))?;
-        let exact = |row: &VmRow| row.name == selector.as_str() || row.id == selector.as_str();
-        Found::choose(rows, exact).try_map(TryInto::try_into)
+        // what indexes find, first: looking for part of an id reads every record
+        let exact = "SELECT * FROM vms WHERE name = ?1 OR id = ?1 ORDER BY name = ?1 DESC LIMIT 1";
+        let mut rows = self.look_up_vms(exact, selector).await?;
+        if rows.is_empty() && selector.may_be_id_part() {
+            let part = "SELECT * FROM vms WHERE id LIKE ?1 || '%' OR id LIKE '%' || ?1 LIMIT 2";
+            rows = self.look_up_vms(part, selector).await?;
+        }
+        Found::choose(rows, |_| false).try_map(TryInto::try_into)
+    }
+
+    async fn look_up_vms(
+        &self,
+        statement: &'static str,
+        selector: &Selector,
+    ) -> Result<Vec<VmRow>, StoreError> {
+        let rows = sqlx::query_as(statement).bind(selector.as_str());
+        let rows = rows.fetch_all(&self.reader).await;
+        rows.map_err(StoreError::query("look up a VM"))
     }
 
     /// Removes a VM's record; answers whether there was one.

@@ -30,7 +30,7 @@ use banger_cli::{
 use banger_core::{
     clock::SystemClock,
     error::in_words,
-    store::{Connections, Store, StoreError},
+    store::{Connections, StoreError},
 };
 use banger_grpc::{
     backend::Backend,
@@ -214,12 +214,13 @@ async fn open(
     budget: &BudgetArguments,
 ) -> Result<(), DaemonError> {
     let directories = settings.directories.clone();
-    let services = Services::open_local(settings, Connections::Apart).await?;
+    let opening = Services::open_with_store(settings, Connections::Apart);
+    let (services, store) = Box::pin(opening).await?;
     let backend = Backend {
         images: services.images,
         kernels: services.kernels,
         vms: services.vms,
-        store: Store::open(&directories).await?,
+        store,
         clock: Arc::new(SystemClock),
         budget: budget
             .budget(&directories.state)

@@ -261,13 +261,25 @@ impl Operations {
         self.inner.forget().await
     }
 
+    /// Waits until nothing is at work, and answers how many operations still are when the
+    /// time is up. New work must not come any more; sessions are not looked at any more,
+    /// as nobody can keep them.
+    pub(crate) async fn finish(&self, limit: Duration) -> usize {
+        self.is_finished_within(limit).await;
+        self.inner.lock().len()
+    }
+
+    async fn is_finished_within(&self, limit: Duration) -> bool {
+        self.inner.draining.cancel();
+        self.inner.tasks.close();
+        let finished = tokio::time::timeout(limit, self.inner.tasks.wait()).await;
+        finished.is_ok()
+    }
+
     /// Waits until nothing is at work, and leaves to the next server what is not done
     /// in time. New work must not come any more.
     pub(crate) async fn drain(&self, limit: Duration) {
-        self.inner.draining.cancel();
-        self.inner.tasks.close();
-        let done = tokio::time::timeout(limit, self.inner.tasks.wait()).await;
-        if done.is_err() {
+        if !self.is_finished_within(limit).await {
             self.inner.abandoned.cancel();
             // whatever is not done by then, the next server takes for left as well
             drop(tokio::time::timeout(LEAVING, self.inner.tasks.wait()).await);

@@ -4,29 +4,23 @@
 //! for one that does not ask for more: one that is slow costs a page, and one that is
 //! too slow is told that what it wants is forgotten.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc};
 
 use banger_api::v1::{
-    Bookmark, ListVmChangesRequest, ListVmChangesResponse, WatchVmsRequest, WatchVmsResponse,
-    event_service_server::EventService, watch_vms_response::Message as Told,
+    ListVmChangesRequest, ListVmChangesResponse, WatchVmsRequest, WatchVmsResponse,
+    event_service_server::EventService,
 };
 use banger_core::{domain::Selector, vm::VmQueryError};
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, sleep};
 use tonic::{Request, Response, Status};
 
+use super::watcher::Watcher;
 use crate::{
-    backend::{Front, Hub},
-    caller::Caller,
-    convert::vm::{change, vm},
+    backend::Front,
+    convert::vm::change,
     fault::Fault,
     request::{Checks, caller, name::VMS},
 };
-
-/// How often it is looked for changes.
-const PAUSE: Duration = Duration::from_millis(250);
-/// How long nothing is told at most.
-const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// Over what the database writes of machines.
 #[derive(Debug)]
@@ -41,7 +35,7 @@ impl Events {
         let after = checks.parse_given::<u64>("resume_token", token);
         checks.finish()?;
         match after {
-            Some(after) => Ok(Watcher::new(Arc::clone(hub), caller, after)),
+            Some(after) => Ok(Watcher::after(Arc::clone(hub), caller, after)),
             None => Watcher::from_the_beginning(Arc::clone(hub), caller).await,
         }
     }
@@ -73,92 +67,6 @@ impl Events {
             changes,
             next_sequence,
         })
-    }
-}
-
-/// Somebody who watches machines.
-struct Watcher {
-    hub: Arc<Hub>,
-    caller: Caller,
-    after: u64,
-    waiting: VecDeque<WatchVmsResponse>,
-    told: Instant,
-}
-
-impl Watcher {
-    fn new(hub: Arc<Hub>, caller: Caller, after: u64) -> Self {
-        Self {
-            hub,
-            caller,
-            after,
-            waiting: VecDeque::new(),
-            told: Instant::now(),
-        }
-    }
-
-    /// One who is told all machines first.
-    async fn from_the_beginning(hub: Arc<Hub>, caller: Caller) -> Result<Self, Fault> {
-        let mut watcher = Self::new(hub, caller, 0);
-        // the number first: what happens after it is told even if it shows already
-        watcher.after = watcher.newest().await?;
-        let existing = watcher.hub.backend.vms.list().await?;
-        let seen = existing.iter().filter(|one| watcher.caller.sees_vm(one));
-        let existing = seen.map(|one| WatchVmsResponse {
-            resume_token: String::new(),
-            message: Some(Told::Existing(vm(one))),
-        });
-        watcher.waiting.extend(existing);
-        watcher.tell(Told::Bookmark(Bookmark {}));
-        Ok(watcher)
-    }
-
-    async fn newest(&self) -> Result<u64, Fault> {
-        let mut after = None;
-        loop {
-            let page = self.hub.backend.vms.changes(None, after).await?;
-            match page.last() {
-                Some(last) => after = Some(last.sequence),
-                None => return Ok(after.unwrap_or(0)),
-            }
-        }
-    }
-
-    fn tell(&mut self, message: Told) {
-        self.waiting.push_back(WatchVmsResponse {
-            resume_token: self.after.to_string(),
-            message: Some(message),
-        });
-    }
-
-    /// What is told next. Cancelling loses nothing.
-    async fn next(&mut self) -> Result<WatchVmsResponse, Fault> {
-        loop {
-            if let Some(message) = self.waiting.pop_front() {
-                self.told = Instant::now();
-                return Ok(message);
-            }
-            // what was before the first change is no change: none was seen yet
-            let after = (self.after != 0).then_some(self.after);
-            let page = self.hub.backend.vms.changes(None, after).await?;
-            let is_behind = !page.is_empty();
-            for one in page {
-                self.after = one.sequence;
-                if !self.caller.sees_of(one.owner.as_deref()) {
-                    continue;
-                }
-                self.tell(Told::Change(change(&one)));
-            }
-            if is_behind {
-                continue;
-            }
-            if HEARTBEAT < self.told.elapsed() {
-                // looking at them all notices those whose monitor is gone
-                self.hub.backend.vms.list().await?;
-                self.tell(Told::Bookmark(Bookmark {}));
-            } else {
-                sleep(PAUSE).await;
-            }
-        }
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod vm;
 mod vm_change;
 mod vm_list;
 mod vm_read;
+pub(crate) mod watcher;
 
 use std::time::Duration;
 

@@ -1,20 +1,40 @@
-//! `SystemService`: what the server is.
+//! `SystemService`: what the server is, and whether it begins anything new.
 
 use banger_api::v1::{
-    GetCapacityRequest, GetCapacityResponse, GetServerInfoRequest, GetServerInfoResponse,
-    ServerLimits, ServerPhase, system_service_server::SystemService,
+    DrainRequest, DrainResponse, GetCapacityRequest, GetCapacityResponse, GetServerInfoRequest,
+    GetServerInfoResponse, ServerLimits, ServerPhase, system_service_server::SystemService,
 };
 use banger_core::domain::BackendKind;
 use tonic::{Request, Response, Status};
 
 use super::{NAMES, capacity::capacity};
-use crate::{backend::Front, request::caller, server::Limits};
+use crate::{
+    backend::Front,
+    fault::Fault,
+    request::{Checks, MAX_WAIT, caller},
+    server::Limits,
+};
 
 /// Says what the server is in every phase.
 #[derive(Debug)]
 pub(crate) struct System {
     pub(crate) front: Front,
     pub(crate) limits: Limits,
+}
+
+impl System {
+    async fn stop_beginning(&self, request: DrainRequest) -> Result<DrainResponse, Fault> {
+        let hub = self.front.reading()?;
+        let mut checks = Checks::default();
+        let wait = checks.duration("wait", request.wait).unwrap_or_default();
+        checks.finish()?;
+        self.front.phases.drain().await;
+        let operations = hub.operations.finish(wait.min(MAX_WAIT)).await;
+        tracing::info!(operations, "draining: a caller asked for it");
+        Ok(DrainResponse {
+            operations: u32::try_from(operations).unwrap_or(u32::MAX),
+        })
+    }
 }
 
 #[tonic::async_trait]
@@ -44,5 +64,13 @@ impl SystemService for System {
     ) -> Result<Response<GetCapacityResponse>, Status> {
         let hub = self.front.reading()?;
         Ok(Response::new(capacity(hub, &caller(&request)).await?))
+    }
+
+    async fn drain(
+        &self,
+        request: Request<DrainRequest>,
+    ) -> Result<Response<DrainResponse>, Status> {
+        let drained = self.stop_beginning(request.into_inner());
+        Ok(Response::new(drained.await?))
     }
 }

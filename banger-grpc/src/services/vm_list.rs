@@ -55,7 +55,7 @@ pub(super) async fn list(
     })
 }
 
-fn owned_by(identity: &str) -> VmTerm {
+pub(super) fn owned_by(identity: &str) -> VmTerm {
     VmTerm {
         property: VmProperty::Label {
             key: OWNER_LABEL.to_owned(),

@@ -225,15 +225,16 @@ async fn send(channel: Channel, method: &MethodDescriptor, sent: &DynamicMessage
     }
 }
 
-/// Every method of the API.
+/// Every method of the API; the one after which none begins anything is the last.
 pub(super) fn methods() -> Vec<MethodDescriptor> {
     let pool = DescriptorPool::decode(DESCRIPTORS).unwrap();
     let services = pool
         .services()
         .filter(|one| one.package_name() == "banger.v1");
-    services
-        .flat_map(|one| one.methods().collect::<Vec<_>>())
-        .collect()
+    let methods = services.flat_map(|one| one.methods().collect::<Vec<_>>());
+    let (last, mut methods): (Vec<_>, Vec<_>) = methods.partition(|one| one.name() == "Drain");
+    methods.extend(last);
+    methods
 }
 
 #[tokio::test]
@@ -265,7 +266,11 @@ async fn a_deadline_of_a_millisecond_breaks_no_method() {
         .unwrap()
         .into_inner()
         .phase();
-    assert_eq!(phase, ServerPhase::Serving);
+    // the last method may have come to that
+    assert!(matches!(
+        phase,
+        ServerPhase::Serving | ServerPhase::Draining
+    ));
 }
 
 #[tokio::test]

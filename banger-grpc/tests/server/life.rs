@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use banger_api::v1::{
-    GetServerInfoRequest, GetVmRequest, ServerPhase, system_service_client::SystemServiceClient,
+    DrainRequest, GetServerInfoRequest, GetVmRequest, OperationState, ServerPhase,
+    WaitOperationRequest, system_service_client::SystemServiceClient,
     vm_service_client::VmServiceClient,
 };
 use banger_grpc::server::Limits;
@@ -16,8 +17,9 @@ use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
+use tonic_types::StatusExt as _;
 
-use super::harness::{Running, reason};
+use super::harness::{LARGE, Running, create, pull, reason, wait};
 
 async fn phase(running: &Running) -> ServerPhase {
     let mut client = SystemServiceClient::new(running.channel.clone());
@@ -59,6 +61,53 @@ async fn health_follows_the_phases_and_the_end_waits_no_longer_than_the_limit() 
     assert_eq!(next(&mut health).await, ServingStatus::NotServing);
     // the watcher never goes away by itself
     running.ended().await;
+}
+
+#[tokio::test]
+async fn drained_it_finishes_what_was_begun_and_begins_nothing() {
+    let running = Running::serving(Limits::default()).await;
+    running.import_kernel().await;
+    let mut health = watch_health(&running).await;
+    assert_eq!(next(&mut health).await, ServingStatus::Serving);
+    let begun = running.images().pull_image(pull(LARGE)).await.unwrap();
+    let name = begun.into_inner().operation.unwrap().name;
+
+    let mut system = SystemServiceClient::new(running.channel.clone());
+    let at_once = system.drain(DrainRequest { wait: None }).await.unwrap();
+    assert!(at_once.get_ref().operations <= 1);
+    assert_eq!(next(&mut health).await, ServingStatus::NotServing);
+    assert_eq!(phase(&running).await, ServerPhase::Draining);
+    let refused = running.vms().create_vm(create("a")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    assert_eq!(reason(&refused), "SERVER_DRAINING");
+    let details = refused.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+
+    // once more, to its end
+    let drained = system.drain(DrainRequest { wait: wait(120) }).await;
+    assert_eq!(drained.unwrap().get_ref().operations, 0);
+    let request = WaitOperationRequest {
+        name,
+        timeout: None,
+    };
+    let over = running.operations().wait_operation(request).await.unwrap();
+    let over = over.into_inner().operation.unwrap();
+    assert_eq!(over.state(), OperationState::Succeeded, "{over:?}");
+    let refused = running.images().pull_image(pull(LARGE)).await.unwrap_err();
+    assert_eq!(reason(&refused), "SERVER_DRAINING");
+
+    let negative = DrainRequest { wait: wait(-1) };
+    let refused = system.drain(negative).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+}
+
+#[tokio::test]
+async fn a_server_that_starts_cannot_be_drained() {
+    let running = Running::start(Limits::default()).await;
+    let mut system = SystemServiceClient::new(running.channel.clone());
+    let refused = system.drain(DrainRequest { wait: None }).await.unwrap_err();
+    assert_eq!(reason(&refused), "SERVER_STARTING");
+    assert_eq!(phase(&running).await, ServerPhase::Starting);
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use rustix::time::{ClockId, Timespec};
 const TOLERANCE: Duration = Duration::from_millis(500);
 
 /// Time since the kernel started.
-pub(super) fn since_boot() -> Duration {
+pub(crate) fn since_boot() -> Duration {
     now(ClockId::Boottime)
 }
 

@@ -1,4 +1,4 @@
-//! The `banger` that is measured: a release build, with nothing of the user's.
+//! The programs that are measured: release builds, with nothing of the user's.
 
 use std::{
     path::{Path, PathBuf},
@@ -18,6 +18,16 @@ pub(super) fn build_banger() -> Result<()> {
     run(cargo().args(release).args(["--bin", "banger"]))
 }
 
+/// Builds it, the service, and the client that measures that.
+pub(super) fn build_service() -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--quiet", "--bins"]);
+    for package in ["banger-cli", "bangerd", "banger-bench"] {
+        build.args(["--package", package]);
+    }
+    run(&mut build)
+}
+
 /// A program that was built.
 pub(super) fn release(name: &str) -> PathBuf {
     target().join("release").join(name)
@@ -25,11 +35,20 @@ pub(super) fn release(name: &str) -> PathBuf {
 
 /// banger, with all it keeps below `directory`.
 pub(super) fn banger(directory: &Path) -> Command {
-    let mut banger = command(release("banger"), workspace());
-    banger
+    program("banger", directory)
+}
+
+/// The service, with all it keeps below `directory`.
+pub(super) fn bangerd(directory: &Path) -> Command {
+    program("bangerd", directory)
+}
+
+fn program(name: &str, directory: &Path) -> Command {
+    let mut program = command(release(name), workspace());
+    program
         .env("XDG_CONFIG_HOME", directory.join("config"))
         .env("BANGER_STATE_DIR", directory.join("state"))
         .env("BANGER_CACHE_DIR", directory.join("cache"))
         .env("BANGER_RUNTIME_DIR", directory.join("runtime"));
-    banger
+    program
 }

@@ -11,26 +11,24 @@ mod create;
 mod exec;
 mod firecracker;
 mod guest;
-mod host;
 mod memory;
 mod processes;
 mod qemu;
-mod report;
 mod ssh;
 mod start;
-mod streams;
+pub(super) mod streams;
 mod timeline;
 
 use std::{fs, io};
 
 use clap::{Args, ValueEnum};
 
-use self::{
-    guest::Guest,
-    host::Host,
-    report::{Report, Section},
+use self::guest::Guest;
+use super::{
+    host::{self, Host},
+    program::build_banger,
+    report::{self, Report, Section},
 };
-use super::program::build_banger;
 use crate::{
     Result, guest as guest_program, packages,
     paths::{bench as directory, failed_at},

@@ -6,11 +6,10 @@
 
 mod answer;
 mod connection;
-mod presence;
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     time::Duration,
 };
 
@@ -29,12 +28,11 @@ use super::{
 #[cfg(feature = "fuzzing")]
 pub(crate) use answer::Answer;
 pub(super) use connection::{Connection, Message, version_in};
-use presence::Presence;
 
 /// How long the API may take to be there.
 const START_DEADLINE: Duration = Duration::from_secs(10);
-/// How often is tried to connect to a socket that is there and refuses: it is
-/// about to listen.
+/// How often is tried to connect until then: as often as there are timers. (To
+/// be told by inotify(7) takes longer: the kernel ends a watch after some 10 ms.)
 const START_PERIOD: Duration = Duration::from_millis(1);
 /// What is asked for before any request.
 const CONNECTION: &str = "a connection";
@@ -65,14 +63,6 @@ impl Socket {
         let socket = openat(directory, API_SOCKET, flags, Mode::empty())?;
         UnixStream::connect(format!("/proc/self/fd/{}", socket.as_raw_fd())).await
     }
-
-    /// Tells when something new is where it is.
-    fn presence(&self) -> io::Result<Presence> {
-        match self {
-            Self::At(path) => Presence::beside(path),
-            Self::Within(directory) => Presence::within(directory.as_fd()),
-        }
-    }
 }
 
 impl Client {
@@ -96,13 +86,9 @@ impl Client {
     }
 
     async fn come_up(&self) -> io::Result<Connection> {
-        let mut presence = self.socket.presence()?;
         loop {
             match self.connect().await {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => presence.changed().await?,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    sleep(START_PERIOD).await;
-                }
+                Err(error) if is_too_early(&error) => sleep(START_PERIOD).await,
                 connected => return connected,
             }
         }
@@ -119,6 +105,12 @@ impl Client {
     async fn connect(&self) -> io::Result<Connection> {
         self.socket.connect().await.map(Connection::on)
     }
+}
+
+/// Whether a socket is not there yet, or not listening yet.
+fn is_too_early(error: &io::Error) -> bool {
+    let kind = error.kind();
+    kind == io::ErrorKind::NotFound || kind == io::ErrorKind::ConnectionRefused
 }
 
 const fn deadline(effort: Effort) -> Duration {

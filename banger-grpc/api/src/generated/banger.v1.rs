@@ -6874,6 +6874,23 @@ pub struct Overcommit {
     #[prost(uint32, tag = "3")]
     pub disk_percent: u32,
 }
+/// Asks the server to begin nothing new.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainRequest {
+    /// How long the call waits for what was begun; not at all when absent, never more
+    /// than 10 minutes.
+    #[prost(message, optional, tag = "1")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The server begins nothing new.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainResponse {
+    /// How many operations are still at work; the server may be ended without any loss
+    /// when there are none. Those that are at work when it ends are gone on with by the
+    /// next one.
+    #[prost(uint32, tag = "1")]
+    pub operations: u32,
+}
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -7046,6 +7063,32 @@ pub mod system_service_client {
                 .insert(GrpcMethod::new("banger.v1.SystemService", "GetCapacity"));
             self.inner.unary(req, path, codec).await
         }
+        /// Has the server begin nothing new, as it does before it ends: changes are refused
+        /// with SERVER_DRAINING and a delay to try again after, health says NOT_SERVING, and
+        /// what was begun is finished. Reads and streams go on, and virtual machines run on.
+        /// Asking again is fine and waits again. It cannot be undone: the server that is
+        /// started next serves. Needs the scope admin.
+        pub async fn drain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.SystemService/Drain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.SystemService", "Drain"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -7080,6 +7123,15 @@ pub mod system_service_server {
             tonic::Response<super::GetCapacityResponse>,
             tonic::Status,
         >;
+        /// Has the server begin nothing new, as it does before it ends: changes are refused
+        /// with SERVER_DRAINING and a delay to try again after, health says NOT_SERVING, and
+        /// what was begun is finished. Reads and streams go on, and virtual machines run on.
+        /// Asking again is fine and waits again. It cannot be undone: the server that is
+        /// started next serves. Needs the scope admin.
+        async fn drain(
+            &self,
+            request: tonic::Request<super::DrainRequest>,
+        ) -> std::result::Result<tonic::Response<super::DrainResponse>, tonic::Status>;
     }
     /// The server itself.
     #[derive(Debug)]
@@ -7233,6 +7285,50 @@ pub mod system_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = GetCapacitySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.SystemService/Drain" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainSvc<T: SystemService>(pub Arc<T>);
+                    impl<
+                        T: SystemService,
+                    > tonic::server::UnaryService<super::DrainRequest> for DrainSvc<T> {
+                        type Response = super::DrainResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as SystemService>::drain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

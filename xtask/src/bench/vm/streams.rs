@@ -59,7 +59,7 @@ fn take(guest: &Guest<'_>, rounds: u16, mebibytes: u16) -> Result<Samples> {
 }
 
 /// MB/s of a stream into a command.
-fn into(command: &mut Command, bytes: usize) -> Result<f64> {
+pub(in super::super) fn into(command: &mut Command, bytes: usize) -> Result<f64> {
     let zeros = vec![0; MEBIBYTE];
     let started = Instant::now();
     let mut child = command
@@ -81,7 +81,7 @@ fn into(command: &mut Command, bytes: usize) -> Result<f64> {
 }
 
 /// MB/s of a stream out of a command.
-fn out_of(command: &mut Command, bytes: usize) -> Result<f64> {
+pub(in super::super) fn out_of(command: &mut Command, bytes: usize) -> Result<f64> {
     let started = Instant::now();
     let mut child = command
         .stdin(Stdio::null())

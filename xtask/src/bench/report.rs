@@ -1,8 +1,9 @@
 //! What was measured, as tables for people or as JSON. Pure but for printing.
+//! Entry points: [`Report`], [`Section`], [`Row`].
 
 use serde_json::{Value, json};
 
-use super::super::{
+use super::{
     machine::{load, machine},
     statistics::{Spread, percentile, ratio},
 };

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::super::program::banger;
+use super::program::banger;
 use crate::{
     Result,
     paths::{failed_at, testbed},
