@@ -363,7 +363,8 @@ fn machines_and_their_commands_are_the_same_with_a_service() {
         (said.stdout.as_str(), said.stderr.as_str()),
         ("out\n", "err\n")
     );
-    let input: String = (0..60_000_u32).map(|one| format!("{one}\n")).collect();
+    let lines: Vec<String> = (0..60_000_u32).map(|one| format!("{one}\n")).collect();
+    let input = lines.concat();
     let cat = ["vm", "exec", "-i", "one", "--", "cat"];
     let echoed = twins.same_with(&cat, 0, input.as_bytes());
     assert!(echoed.stdout == input, "{} bytes", echoed.stdout.len());

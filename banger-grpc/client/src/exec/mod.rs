@@ -15,6 +15,7 @@ use banger_api::v1::{CreateExecRequest, DeleteExecRequest, TerminalSize as WireS
 use banger_core::vm::{ExecControl, ExecEvent, TerminalSize};
 use tokio::{
     sync::{mpsc, watch},
+    task::JoinSet,
     time::Instant,
 };
 use uuid::Uuid;
@@ -41,6 +42,8 @@ pub struct Exec {
     /// Standard input, signals, terminal size. Bounded: sending waits while the
     /// command does not read. Dropping it alone ends standard input.
     pub control: mpsc::Sender<ExecControl>,
+    /// Passes everything on; it ends with this.
+    _task: JoinSet<()>,
 }
 
 /// Output and end of a command. Bounded: not reading holds the command up. Asking for
@@ -98,7 +101,8 @@ impl Client {
             delete_at_end: false,
         };
         let (attached, ends, running) = relay.start(|failure| failure).await?;
-        drop(tokio::spawn(running));
+        let mut task = JoinSet::new();
+        task.spawn(running);
         let Ends {
             events,
             control,
@@ -117,6 +121,7 @@ impl Client {
                 over: false,
             },
             control,
+            _task: task,
         })
     }
 

@@ -7,7 +7,7 @@ use banger_api::v1::{
 use banger_core::{
     bundle::Written,
     catalog::{Available, CatalogError},
-    domain::{Image, Selector},
+    domain::{Bytes, Image, Selector},
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
         LoadRequest, LoadSource, PromoteError, PruneError, PruneRequest, PrunedCache, PullError,
@@ -105,7 +105,7 @@ impl ImageManager for RemoteImages {
             kernel: kernel
                 .map(|name| format!("kernels/{name}"))
                 .unwrap_or_default(),
-            disk_bytes: request.size.map_or(0, |size| size.get()),
+            disk_bytes: request.size.map_or(0, Bytes::get),
             ..PullImageRequest::default()
         };
         let pulled = self.0.carry_out(pull, OnDrop::Cancel, progress).await;

@@ -12,6 +12,10 @@ use banger_core::domain::{
 use super::{backend, duration, given, id_in, parse, present, time};
 use crate::Failure;
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an answer is taken apart once"
+)]
 pub(in crate::services) fn vm(record: v1::Vm) -> Result<Vm, Failure> {
     let what = record.name.as_str();
     let granted = time(what, record.lease_time)?;
@@ -179,6 +183,10 @@ fn vm_exit(what: &str, exit: v1::VmExit) -> Result<VmExit, Failure> {
     exit.ok_or_else(|| unknown(what, "its exit"))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "an answer is taken apart once"
+)]
 pub(in crate::services) fn vm_change(change: v1::VmChange) -> Result<VmChange, Failure> {
     let what = change.vm.as_str();
     Ok(VmChange {
