@@ -207,9 +207,9 @@ mod tests {
         }
     }
 
-    fn stdin(offset: u64, data: &'static [u8]) -> Option<Message> {
+    fn stdin(offset: u64, data: &'static [u8]) -> Message {
         let data = Bytes::from_static(data);
-        Some(Message::Stdin(Stdin { offset, data }))
+        Message::Stdin(Stdin { offset, data })
     }
 
     fn take(outgoing: &mut Outgoing, text: &'static [u8]) {
@@ -225,13 +225,13 @@ mod tests {
         outgoing.take(ExecControl::CloseStdin);
         take(&mut outgoing, b"never");
         assert_eq!(outgoing.next(), Some(Message::Signal(2)));
-        assert_eq!(outgoing.next(), stdin(10, b"abc"));
-        assert_eq!(outgoing.next(), stdin(13, b"def"));
+        assert_eq!(outgoing.next(), Some(stdin(10, b"abc")));
+        assert_eq!(outgoing.next(), Some(stdin(13, b"def")));
         assert_eq!(outgoing.next(), Some(Message::CloseStdin(CloseStdin {})));
         assert_eq!(outgoing.next(), None);
         outgoing.resume(accepted(11, 4), 0);
-        assert_eq!(outgoing.next(), stdin(11, b"bc"));
-        assert_eq!(outgoing.next(), stdin(13, b"def"));
+        assert_eq!(outgoing.next(), Some(stdin(11, b"bc")));
+        assert_eq!(outgoing.next(), Some(stdin(13, b"def")));
         assert_eq!(outgoing.next(), Some(Message::CloseStdin(CloseStdin {})));
         assert!(!outgoing.has_next());
     }
