@@ -166,8 +166,10 @@ async fn a_socket_is_waited_for() {
     let (_directory, scratch) = scratch();
     let socket = scratch.join("api.sock");
     let client = Client::new(socket.clone());
-    let waiting = tokio::spawn(async move { client.wait_until_up().await.map(drop) });
-    tokio::task::yield_now().await;
-    let _listener = UnixListener::bind(&socket).unwrap();
-    waiting.await.unwrap().unwrap();
+    let binding = async {
+        tokio::task::yield_now().await;
+        UnixListener::bind(&socket).unwrap()
+    };
+    let (connected, _listener) = tokio::join!(client.wait_until_up(), binding);
+    connected.unwrap();
 }
