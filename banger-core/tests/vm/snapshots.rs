@@ -86,7 +86,10 @@ pub(crate) fn a_linux_guest_goes_on_twice() {
         // it is as it was
         assert_eq!(host.state(&first).await, VmState::Running);
         host.shell(&first, "echo after > /after").await;
-        assert!(counted < count(&host, &first).await);
+        host.wait_until("its process goes on", async |host| {
+            counted < count(host, &first).await
+        })
+        .await;
         // its machine may be gone when others go on
         let killed = host.vms.kill(&first).await.unwrap();
         let deleted = host.vms.delete(&first, false).await.unwrap();
