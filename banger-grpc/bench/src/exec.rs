@@ -36,7 +36,8 @@ pub async fn measure(server: &Server, plan: &Plan) -> Result<Samples> {
     succeeded(exit)?;
     samples.add("in", per_second(bytes, begun.elapsed()) / 1e6);
     let begun = Instant::now();
-    let script = format!("head -c {}M /dev/zero", plan.mebibytes);
+    // in bytes: not every head knows M
+    let script = format!("head -c {bytes} /dev/zero");
     let (exit, output) = run(&channel, &plan.vm, &script, None).await?;
     succeeded(exit)?;
     if output != bytes {
