@@ -47,7 +47,8 @@ pub(super) fn measure(host: &Host, rounds: u16, mebibytes: u16) -> Result<Sectio
 
 fn take(host: &Host, client: &Client, rounds: u16, mebibytes: u16) -> Result<Rates> {
     let (bytes, size) = (usize::from(mebibytes) * MEBIBYTE, mebibytes.to_string());
-    let source = format!("head -c {mebibytes}M /dev/zero");
+    // in bytes: not every head knows M
+    let source = format!("head -c {bytes} /dev/zero");
     let vm = format!("vms/{NAME}");
     let embedded =
         |script: &str| host.command(&["vm", "exec", "-i", NAME, "--", "sh", "-c", script]);
