@@ -48,8 +48,8 @@ use crate::{
     vmm::MetricsProbe,
 };
 
-/// Without a client for this long, a monitor is at rest. One that comes soon
-/// after costs what it maps again, less than a millisecond.
+/// Without a client for this long, a monitor is at rest: one after the other
+/// finds it as the first did.
 const REST_AFTER: Duration = Duration::from_millis(5);
 /// Clients at one time.
 const MAX_CONNECTIONS: usize = 256;
