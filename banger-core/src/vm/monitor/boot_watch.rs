@@ -36,6 +36,6 @@ impl BootWatch {
 
     fn next(&mut self) -> Duration {
         let now = Instant::now();
-        std::mem::replace(&mut self.since, now).elapsed()
+        now.duration_since(std::mem::replace(&mut self.since, now))
     }
 }
