@@ -86,6 +86,7 @@ pub use exec::{
     Leaving, OnFull, Settled, SpawnFailure, TerminalSize, WhenDetached,
 };
 pub use exec_id::{ExecId, ExecIdParseError};
+pub(crate) use files::check_socket_paths;
 pub use guest_files::{
     Copied, GuestFile, GuestFileKind, GuestPath, ReadTree, StreamPiece, TreeEvent, TreeRead,
     TreeStream, WriteTree,
