@@ -224,16 +224,9 @@ fn nearest(path: &Utf8Path) -> Utf8PathBuf {
 }
 
 async fn tools() -> ToolFacts {
-    let builders = async {
-        let mut there = Vec::new();
-        for builder in ContainerBuilder::ALL {
-            if said(builder.as_str()).await.is_some() {
-                there.push(builder.as_str().to_owned());
-            }
-        }
-        there
-    };
-    let (e2fsck, resize2fs, apt, container_builders) = tokio::join!(
+    let [first, second, third] = ContainerBuilder::ALL.map(builder);
+    let builders = async { tokio::join!(first, second, third) };
+    let (e2fsck, resize2fs, apt, builders) = tokio::join!(
         disk_tool("e2fsck", "-V", &[0]),
         // it has no question for its version: without a disk it says how it is used
         disk_tool("resize2fs", "-h", &[0, 1]),
@@ -244,8 +237,17 @@ async fn tools() -> ToolFacts {
         e2fsck,
         resize2fs,
         apt,
-        container_builders,
+        container_builders: [builders.0, builders.1, builders.2]
+            .into_iter()
+            .flatten()
+            .collect(),
     }
+}
+
+/// Its name, if it is there.
+async fn builder(builder: ContainerBuilder) -> Option<String> {
+    let name = builder.as_str();
+    said(name).await.map(|_| name.to_owned())
 }
 
 /// A program of e2fsprogs, found as those who use it find it.

@@ -8010,7 +8010,7 @@ pub struct UpdateVmRequest {
     #[prost(message, optional, tag = "3")]
     pub update_mask: ::core::option::Option<::prost_types::FieldMask>,
     /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
-    /// another one when the work begins; any when empty.
+    /// another one, now (nothing is recorded then) or when the work begins; any when empty.
     #[prost(string, tag = "4")]
     pub etag: ::prost::alloc::string::String,
     /// Nothing is changed: the call fails as the change would, as far as that can be
@@ -8082,7 +8082,7 @@ pub struct StopVmRequest {
     #[prost(message, optional, tag = "4")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
     /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
-    /// another one when the work begins; any when empty.
+    /// another one, now (nothing is recorded then) or when the work begins; any when empty.
     #[prost(string, tag = "5")]
     pub etag: ::prost::alloc::string::String,
 }
@@ -8113,7 +8113,7 @@ pub struct DeleteVmRequest {
     #[prost(message, optional, tag = "5")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
     /// The machine's etag as the client knows it: refused with VM_CHANGED if it has
-    /// another one when the work begins; any when empty.
+    /// another one, now (nothing is recorded then) or when the work begins; any when empty.
     #[prost(string, tag = "6")]
     pub etag: ::prost::alloc::string::String,
 }
