@@ -280,7 +280,7 @@ mod tests {
                 ..VmmPrograms::default()
             },
         };
-        let facts = Facts::gather(&options, SystemTime::UNIX_EPOCH).await;
+        let facts = Box::pin(Facts::gather(&options, SystemTime::UNIX_EPOCH)).await;
         assert_eq!(root.read_dir_utf8().unwrap().count(), 0);
         assert_eq!(facts.database, Ok(None));
         assert_eq!(facts.directories.state.writable, Ok(()));

@@ -123,7 +123,7 @@ impl LocalDoctor {
 #[async_trait]
 impl Doctor for LocalDoctor {
     async fn diagnose(&self) -> Result<Vec<Check>, RemoteError> {
-        let facts = Facts::gather(&self.0, SystemClock.now()).await;
+        let facts = Box::pin(Facts::gather(&self.0, SystemClock.now())).await;
         Ok(judge(&facts))
     }
 }

@@ -66,7 +66,7 @@ fn good() -> Facts {
             container_builders: vec!["buildah".to_owned()],
         },
         open_files: Some(1 << 20),
-        now: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        now: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
     }
 }
 
@@ -172,7 +172,7 @@ fn a_host_needs_something_that_runs_machines() {
         "only Firecracker",
     );
     let broken = changed("qemu", |facts| {
-        facts.qemu = Some(Err("it hangs".to_owned()))
+        facts.qemu = Some(Err("it hangs".to_owned()));
     });
     expect(&broken, CheckStatus::Failed, "it hangs");
 }
@@ -280,7 +280,7 @@ fn places_must_be_writable_private_and_short() {
     fails("cache-directory", |facts, no| facts.cache.writable = no);
     fails("runtime-directory", |facts, no| facts.runtime.writable = no);
     fails("runtime-directory", |facts, no| {
-        facts.runtime_is_private = no
+        facts.runtime_is_private = no;
     });
     fails("socket-paths", |facts, no| facts.sockets = no);
     let plain = changed("reflinks", |facts| facts.directories.reflinks = Ok(false));
@@ -291,7 +291,7 @@ fn places_must_be_writable_private_and_short() {
         (1 << 32, CheckStatus::Ok),
     ] {
         let check = changed("state-space", |facts| {
-            facts.directories.state.free = Ok(free)
+            facts.directories.state.free = Ok(free);
         });
         expect(&check, status, "free at /state");
     }
