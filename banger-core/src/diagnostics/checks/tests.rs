@@ -1,3 +1,5 @@
+//! Each check on hosts that lack something, and on one that lacks nothing.
+
 use std::time::{Duration, SystemTime};
 
 use super::*;
