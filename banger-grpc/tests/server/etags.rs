@@ -10,10 +10,9 @@ use super::harness::{Running, create, fresh, reason, succeeded, wait};
 
 async fn unrecorded(running: &Running, request_id: &str) {
     let name = format!("operations/by-request/{request_id}");
-    let asked = running
-        .operations()
-        .get_operation(GetOperationRequest { name });
-    assert_eq!(reason(&asked.await.unwrap_err()), "OPERATION_NOT_FOUND");
+    let request = GetOperationRequest { name };
+    let asked = running.operations().get_operation(request).await;
+    assert_eq!(reason(&asked.unwrap_err()), "OPERATION_NOT_FOUND");
 }
 
 #[tokio::test]
