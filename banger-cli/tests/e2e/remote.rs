@@ -328,8 +328,8 @@ const CATALOGS: &str = "
     3 both kernel pull nothing
     0 same --json kernel pull golden-kernel
     4 both -q kernel pull golden-kernel
-    0 same -q kernel pull --force golden-kernel
     0 both kernel show golden-kernel
+    0 same -q kernel pull --force golden-kernel
     0 same kernel delete golden-kernel";
 const BROKEN_CATALOGS: &str = "
     8 both kernel list --available
