@@ -36,6 +36,8 @@ pub const EXHAUSTED: u8 = 7;
 pub const CORRUPT: u8 = 8;
 /// The host or banger lacks what is needed.
 pub const UNSUPPORTED: u8 = 9;
+/// What `doctor` answers when a check failed: the host lacks what is needed.
+pub const UNFIT: u8 = UNSUPPORTED;
 /// `vm exec`: the command's time was up, as of timeout(1).
 pub const TIMED_OUT: u8 = 124;
 /// `vm run` and `vm exec`: banger itself failed.

@@ -142,6 +142,12 @@ async fn carry_out(
     let console = Console::of_process().map_err(|source| setup("standard streams", source))?;
     let task = match task {
         Task::Version => return commands::version(&console, style).await,
+        // what keeps the services from being opened is what it is to find
+        Task::Doctor if endpoint.is_none() => {
+            let doctor = services::local_doctor(settings);
+            let looking = commands::doctor(&doctor, &console, style);
+            return signals.guard(looking).await;
+        }
         Task::BuildRootfs(request) => {
             let sources = services::source_options(&settings);
             let limits = settings.limits;

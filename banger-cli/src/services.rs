@@ -8,6 +8,7 @@ use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 
 use banger_client::services::RemoteServices;
 use banger_core::{
+    diagnostics::{Doctor, HostOptions, LocalDoctor},
     domain::Image,
     image::{ImageManager, build::ImageBuilder},
     kernel::KernelResolver,
@@ -38,6 +39,8 @@ pub struct Services {
     pub builder: Arc<dyn ImageBuilder>,
     /// Named volumes.
     pub volumes: Arc<dyn VolumeManager>,
+    /// Looks at the host.
+    pub doctor: Arc<dyn Doctor>,
     /// The service that all of these are of; none when they are this host's.
     pub remote: Option<RemoteServices>,
 }
@@ -67,6 +70,7 @@ impl Services {
             vms: local.vms,
             builder: local.builder,
             volumes: local.volumes,
+            doctor: local.doctor,
             remote: None,
         };
         Ok((services, local.store))
@@ -82,6 +86,7 @@ impl Services {
             vms: Arc::clone(&remote.vms),
             builder: Arc::clone(&remote.builder),
             volumes: Arc::clone(&remote.volumes),
+            doctor: Arc::clone(&remote.doctor),
             remote: Some(remote),
         })
     }
@@ -122,6 +127,13 @@ fn local_options(settings: Settings, connections: Connections) -> LocalOptions {
         connections,
         directories: settings.directories,
     }
+}
+
+/// What looks at this host, whatever state it is in.
+#[must_use]
+pub fn local_doctor(settings: Settings) -> LocalDoctor {
+    let options = local_options(settings, Connections::Shared);
+    LocalDoctor::new(HostOptions::from(&options))
 }
 
 /// What `rootfs-tar:-` means.

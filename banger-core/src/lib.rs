@@ -11,6 +11,7 @@
 pub mod bundle;
 pub mod catalog;
 pub mod clock;
+pub mod diagnostics;
 pub mod directories;
 pub mod disk;
 pub mod domain;

@@ -12,6 +12,7 @@ use crate::{
     ErrorKind,
     catalog::{Supply, SupplyOptions},
     clock::{Clock, SystemClock},
+    diagnostics::{Doctor, HostOptions, LocalDoctor},
     directories::Directories,
     image::{
         ImageManager, LocalImageManager, LocalImageOptions, ReconcileImagesError,
@@ -62,6 +63,8 @@ pub struct Local {
     pub builder: Arc<dyn ImageBuilder>,
     /// Named volumes.
     pub volumes: Arc<dyn VolumeManager>,
+    /// Looks at the host.
+    pub doctor: Arc<dyn Doctor>,
 }
 
 /// The services could not be opened.
@@ -103,6 +106,7 @@ impl Local {
     /// Opens the database and repairs what crashes left. Cancelling leaves the
     /// rest of the repair to the next opening.
     pub async fn open(options: LocalOptions) -> Result<Self, OpenError> {
+        let doctor = LocalDoctor::new(HostOptions::from(&options));
         let store = Store::open_with(&options.directories, options.connections).await?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let kernels = LocalKernelResolver::new(
@@ -139,6 +143,7 @@ impl Local {
             vms,
             builder: Arc::new(builder),
             volumes: Arc::new(volumes),
+            doctor: Arc::new(doctor),
         })
     }
 }

@@ -6,7 +6,8 @@
 use std::sync::{Arc, OnceLock};
 
 use banger_core::{
-    clock::Clock, image::ImageManager, kernel::KernelResolver, store::Store, vm::VmSupervisor,
+    clock::Clock, diagnostics::Doctor, image::ImageManager, kernel::KernelResolver, store::Store,
+    vm::VmSupervisor,
 };
 
 use crate::{
@@ -22,6 +23,8 @@ pub struct Backend {
     pub kernels: Arc<dyn KernelResolver>,
     /// Virtual machines.
     pub vms: Arc<dyn VmSupervisor>,
+    /// Looks at the host.
+    pub doctor: Arc<dyn Doctor>,
     /// The records.
     pub store: Store,
     /// What time it is.

@@ -19,7 +19,7 @@ use banger_api::{
     },
 };
 use banger_core::store::StoreError;
-use tokio::time::sleep;
+use tokio::{sync::Mutex, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Router;
 use tower_layer::{Identity, Stack};
@@ -161,6 +161,7 @@ impl Server {
         let system = System {
             front: front.clone(),
             limits,
+            looking: Mutex::default(),
         };
         let system = SystemServiceServer::new(system)
             .max_decoding_message_size(limits.request_bytes)

@@ -15,6 +15,7 @@ mod server {
     mod capacity;
     mod certificates;
     mod client;
+    mod etags;
     mod fuzz;
     pub(crate) mod harness;
     mod life;
@@ -22,5 +23,6 @@ mod server {
     mod operations;
     mod requests;
     mod sessions;
+    mod snapshots;
     mod tls;
 }

@@ -144,6 +144,11 @@ pub enum Command {
     /// They are made by `vm snapshot`, and gone on from by `vm restore`.
     #[command(subcommand, visible_alias = "snapshots")]
     Snapshot(SnapshotCommand),
+    /// Look whether this host, or that of the service, has what banger needs
+    ///
+    /// Changes nothing. The exit status is 9 when a check failed, and 0 when there
+    /// are only warnings.
+    Doctor,
     /// Print the version
     Version,
 }

@@ -5,6 +5,7 @@
 //! Entry points: [`carry_out`].
 
 mod catalog;
+mod doctor;
 mod image;
 mod kernel;
 mod rootfs;
@@ -12,6 +13,7 @@ mod snapshot;
 mod vm;
 mod volume;
 
+pub use doctor::doctor;
 pub use rootfs::build_rootfs;
 
 use crate::{
@@ -33,6 +35,11 @@ pub async fn carry_out(
 ) -> Result<u8, CliError> {
     match task {
         Task::Version => version(&context.console, context.style).await,
+        Task::Doctor => {
+            let (console, style) = (&context.console, context.style);
+            let looking = doctor(context.services.doctor.as_ref(), console, style);
+            signals.guard(looking).await
+        }
         Task::BuildRootfs(request) => {
             let sources = context.services.sources.as_ref();
             let (progress, console) = (&context.progress, &context.console);

@@ -9,6 +9,7 @@
 mod catalog;
 mod copied;
 mod disk;
+mod doctor;
 mod exec;
 mod forward;
 mod image;
@@ -33,6 +34,7 @@ use serde::Serialize;
 pub use catalog::{BundleOutput, CatalogEntryOutput, catalog_table};
 pub use copied::CopiedOutput;
 pub use disk::{DifferenceOutput, EntryOutput, difference_lines, entry_lines};
+pub use doctor::{CheckOutput, check_lines};
 pub use exec::{ExecOutput, StartedExecOutput, exec_table};
 pub use forward::{ForwardOutput, forward_lines};
 pub use image::{ImageOutput, SavedOutput, image_details, image_table};

@@ -46,6 +46,8 @@ pub use vm::{ProcessRequest, RunRequest};
 pub enum Task {
     /// `version`.
     Version,
+    /// `doctor`.
+    Doctor,
     /// `rootfs build`.
     BuildRootfs(Box<BuildRequest>),
     /// `vm run`.
@@ -183,6 +185,7 @@ impl Task {
     pub fn prepare(command: Command, directory: &Utf8Path) -> Result<Self, CliError> {
         match command {
             Command::Version => Ok(Self::Version),
+            Command::Doctor => Ok(Self::Doctor),
             Command::Image(command) => prepare_image(command, directory).map(Self::Plain),
             Command::Kernel(command) => Ok(Self::Plain(prepare_kernel(command, directory))),
             Command::Rootfs(RootfsCommand::Build(args)) => {
@@ -216,9 +219,11 @@ impl Task {
             Self::Run(_) | Self::Exec(..) | Self::ExecDetached(..) | Self::Attach(..) => {
                 Surface::Guest
             }
-            Self::Version | Self::BuildRootfs(_) | Self::PortForward(..) | Self::Plain(_) => {
-                Surface::Own
-            }
+            Self::Version
+            | Self::Doctor
+            | Self::BuildRootfs(_)
+            | Self::PortForward(..)
+            | Self::Plain(_) => Surface::Own,
         }
     }
 
@@ -271,6 +276,7 @@ impl Task {
                 .is_some_and(|process| process.attachment.terminal),
             Self::Exec(_, process) => process.attachment.terminal,
             Self::Version
+            | Self::Doctor
             | Self::BuildRootfs(_)
             | Self::ExecDetached(..)
             | Self::Attach(..)

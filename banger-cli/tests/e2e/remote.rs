@@ -10,7 +10,7 @@ use std::{
 use camino::Utf8Path;
 use serde_json::Value;
 
-use super::environment::Environment;
+use super::{bundles::configure, environment::Environment};
 
 /// A service over the state of an environment.
 struct Service {
@@ -70,7 +70,10 @@ struct Shown {
 
 impl Twins {
     fn start() -> Self {
-        let (embedded, remote) = (Environment::empty(), Environment::empty());
+        Self::over(Environment::empty(), Environment::empty())
+    }
+
+    fn over(embedded: Environment, remote: Environment) -> Self {
         let service = Service::start(&remote);
         Self {
             embedded,
@@ -319,6 +322,20 @@ const FILES_AND_THE_END: &str = "
     0 same --json vm events one
     0 same vm delete one";
 
+const CATALOGS: &str = "
+    0 both kernel list --available
+    0 both image list --available
+    3 both kernel pull nothing
+    0 same --json kernel pull golden-kernel
+    4 both -q kernel pull golden-kernel
+    0 both kernel show golden-kernel
+    0 same -q kernel pull --force golden-kernel
+    0 same kernel delete golden-kernel";
+const BROKEN_CATALOGS: &str = "
+    8 both kernel list --available
+    8 both image list --available
+    8 both kernel pull anything";
+
 impl Twins {
     /// Plays scenes, with words in place of others.
     fn play(&self, scenes: &str, words: &[(&str, &str)]) {
@@ -381,14 +398,76 @@ fn machines_and_their_commands_are_the_same_with_a_service() {
     twins.agree();
 }
 
+/// Two states with the same configuration.
+fn configured(config: impl Fn(&Environment) -> String) -> Twins {
+    let (embedded, remote) = (Environment::empty(), Environment::empty());
+    for environment in [&embedded, &remote] {
+        configure(environment, &config(environment));
+    }
+    Twins::over(embedded, remote)
+}
+
+#[test]
+fn catalogs_are_the_same_with_a_service() {
+    let twins = configured(|environment| {
+        let golden = environment.testbed.join("golden-image");
+        format!("[[catalogs]]\nname = \"golden\"\nsource = \"file:{golden}/catalog.json\"\n")
+    });
+    twins.play(CATALOGS, &[]);
+    twins.agree();
+
+    let twins = configured(|environment| {
+        let catalog = environment.root.join("catalog.json");
+        std::fs::write(&catalog, "{\"format\": 9}").unwrap();
+        format!("[[catalogs]]\nname = \"broken\"\nsource = \"file:{catalog}\"\n")
+    });
+    twins.play(BROKEN_CATALOGS, &[]);
+    twins.agree();
+}
+
+#[test]
+fn the_host_is_looked_at_alike_with_a_service() {
+    let twins = Twins::start();
+    // the database is there
+    twins.both(&["kernel", "list"], 0);
+    let checks = |output: &Output, environment: &Environment| {
+        let shown = shown(output, environment);
+        assert_eq!(
+            (shown.status, shown.stderr.as_str()),
+            (Some(0), ""),
+            "{shown:?}"
+        );
+        let mut checks: Vec<Value> = serde_json::from_str(&shown.stdout).unwrap();
+        for check in &mut checks {
+            if check["id"].as_str().unwrap().ends_with("-space") {
+                // others write to that disk, too
+                check["found"].take();
+            }
+        }
+        checks
+    };
+    let embedded = twins.embedded.run(&["--json", "doctor"]);
+    let embedded = checks(&embedded, &twins.embedded);
+    let remote = checks(&twins.remote(&["--json", "doctor"]), &twins.remote);
+    assert_eq!(embedded, remote);
+    let guest = remote.iter().find(|check| check["id"] == "guest-program");
+    assert_eq!(guest.unwrap()["status"], "ok", "{remote:#?}");
+
+    // what keeps a database from being opened is told by the host's own look alone
+    let environment = Environment::empty();
+    std::fs::create_dir_all(environment.state()).unwrap();
+    std::fs::write(environment.state().join("banger.db"), [7; 9000]).unwrap();
+    let output = environment.run(&["doctor"]);
+    assert_eq!(output.status.code(), Some(9), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(told.contains("not a database"), "{told}");
+    assert!(told.contains("hint: database: "), "{told}");
+}
+
 #[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
     twins.refused(&["volume", "list"], "the service has no volumes yet");
-    twins.refused(
-        &["kernel", "list", "--available"],
-        "the service has no catalogs",
-    );
     twins.refused(
         &["image", "prune"],
         "the service has no cache that can be pruned yet",

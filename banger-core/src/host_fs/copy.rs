@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{IoContext as _, PathError, write::create_directory};
+use super::{IoContext as _, PathError, nameless_file, write::create_directory};
 use crate::{domain::DiskMethod, step::reached};
 
 /// How a file was copied.
@@ -66,6 +66,16 @@ pub fn copy_open_file(
     target.sync_all().at("sync", to)?;
     reached("flushed a copy");
     Ok(method)
+}
+
+/// Whether copies on the file system of `directory`, which must exist, share their
+/// blocks with what they are made of.
+pub(crate) fn shares_blocks(directory: &Utf8Path) -> Result<bool, PathError> {
+    let mut source = nameless_file(directory)?;
+    let content = [1; 4096];
+    source.write_all(&content).at("write to", directory)?;
+    let target = nameless_file(directory)?;
+    Ok(ioctl_ficlone(&target, &source).is_ok())
 }
 
 fn copy_data(

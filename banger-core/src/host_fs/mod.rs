@@ -18,6 +18,7 @@ mod staging;
 mod write;
 
 pub(crate) use children::children;
+pub(crate) use copy::shares_blocks;
 pub use copy::{CopyMethod, copy_file, copy_open_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
 pub use nameless::nameless_file;
@@ -25,8 +26,8 @@ pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};
 pub use staged_file::StagedFile;
 pub use staging::Staging;
+pub(crate) use write::{check_private_directory, directory_usage, temporary_beside};
 pub use write::{
     create_directory, create_private_directory, disk_usage, publish_file, remove_tree_if_present,
     sync_directory, sync_file, write_atomically,
 };
-pub(crate) use write::{directory_usage, temporary_beside};

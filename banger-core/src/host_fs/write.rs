@@ -67,6 +67,12 @@ pub fn create_private_directory(path: &Utf8Path) -> Result<(), PathError> {
         .mode(0o700)
         .create(path)
         .at("create directory", path)?;
+    check_private_directory(path)
+}
+
+/// Refuses an existing directory that belongs to somebody else or that others may
+/// enter.
+pub(crate) fn check_private_directory(path: &Utf8Path) -> Result<(), PathError> {
     let metadata = fs::symlink_metadata(path).at("inspect", path)?;
     let ours = metadata.is_dir()
         && metadata.uid() == rustix::process::geteuid().as_raw()

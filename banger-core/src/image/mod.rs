@@ -87,7 +87,7 @@ pub use provision::{
 };
 pub use prune::{PruneError, PruneRequest, PrunedBlob, PrunedCache};
 pub use resize::{ResizeRootfsError, resize_rootfs};
-pub(crate) use resize::{check_and_trim_rootfs, resize_in_place};
+pub(crate) use resize::{check_and_trim_rootfs, e2fsprogs, resize_in_place};
 pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
 pub use stale::{Staleness, staleness};
 pub use validate::{

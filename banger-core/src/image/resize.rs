@@ -231,7 +231,7 @@ async fn resize2fs(disk: &Utf8Path, arguments: &[&str]) -> Result<Vec<u8>, Resiz
 }
 
 /// Runs a program of e2fsprogs, wherever it lies.
-async fn e2fsprogs(
+pub(crate) async fn e2fsprogs(
     program: &str,
     arguments: &[&str],
     accepted: &[i32],

@@ -150,7 +150,8 @@ async fn is_empty(pool: &SqlitePool) -> Result<bool, StoreError> {
     Ok(tables == 0)
 }
 
-fn newest_known() -> i64 {
+/// The newest schema that this program knows.
+pub(crate) fn newest_known() -> i64 {
     MIGRATOR
         .iter()
         .map(|migration| migration.version)

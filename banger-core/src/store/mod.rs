@@ -32,6 +32,7 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 use crate::{directories::Directories, step::reached};
 
 pub use committed::{Committed, Uncounted};
+pub(crate) use connection::newest_known as newest_schema;
 pub use error::{InsertError, StoreError};
 pub use operations::OperationEnd;
 pub use vms::ChangedSpec;

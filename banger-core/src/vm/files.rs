@@ -129,6 +129,12 @@ impl VmFiles {
     }
 }
 
+/// Refuses a runtime directory in which a VM's sockets would have too long paths.
+pub(crate) fn check_socket_paths(directories: &Directories) -> Result<(), PathError> {
+    // the names of all are of one length
+    VmFiles::new(directories, VmId::generate()).check_socket_path()
+}
+
 /// The last `limit` bytes of a file as text; empty when it cannot be read.
 pub(super) fn tail_of(path: &Utf8Path, limit: usize) -> String {
     let content = std::fs::read(path).unwrap_or_default();

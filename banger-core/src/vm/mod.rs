@@ -66,7 +66,7 @@ use bytes::Bytes as Buffer;
 use crate::{
     domain::{
         BackendKind, BootMode, Bytes, Lease, NetworkMode, PublishedPort, RootDiskMode, Selector,
-        Snapshot, Vm, VmChange, VmName, VmPage, VmProcess, VmSpec,
+        Snapshot, SnapshotId, Vm, VmChange, VmName, VmPage, VmProcess, VmSpec,
     },
     progress::ProgressSink,
 };
@@ -86,6 +86,7 @@ pub use exec::{
     Leaving, OnFull, Settled, SpawnFailure, TerminalSize, WhenDetached,
 };
 pub use exec_id::{ExecId, ExecIdParseError};
+pub(crate) use files::check_socket_paths;
 pub use guest_files::{
     Copied, GuestFile, GuestFileKind, GuestPath, ReadTree, StreamPiece, TreeEvent, TreeRead,
     TreeStream, WriteTree,
@@ -288,7 +289,15 @@ pub trait VmSupervisor: Send + Sync + std::fmt::Debug {
     /// Keeps a VM that runs or is paused as it is: memory, devices and disks. It
     /// stands still meanwhile, and then is as it was. Cancelling leaves nothing,
     /// unless everything was kept already.
-    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError>;
+    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError> {
+        self.snapshot_as(vm, SnapshotId::generate()).await
+    }
+
+    /// The same under an id that nothing had before, for whoever must find the
+    /// snapshot again after a crash. What a try under the same id has left is
+    /// removed first, once nobody works on it any more.
+    async fn snapshot_as(&self, vm: &Selector, id: SnapshotId)
+    -> Result<Snapshot, SnapshotVmError>;
 
     /// Makes a VM that goes on where another one was kept, and answers when its
     /// agent does, or when its VMM runs if it has none. It has disks of its own;

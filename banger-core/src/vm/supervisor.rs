@@ -21,7 +21,7 @@ use super::{
 use crate::{
     clock::Clock,
     directories::Directories,
-    domain::{Image, ImageId, Selector, Snapshot, Vm, VmChange, VmId, VmPage},
+    domain::{Image, ImageId, Selector, Snapshot, SnapshotId, Vm, VmChange, VmId, VmPage},
     image::ImageQueryError,
     progress::ProgressSink,
     store::{Found, Store},
@@ -206,8 +206,12 @@ impl VmSupervisor for LocalVmSupervisor {
         pause::pause(&self.host, vm, pause::Wanted::Running).await
     }
 
-    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError> {
-        snapshot::take(&self.host, vm).await
+    async fn snapshot_as(
+        &self,
+        vm: &Selector,
+        id: SnapshotId,
+    ) -> Result<Snapshot, SnapshotVmError> {
+        snapshot::take(&self.host, vm, id).await
     }
 
     async fn restore(

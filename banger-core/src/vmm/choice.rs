@@ -148,7 +148,7 @@ const fn chosen(
 }
 
 /// Why KVM cannot be relied on.
-fn kvm_obstacle(kvm: &KvmFacts) -> Option<String> {
+pub(crate) fn kvm_obstacle(kvm: &KvmFacts) -> Option<String> {
     match &kvm.device_problem {
         Some(problem) => Some(format!("/dev/kvm cannot be opened ({problem})")),
         None if !kvm.cpu_virtualizes => {

@@ -43,7 +43,7 @@ impl HostFacts {
     }
 }
 
-pub(super) fn is_executable(path: &Utf8Path) -> bool {
+pub(crate) fn is_executable(path: &Utf8Path) -> bool {
     fs::metadata(path)
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }

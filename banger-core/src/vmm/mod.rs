@@ -29,12 +29,14 @@ mod process;
 mod qemu;
 
 pub(crate) use channel::Channel;
+pub(crate) use choice::kvm_obstacle;
 pub use choice::{
     Acceleration, ChosenBackend, VmmPrograms, choose_backend, choose_backend_with_network,
 };
 pub use error::BackendError;
+pub(crate) use facts::is_executable;
 pub use facts::{HostFacts, KvmFacts};
-pub(crate) use firecracker::MetricsProbe;
+pub(crate) use firecracker::{MetricsProbe, Support};
 pub(crate) use frequency::time_stamp_khz;
 pub(crate) use guest::GuestView;
 pub use jail::{ChosenJail, JailFacts, JailIds, JailIdsParseError, JailMode, JailOptions};

@@ -3,8 +3,8 @@
 use banger_api::v1::{
     CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
     DeleteSnapshotRequest, DeleteVmRequest, ImportKernelRequest, Operation, PauseVmRequest,
-    PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
-    UpdateVmRequest, image_service_client::ImageServiceClient,
+    PullImageRequest, PullKernelRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
+    StopVmRequest, UpdateVmRequest, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
     vm_service_client::VmServiceClient,
 };
@@ -68,6 +68,7 @@ change!(
     ImportKernelRequest => KernelServiceClient.import_kernel,
     PauseVmRequest => VmServiceClient.pause_vm,
     PullImageRequest => ImageServiceClient.pull_image,
+    PullKernelRequest => KernelServiceClient.pull_kernel,
     RestoreVmRequest => SnapshotServiceClient.restore_vm,
     ResumeVmRequest => VmServiceClient.resume_vm,
     StartVmRequest => VmServiceClient.start_vm,

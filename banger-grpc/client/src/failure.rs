@@ -4,7 +4,7 @@ use std::{collections::HashMap, error::Error as _, fmt, time::Duration};
 
 use banger_api::{
     ERROR_DOMAIN, reason,
-    v1::{ErrorReason, Operation, OperationState, operation::Outcome},
+    v1::{self, ErrorReason, Operation, OperationState, operation::Outcome},
 };
 use banger_core::ErrorKind;
 use tonic::{Code, Status};
@@ -109,16 +109,7 @@ impl Failure {
                 let message = format!("{name} was cancelled");
                 Some(Self::own(ErrorKind::Cancelled, message))
             }
-            (_, Some(Outcome::Failure(failure))) => {
-                let facts = failure.metadata.clone().into_iter().collect();
-                let code = Code::from(failure.code);
-                Some(Self::told(
-                    code,
-                    Some(failure.reason()),
-                    &failure.message,
-                    facts,
-                ))
-            }
+            (_, Some(Outcome::Failure(failure))) => Some(Self::from(failure.clone())),
             _ => Some(Self::own(ErrorKind::Internal, format!("{name} failed"))),
         }
     }
@@ -137,6 +128,14 @@ impl Failure {
             facts,
             retry_after: None,
         }
+    }
+}
+
+impl From<v1::Failure> for Failure {
+    fn from(failure: v1::Failure) -> Self {
+        let (code, reason) = (Code::from(failure.code), failure.reason());
+        let facts = failure.metadata.into_iter().collect();
+        Self::told(code, Some(reason), &failure.message, facts)
     }
 }
 

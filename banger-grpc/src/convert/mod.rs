@@ -5,6 +5,7 @@
 //! unspecified, never guessed; whatever a client sends is checked before the core
 //! sees it. Entry points: the functions.
 
+pub(crate) mod catalog;
 pub(crate) mod exec;
 pub(crate) mod image;
 pub(crate) mod kernel;

@@ -6,7 +6,7 @@
 
 use banger_api::v1::ErrorReason;
 use banger_core::{
-    catalog::SupplyError,
+    catalog::{CatalogError, SupplyError},
     domain::ImageName,
     image::{DeleteImageError, ImageQueryError, PullError, RegisterError},
     kernel::{
@@ -31,6 +31,7 @@ pub(super) trait Refine {
 }
 
 faults!(
+    CatalogError,
     CreateVmError,
     DeleteImageError,
     DeleteKernelError,
@@ -46,6 +47,12 @@ faults!(
     StoreError,
     VmQueryError,
 );
+
+impl Refine for CatalogError {
+    fn refine(&self, fault: Fault) -> Fault {
+        fault
+    }
+}
 
 impl Refine for StoreError {
     fn refine(&self, fault: Fault) -> Fault {

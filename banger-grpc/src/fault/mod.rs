@@ -30,7 +30,10 @@ use std::{
     time::Duration,
 };
 
-use banger_api::{ERROR_DOMAIN, MAX_ERROR_MESSAGE, reason, v1::ErrorReason};
+use banger_api::{
+    ERROR_DOMAIN, MAX_ERROR_MESSAGE, reason,
+    v1::{ErrorReason, Failure},
+};
 use banger_core::{ErrorKind, error::in_words};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -273,6 +276,18 @@ impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         let code = reason::code(fault.reason);
         Self::with_error_details(code, fault.message.clone(), fault.details())
+    }
+}
+
+impl From<&Fault> for Failure {
+    /// The same where it is remembered, or one of several.
+    fn from(fault: &Fault) -> Self {
+        Self {
+            code: reason::code(fault.reason).into(),
+            reason: fault.reason.into(),
+            message: fault.message.clone(),
+            metadata: fault.metadata.clone(),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use banger_api::v1::{
     DeleteImageRequest, DeleteKernelRequest, ImportKernelRequest, PhaseKind, PullImageRequest,
-    operation::Outcome,
+    PullKernelRequest, operation::Outcome,
 };
 use banger_core::{
     domain::{Bytes, Image, ImageName, ImageOrigin, Kernel, KernelName, Selector},
@@ -102,6 +102,25 @@ pub(super) async fn import_kernel(context: &Context, request: &ImportKernelReque
         }
         Err(error) => return Err(error.into()),
     };
+    Ok(Some(Outcome::Kernel(convert::kernel::kernel(&kernel))))
+}
+
+pub(super) async fn pull_kernel(context: &Context, request: &PullKernelRequest) -> Outcomes {
+    let mut checks = Checks::default();
+    let name = KERNELS.id("name", &request.name, &mut checks);
+    let name = name.and_then(|id| checks.parse::<KernelName>("name", id));
+    checks.finish()?;
+    let name = name.ok_or_else(|| Fault::invalid(Vec::new()))?;
+    let kernels = &context.backend.kernels;
+    if context.is_resumed()
+        && let Ok(found) = kernels.show(&name).await
+        && is_imported_here(context, &found)
+    {
+        // with force, one that a server got which is gone would be fetched again
+        return Ok(Some(Outcome::Kernel(convert::kernel::kernel(&found))));
+    }
+    let pulling = kernels.pull(&name, request.force, context.journal.as_ref());
+    let kernel = context.phase(PhaseKind::Import, pulling).await?;
     Ok(Some(Outcome::Kernel(convert::kernel::kernel(&kernel))))
 }
 

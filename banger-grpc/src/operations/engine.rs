@@ -6,10 +6,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use banger_api::{
-    reason,
-    v1::{self, ErrorReason, operation::Outcome, operation_event::Event},
-};
+use banger_api::v1::{self, ErrorReason, operation::Outcome, operation_event::Event};
 use banger_core::{
     domain::{Operation, OperationState},
     store::OperationEnd,
@@ -118,7 +115,10 @@ fn conclude(context: &Context, ending: Ending) -> Option<OperationEnd> {
         Ending::Left => return None,
         Ending::Cancelled => (OperationState::Cancelled, None),
         Ending::Done(Ok(outcome)) => (OperationState::Succeeded, outcome),
-        Ending::Done(Err(fault)) => (OperationState::Failed, Some(failure(&fault))),
+        Ending::Done(Err(fault)) => {
+            let failure = v1::Failure::from(&fault);
+            (OperationState::Failed, Some(Outcome::Failure(failure)))
+        }
     };
     let made = match &outcome {
         Some(Outcome::Image(image)) if state == OperationState::Succeeded => {
@@ -131,15 +131,6 @@ fn conclude(context: &Context, ending: Ending) -> Option<OperationEnd> {
         outcome: Some(encode_outcome(outcome, phases)),
         made,
         time: context.backend.clock.now(),
-    })
-}
-
-fn failure(fault: &Fault) -> Outcome {
-    Outcome::Failure(v1::Failure {
-        code: reason::code(fault.reason()).into(),
-        reason: fault.reason().into(),
-        message: fault.message().to_owned(),
-        metadata: fault.facts().clone(),
     })
 }
 

@@ -14,6 +14,8 @@ mod machines;
 mod receipt;
 mod room;
 mod snapshots;
+#[cfg(test)]
+mod tests;
 mod update;
 mod watch;
 mod work;
@@ -77,7 +79,9 @@ struct Inner {
     admission: Admission,
     /// What is at work in this process.
     running: Mutex<HashMap<OperationId, Arc<Running>>>,
-    /// Held between recording an operation and listing it as one that runs.
+    /// Held between recording an operation and listing it as one that runs, and while
+    /// it is decided that nothing new begins: an operation is seen by whoever drains, or
+    /// is refused.
     beginning: AsyncMutex<()>,
     /// How many operations began in this process.
     begun: AtomicU32,
@@ -156,8 +160,8 @@ impl Operations {
         }
     }
 
-    /// Begins the work, unless this very request began it before. Cancelling changes
-    /// nothing: it is begun or was not.
+    /// Begins the work, unless this very request began it before, or nothing begins any
+    /// more. Cancelling changes nothing: it is begun or was not.
     pub(crate) async fn begin(&self, asked: Asked, work: Settled) -> Result<Operation, Fault> {
         let inner = Arc::clone(&self.inner);
         let begun = self.inner.tasks.spawn(inner.begin(asked, work));
@@ -262,22 +266,24 @@ impl Operations {
     }
 
     /// Waits until nothing is at work, and answers how many operations still are when the
-    /// time is up. New work must not come any more; sessions are not looked at any more,
-    /// as nobody can keep them.
+    /// time is up. From its first step on nothing begins, whatever was let in before;
+    /// sessions are not looked at any more, as nobody can keep them.
     pub(crate) async fn finish(&self, limit: Duration) -> usize {
         self.is_finished_within(limit).await;
         self.inner.lock().len()
     }
 
     async fn is_finished_within(&self, limit: Duration) -> bool {
+        let beginning = self.inner.beginning.lock().await;
         self.inner.draining.cancel();
+        drop(beginning);
         self.inner.tasks.close();
         let finished = tokio::time::timeout(limit, self.inner.tasks.wait()).await;
         finished.is_ok()
     }
 
     /// Waits until nothing is at work, and leaves to the next server what is not done
-    /// in time. New work must not come any more.
+    /// in time.
     pub(crate) async fn drain(&self, limit: Duration) {
         if !self.is_finished_within(limit).await {
             self.inner.abandoned.cancel();
@@ -302,6 +308,10 @@ impl Inner {
             time: self.backend.clock.now(),
         };
         let _beginning = self.beginning.lock().await;
+        // whoever asked was let in before that was decided
+        if self.draining.is_cancelled() {
+            return Err(Fault::draining());
+        }
         match self.backend.store.begin_operation(&request).await? {
             BegunOperation::New(operation) => {
                 self.spawn(operation.clone(), room);

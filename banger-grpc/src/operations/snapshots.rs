@@ -2,14 +2,15 @@
 //!
 //! Invariants: an operation makes at most one machine of a snapshot, which it knows
 //! as one that makes a machine of an image does; one that was not up yet when its
-//! server ended is gone, and its operation fails.
+//! server ended is gone, and its operation fails. The snapshot that an operation makes
+//! has the operation's id.
 
 use banger_api::v1::{
     CreateSnapshotRequest, DeleteSnapshotRequest, ErrorReason, PhaseKind, RestoreVmRequest,
     operation::Outcome,
 };
 use banger_core::{
-    domain::{Selector, Snapshot, VmId, VmName, VmState},
+    domain::{Selector, Snapshot, SnapshotId, VmName, VmState},
     vm::{DeleteSnapshotError, Lifetime, RestoreVm, SnapshotQueryError},
 };
 use tokio::time::{Instant, sleep};
@@ -59,19 +60,29 @@ fn made(snapshot: &Snapshot) -> Outcomes {
     Ok(Some(Outcome::Snapshot(snapshot)))
 }
 
+/// The id of the snapshot that an operation makes, which is its own: there is no moment
+/// in which the snapshot exists and the operation cannot find it.
+fn own_id(context: &Context) -> Result<SnapshotId, Fault> {
+    let id = context.operation.id.to_string().parse();
+    id.map_err(|_| {
+        Fault::new(
+            ErrorReason::Internal,
+            "an operation's id is none of a snapshot",
+        )
+    })
+}
+
 pub(super) async fn create(context: &Context, request: &CreateSnapshotRequest) -> Outcomes {
     let id = settled(&request.vm, "vms/").unwrap_or_default();
     let vms = &context.backend.vms;
+    let own = own_id(context)?;
     if context.is_resumed()
-        && let Ok(vm) = id.parse::<VmId>()
+        && let Some(snapshot) = context.backend.store.snapshot(own).await?
     {
-        let ours = |one: &&Snapshot| one.vm.id == vm && context.operation.created <= one.created;
-        if let Some(snapshot) = vms.list_snapshots().await?.iter().find(ours) {
-            return made(snapshot);
-        }
+        return made(&snapshot);
     }
     let id = Selector::from(id);
-    let keeping = context.phase(PhaseKind::Snapshot, vms.snapshot(&id));
+    let keeping = context.phase(PhaseKind::Snapshot, vms.snapshot_as(&id, own));
     made(&keeping.await?)
 }
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use banger_api::v1::{
     self, CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
     DeleteSnapshotRequest, DeleteVmRequest, ErrorReason, ImportKernelRequest, OperationKind,
-    PauseVmRequest, PhaseKind, PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, operation::Outcome,
+    PauseVmRequest, PhaseKind, PullImageRequest, PullKernelRequest, RestoreVmRequest,
+    ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
@@ -35,6 +35,7 @@ pub(crate) enum Work {
     PullImage(PullImageRequest),
     DeleteImage(DeleteImageRequest),
     ImportKernel(ImportKernelRequest),
+    PullKernel(PullKernelRequest),
     DeleteKernel(DeleteKernelRequest),
     CreateVm(CreateVmRequest),
     StartVm(StartVmRequest),
@@ -54,6 +55,7 @@ macro_rules! for_each_kind {
             Work::PullImage($request) => $answer,
             Work::DeleteImage($request) => $answer,
             Work::ImportKernel($request) => $answer,
+            Work::PullKernel($request) => $answer,
             Work::DeleteKernel($request) => $answer,
             Work::CreateVm($request) => $answer,
             Work::StartVm($request) => $answer,
@@ -84,6 +86,7 @@ impl Work {
             Self::PullImage(_) => OperationKind::PullImage,
             Self::DeleteImage(_) => OperationKind::DeleteImage,
             Self::ImportKernel(_) => OperationKind::ImportKernel,
+            Self::PullKernel(_) => OperationKind::PullKernel,
             Self::DeleteKernel(_) => OperationKind::DeleteKernel,
             Self::CreateVm(_) => OperationKind::CreateVm,
             Self::StartVm(_) => OperationKind::StartVm,
@@ -114,6 +117,7 @@ impl Work {
             Self::CreateVm(request) => named(VMS, &request.vm_id),
             Self::DeleteImage(request) => request.name.clone(),
             Self::DeleteKernel(request) => request.name.clone(),
+            Self::PullKernel(request) => request.name.clone(),
             Self::StartVm(request) => request.name.clone(),
             Self::StopVm(request) => request.name.clone(),
             Self::DeleteVm(request) => request.name.clone(),
@@ -153,6 +157,7 @@ impl Work {
             Self::PullImage(request) => artifacts::pull_image(context, request).await,
             Self::DeleteImage(request) => artifacts::delete_image(context, request).await,
             Self::ImportKernel(request) => artifacts::import_kernel(context, request).await,
+            Self::PullKernel(request) => artifacts::pull_kernel(context, request).await,
             Self::DeleteKernel(request) => artifacts::delete_kernel(context, request).await,
             Self::CreateVm(request) => machines::create(context, request).await,
             Self::StartVm(request) => machines::start(context, request).await,
@@ -176,6 +181,7 @@ impl Work {
             Self::PullImage(_)
             | Self::DeleteImage(_)
             | Self::ImportKernel(_)
+            | Self::PullKernel(_)
             | Self::DeleteKernel(_)
             | Self::StopVm(_)
             | Self::DeleteVm(_)
@@ -197,6 +203,7 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::PullImage => Work::PullImage(message(bytes)?),
         OperationKind::DeleteImage => Work::DeleteImage(message(bytes)?),
         OperationKind::ImportKernel => Work::ImportKernel(message(bytes)?),
+        OperationKind::PullKernel => Work::PullKernel(message(bytes)?),
         OperationKind::DeleteKernel => Work::DeleteKernel(message(bytes)?),
         OperationKind::CreateVm => Work::CreateVm(message(bytes)?),
         OperationKind::StartVm => Work::StartVm(message(bytes)?),

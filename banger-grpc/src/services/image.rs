@@ -1,17 +1,20 @@
 //! `ImageService`.
 
+use std::pin::Pin;
+
 use banger_api::v1::{
     self, DeleteImageRequest, DeleteImageResponse, GetImageRequest, GetImageResponse,
-    ListImagesRequest, ListImagesResponse, Operation, PullImageRequest, PullImageResponse,
-    image_service_server::ImageService,
+    ListAvailableImagesRequest, ListAvailableImagesResponse, ListImagesRequest, ListImagesResponse,
+    Operation, PullImageRequest, PullImageResponse, image_service_server::ImageService,
 };
 use banger_core::{
     domain::{Image, Selector},
     image::ImageQueryError,
 };
+use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::{Ask, change};
+use super::{Ask, catalog::pieces, change};
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
@@ -72,6 +75,15 @@ impl Images {
         })
     }
 
+    async fn available(&self) -> Result<Available, Fault> {
+        let hub = self.0.reading()?;
+        let pieces = pieces(hub.backend.images.available().await);
+        Ok(Box::pin(pieces.map(|piece| {
+            let (images, failures) = piece?;
+            Ok(ListAvailableImagesResponse { images, failures })
+        })))
+    }
+
     async fn pull(&self, request: Request<PullImageRequest>) -> Result<Option<Operation>, Fault> {
         let hub = self.0.changing()?;
         let mut checks = Checks::default();
@@ -96,6 +108,8 @@ impl Images {
         change(hub, &ask, asked, settle(hub, request)).await
     }
 }
+
+type Available = Pin<Box<dyn Stream<Item = Result<ListAvailableImagesResponse, Status>> + Send>>;
 
 /// From here on it is the image with this id and no other of its name.
 async fn settle(hub: &Hub, mut request: DeleteImageRequest) -> Result<Work, Fault> {
@@ -123,6 +137,15 @@ impl ImageService for Images {
         request: Request<ListImagesRequest>,
     ) -> Result<Response<ListImagesResponse>, Status> {
         Ok(Response::new(self.list(request.get_ref()).await?))
+    }
+
+    type ListAvailableImagesStream = Available;
+
+    async fn list_available_images(
+        &self,
+        _request: Request<ListAvailableImagesRequest>,
+    ) -> Result<Response<Available>, Status> {
+        Ok(Response::new(self.available().await?))
     }
 
     async fn pull_image(

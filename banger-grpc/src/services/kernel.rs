@@ -1,17 +1,21 @@
 //! `KernelService`.
 
+use std::pin::Pin;
+
 use banger_api::v1::{
     DeleteKernelRequest, DeleteKernelResponse, GetKernelRequest, GetKernelResponse,
-    ImportKernelRequest, ImportKernelResponse, Kernel, ListKernelsRequest, ListKernelsResponse,
-    Operation, kernel_service_server::KernelService,
+    ImportKernelRequest, ImportKernelResponse, Kernel, ListAvailableKernelsRequest,
+    ListAvailableKernelsResponse, ListKernelsRequest, ListKernelsResponse, Operation,
+    PullKernelRequest, PullKernelResponse, kernel_service_server::KernelService,
 };
 use banger_core::{
     domain::{self, KernelName},
     kernel::KernelQueryError,
 };
+use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::{Ask, change};
+use super::{Ask, catalog::pieces, change};
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
@@ -84,6 +88,25 @@ impl Kernels {
         change(hub, &ask, work.clone(), async { Ok(work) }).await
     }
 
+    async fn pull(&self, request: Request<PullKernelRequest>) -> Result<Option<Operation>, Fault> {
+        let hub = self.0.changing()?;
+        let mut checks = Checks::default();
+        let (ask, request) = Ask::of(request, &mut checks);
+        name(&request.name, &mut checks);
+        checks.finish()?;
+        let work = Work::PullKernel(request);
+        change(hub, &ask, work.clone(), async { Ok(work) }).await
+    }
+
+    async fn available(&self) -> Result<Available, Fault> {
+        let hub = self.0.reading()?;
+        let pieces = pieces(hub.backend.kernels.available().await);
+        Ok(Box::pin(pieces.map(|piece| {
+            let (kernels, failures) = piece?;
+            Ok(ListAvailableKernelsResponse { kernels, failures })
+        })))
+    }
+
     async fn delete(
         &self,
         request: Request<DeleteKernelRequest>,
@@ -97,6 +120,8 @@ impl Kernels {
         change(hub, &ask, asked, settle(hub, request, name)).await
     }
 }
+
+type Available = Pin<Box<dyn Stream<Item = Result<ListAvailableKernelsResponse, Status>> + Send>>;
 
 /// A kernel that is not there is told of at once, or is no work.
 async fn settle(
@@ -138,6 +163,23 @@ impl KernelService for Kernels {
     ) -> Result<Response<ImportKernelResponse>, Status> {
         let operation = self.import(request).await?;
         Ok(Response::new(ImportKernelResponse { operation }))
+    }
+
+    async fn pull_kernel(
+        &self,
+        request: Request<PullKernelRequest>,
+    ) -> Result<Response<PullKernelResponse>, Status> {
+        let operation = self.pull(request).await?;
+        Ok(Response::new(PullKernelResponse { operation }))
+    }
+
+    type ListAvailableKernelsStream = Available;
+
+    async fn list_available_kernels(
+        &self,
+        _request: Request<ListAvailableKernelsRequest>,
+    ) -> Result<Response<Available>, Status> {
+        Ok(Response::new(self.available().await?))
     }
 
     async fn delete_kernel(

@@ -6,6 +6,7 @@
 //! [`change`].
 
 mod capacity;
+mod catalog;
 pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod file;
@@ -90,6 +91,7 @@ mutations!(
     ImportKernelRequest,
     PauseVmRequest,
     PullImageRequest,
+    PullKernelRequest,
     RestoreVmRequest,
     ResumeVmRequest,
     StartVmRequest,

@@ -1,10 +1,15 @@
 //! `SystemService`: what the server is, and whether it begins anything new.
 
 use banger_api::v1::{
-    DrainRequest, DrainResponse, GetCapacityRequest, GetCapacityResponse, GetServerInfoRequest,
-    GetServerInfoResponse, ServerLimits, ServerPhase, system_service_server::SystemService,
+    DiagnosticCheck, DiagnosticStatus, DrainRequest, DrainResponse, GetCapacityRequest,
+    GetCapacityResponse, GetServerInfoRequest, GetServerInfoResponse, RunDiagnosticsRequest,
+    RunDiagnosticsResponse, ServerLimits, ServerPhase, system_service_server::SystemService,
 };
-use banger_core::domain::BackendKind;
+use banger_core::{
+    diagnostics::{Check, CheckStatus},
+    domain::BackendKind,
+};
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::{NAMES, capacity::capacity};
@@ -20,6 +25,8 @@ use crate::{
 pub(crate) struct System {
     pub(crate) front: Front,
     pub(crate) limits: Limits,
+    /// Held while the host is looked at: each look starts some programs.
+    pub(crate) looking: Mutex<()>,
 }
 
 impl System {
@@ -34,6 +41,31 @@ impl System {
         Ok(DrainResponse {
             operations: u32::try_from(operations).unwrap_or(u32::MAX),
         })
+    }
+
+    async fn look(&self) -> Result<RunDiagnosticsResponse, Fault> {
+        let hub = self.front.reading()?;
+        let _looking = self.looking.lock().await;
+        let checks = hub.backend.doctor.diagnose().await;
+        let checks = checks.map_err(|error| Fault::of(error.kind(), &error))?;
+        Ok(RunDiagnosticsResponse {
+            checks: checks.into_iter().map(check).collect(),
+        })
+    }
+}
+
+fn check(check: Check) -> DiagnosticCheck {
+    let status = match check.status {
+        CheckStatus::Ok => DiagnosticStatus::Ok,
+        CheckStatus::Warning => DiagnosticStatus::Warning,
+        CheckStatus::Failed => DiagnosticStatus::Failed,
+        CheckStatus::Skipped => DiagnosticStatus::Skipped,
+    };
+    DiagnosticCheck {
+        id: check.id.into_owned(),
+        status: status.into(),
+        found: check.found,
+        advice: check.advice.unwrap_or_default(),
     }
 }
 
@@ -72,5 +104,12 @@ impl SystemService for System {
     ) -> Result<Response<DrainResponse>, Status> {
         let drained = self.stop_beginning(request.into_inner());
         Ok(Response::new(drained.await?))
+    }
+
+    async fn run_diagnostics(
+        &self,
+        _request: Request<RunDiagnosticsRequest>,
+    ) -> Result<Response<RunDiagnosticsResponse>, Status> {
+        Ok(Response::new(self.look().await?))
     }
 }

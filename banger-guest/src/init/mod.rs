@@ -29,6 +29,7 @@ mod volumes;
 
 use std::{convert::Infallible, path::Path, process::ExitCode, time::Duration};
 
+use banger_proto::GUEST_GENERATION;
 use rustix::process::Resource;
 
 use crate::{
@@ -49,13 +50,16 @@ const OPEN_FILES: (u64, u64) = (65_536, 1_048_576);
 /// Keeps the agent from being chosen when memory runs out (proc(5)).
 const NEVER_KILLED: &[u8] = b"-1000";
 
+/// What a host asks that wants to know which protocol this program speaks.
+const GENERATION: &str = "--generation";
+
 /// Brings the machine up, serves it, powers it off. Returns only when the
-/// program is not the first process, and then has done nothing.
+/// program is not the first process, and then has done nothing but to answer
+/// [`GENERATION`].
 #[must_use]
 pub fn run() -> ExitCode {
     if !rustix::process::getpid().is_init() {
-        console::line("this is the init of a virtual machine and does nothing elsewhere");
-        return ExitCode::FAILURE;
+        return elsewhere();
     }
     let began_after = agent::since_boot();
     let held = supervise::hold_signals();
@@ -76,6 +80,24 @@ pub fn run() -> ExitCode {
         }
     };
     power::off(held, root, end)
+}
+
+/// What this program does where it is not the first process.
+fn elsewhere() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == GENERATION)
+    {
+        let answer = format!("{GUEST_GENERATION}\n");
+        let told = rustix::io::write(rustix::stdio::stdout(), answer.as_bytes());
+        return if told.is_ok() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
+    }
+    console::line("this is the init of a virtual machine and does nothing elsewhere");
+    ExitCode::FAILURE
 }
 
 fn bring_up() -> Result<(Config, Root), Failure> {

@@ -1,6 +1,7 @@
 //! One strict double of all three services: a call that a command must not
 //! make panics, and every call is written down.
 
+mod doctor;
 pub(super) mod files;
 mod snapshots;
 mod vms;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use banger_core::{
     bundle::Written,
     catalog::Available,
+    diagnostics::Check,
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
         Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Snapshot, Vm, VmId,
@@ -78,6 +80,8 @@ pub(super) struct World {
     pub(super) requests: Mutex<Vec<ExecRequest>>,
     pub(super) boot: Mutex<Boot>,
     pub(super) stop_fails: Mutex<bool>,
+    /// What is found of the host.
+    pub(super) checks: Mutex<Vec<Check>>,
     /// Another process pulls the same just before.
     pub(super) peer_pulls: Mutex<bool>,
     /// The files of every guest.

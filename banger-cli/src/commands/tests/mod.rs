@@ -2,6 +2,7 @@
 
 mod building;
 mod copy;
+mod doctor;
 mod double;
 mod plain;
 mod ports;
@@ -85,6 +86,7 @@ impl Stage {
             vms: Arc::clone(world) as _,
             builder: Arc::clone(world) as _,
             volumes: Arc::clone(world) as _,
+            doctor: Arc::clone(world) as _,
             remote: None,
         };
         let context = Context {

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use banger_proto::monitor::v1::{SnapshotRequest, monitor_service_client::MonitorServiceClient};
-use tokio::time::timeout;
+use camino::Utf8Path;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 use super::{SnapshotVmError, lock};
@@ -13,30 +14,34 @@ use crate::{
     store::StoreError,
     task::{off_thread, settle},
     vm::{
-        VmQueryError, http2::origin, in_words, kept::Kept, launch::LaunchError,
-        monitor_call::reach, supervisor::Host,
+        VmQueryError,
+        http2::origin,
+        in_words,
+        kept::{KEEPING, Kept},
+        launch::LaunchError,
+        lock::is_held,
+        monitor_call::reach,
+        supervisor::Host,
     },
 };
 
 /// How long a monitor may take: memory and disks are written.
 const DEADLINE: Duration = Duration::from_mins(30);
 
-/// Keeps a VM that runs or is paused.
+/// How long a monitor may take to notice that nobody waits for it any more.
+const LEAVING: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Keeps a VM that runs or is paused, under that id.
 pub(in crate::vm) async fn take(
     host: &Arc<Host>,
     selector: &Selector,
+    id: SnapshotId,
 ) -> Result<Snapshot, SnapshotVmError> {
     let vm = host.find(selector).await?;
     check(&vm)?;
     let failed = Failure { vm: &vm };
-    let id = SnapshotId::generate();
-    let target = host.options.directories.snapshot(id);
-    let staging = {
-        let _lock = lock(&host.options.directories)
-            .await
-            .map_err(|error| failed.lock(error))?;
-        Staging::create(&target).map_err(|error| failed.io(error))?
-    };
+    let staging = stage(host, id, failed).await?;
     ask(host, &vm, &staging).await?;
     let directory = staging.path().to_owned();
     let looked = off_thread(move || {
@@ -57,6 +62,34 @@ pub(in crate::vm) async fn take(
     // runs to its end even when nobody waits any more
     let publishing = publish(host.clone(), staging, snapshot);
     settle(host.tasks.spawn(publishing)).await
+}
+
+/// A directory for the snapshot, in place of what a try before has left.
+async fn stage(
+    host: &Host,
+    id: SnapshotId,
+    failed: Failure<'_>,
+) -> Result<Staging, SnapshotVmError> {
+    let directories = &host.options.directories;
+    let target = directories.snapshot(id);
+    let left = Staging::path_for(&target);
+    let deadline = Instant::now() + LEAVING;
+    loop {
+        {
+            let lock = lock(directories).await;
+            let _lock = lock.map_err(|error| failed.lock(error))?;
+            if left.exists() {
+                let is_used = |path: &Utf8Path| is_held(&path.join(KEEPING));
+                let removed = Staging::remove_unused(&directories.snapshots(), is_used);
+                removed.map_err(|error| failed.io(error))?;
+            }
+            // when the time is up, its error says that there is one
+            if !left.exists() || deadline <= Instant::now() {
+                return Staging::create(&target).map_err(|error| failed.io(error));
+            }
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// Refuses what has no state, or a state that is not in it alone.

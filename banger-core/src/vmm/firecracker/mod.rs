@@ -37,6 +37,7 @@ use jailed::Jailed;
 pub(super) use machine::Machine;
 use machine::Plan;
 pub(crate) use metrics::MetricsProbe;
+pub(crate) use version::Support;
 
 /// The vsock port of the host to which the guest connects for its channel.
 pub(super) const CHANNEL_PORT: u32 = 1024;

@@ -34,6 +34,29 @@ impl fmt::Display for Version {
     }
 }
 
+/// Whether a version of Firecracker can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Support {
+    /// It can.
+    Good,
+    /// This is the oldest that can.
+    TooOld(String),
+    /// It is no version.
+    Unknown,
+}
+
+impl Support {
+    /// That of what `firecracker --version` says: `Firecracker v1.12.1`. Pure.
+    pub(crate) fn of(answer: &str) -> Self {
+        let word = answer.split_whitespace().nth(1).unwrap_or_default();
+        match Version::parse(word.trim_start_matches('v')) {
+            Some(version) if OLDEST <= version => Self::Good,
+            Some(_) => Self::TooOld(OLDEST.to_string()),
+            None => Self::Unknown,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +73,14 @@ mod tests {
         ] {
             let version = Version::parse(text).unwrap();
             assert_eq!(OLDEST <= version, is_new_enough, "{text}");
+        }
+        for (answer, support) in [
+            ("Firecracker v1.12.1", Support::Good),
+            ("Firecracker v1.9.0", Support::TooOld("1.12".to_owned())),
+            ("Firecracker", Support::Unknown),
+            ("", Support::Unknown),
+        ] {
+            assert_eq!(Support::of(answer), support, "{answer}");
         }
         for text in ["", "1", "v1.12.0", "one.two"] {
             assert_eq!(Version::parse(text), None, "{text}");

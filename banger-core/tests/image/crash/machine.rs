@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Selector, Snapshot, Vm, VmChange, VmExit, VmPage},
+    domain::{Selector, Snapshot, SnapshotId, Vm, VmChange, VmExit, VmPage},
     progress::ProgressSink,
     vm::{
         ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm, DeleteSnapshotError,
@@ -88,8 +88,12 @@ impl VmSupervisor for Machines {
         self.real.resume(vm).await
     }
 
-    async fn snapshot(&self, vm: &Selector) -> Result<Snapshot, SnapshotVmError> {
-        self.real.snapshot(vm).await
+    async fn snapshot_as(
+        &self,
+        vm: &Selector,
+        id: SnapshotId,
+    ) -> Result<Snapshot, SnapshotVmError> {
+        self.real.snapshot_as(vm, id).await
     }
 
     async fn restore(

@@ -10,7 +10,7 @@ use banger_api::{reason, v1::ErrorReason};
 use banger_core::{
     domain::{ImageName, KernelName, PublishedPort, Selector, VmName, VmState},
     image::{DeleteImageError, ImageQueryError, PullError},
-    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError},
+    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError},
     remote::RemoteError,
     vm::{
         BootFailure, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
@@ -374,6 +374,18 @@ impl FromServer for ImportKernelError {
             ErrorReason::KernelBusy => Some(Self::Busy { name: name()? }),
             _ => None,
         }
+    }
+}
+
+impl FromServer for PullKernelError {
+    fn known(failure: &Failure) -> Option<Self> {
+        if failure.reason? == ErrorReason::NotInCatalog {
+            let name = fact(failure, OBJECT)?;
+            return Some(Self::NotInCatalog { name });
+        }
+        let import = || ImportKernelError::known(failure).map(Self::Import);
+        let replace = || DeleteKernelError::known(failure).map(Self::Replace);
+        import().or_else(replace)
     }
 }
 

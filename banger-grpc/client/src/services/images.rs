@@ -2,11 +2,12 @@
 
 use async_trait::async_trait;
 use banger_api::v1::{
-    DeleteImageRequest, GetImageRequest, ListImagesRequest, PullImageRequest, operation::Outcome,
+    DeleteImageRequest, GetImageRequest, ListAvailableImagesRequest, ListImagesRequest,
+    PullImageRequest, operation::Outcome,
 };
 use banger_core::{
     bundle::Written,
-    catalog::{Available, CatalogError},
+    catalog::Available,
     domain::{Bytes, Image, Selector},
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
@@ -17,7 +18,7 @@ use banger_core::{
     remote::RemoteError,
 };
 
-use super::{Server, errors::FromServer as _, records, work::OnDrop};
+use super::{Server, catalog, errors::FromServer as _, records, work::OnDrop};
 use crate::Failure;
 
 /// Most records of a page.
@@ -25,15 +26,6 @@ pub(super) const PAGE: i32 = 1000;
 
 #[derive(Debug)]
 pub(super) struct RemoteImages(pub(super) Server);
-
-/// The catalogs of a server, which cannot be asked for.
-pub(super) fn no_catalogs() -> Available {
-    let refused = RemoteError::unsupported("catalogs that it tells of");
-    Available {
-        entries: Vec::new(),
-        failures: vec![CatalogError::from(refused)],
-    }
-}
 
 impl Server {
     pub(super) async fn images(&self) -> Result<Vec<Image>, Failure> {
@@ -149,7 +141,14 @@ impl ImageManager for RemoteImages {
     }
 
     async fn available(&self) -> Available {
-        no_catalogs()
+        let read = self.0.read(|| {
+            let mut images = self.0.client.images();
+            async move {
+                let asked = images.list_available_images(ListAvailableImagesRequest {});
+                catalog::whole(asked.await, |piece| (piece.images, piece.failures)).await
+            }
+        });
+        catalog::available(read.await)
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {

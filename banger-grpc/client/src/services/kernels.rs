@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use banger_api::v1::{
-    DeleteKernelRequest, GetKernelRequest, ImportKernelRequest, ListKernelsRequest,
-    operation::Outcome,
+    DeleteKernelRequest, GetKernelRequest, ImportKernelRequest, ListAvailableKernelsRequest,
+    ListKernelsRequest, PullKernelRequest, operation::Outcome,
 };
 use banger_core::{
     bundle::Written,
@@ -18,13 +18,7 @@ use banger_core::{
 };
 use camino::Utf8PathBuf;
 
-use super::{
-    Server,
-    errors::FromServer as _,
-    images::{PAGE, no_catalogs},
-    records,
-    work::OnDrop,
-};
+use super::{Server, catalog, errors::FromServer as _, images::PAGE, records, work::OnDrop};
 use crate::Failure;
 
 #[derive(Debug)]
@@ -109,12 +103,18 @@ impl KernelResolver for RemoteKernels {
     async fn pull(
         &self,
         name: &KernelName,
-        _force: bool,
-        _progress: &dyn ProgressSink,
+        force: bool,
+        progress: &dyn ProgressSink,
     ) -> Result<Kernel, PullKernelError> {
-        // what is not here is nowhere
-        let name = name.clone();
-        Err(PullKernelError::NotInCatalog { name })
+        let pull = PullKernelRequest {
+            name: format!("kernels/{name}"),
+            force,
+            ..PullKernelRequest::default()
+        };
+        let pulled = self.0.carry_out(pull, OnDrop::Cancel, progress).await;
+        pulled
+            .and_then(kernel)
+            .map_err(PullKernelError::from_server)
     }
 
     async fn bundle(
@@ -127,7 +127,14 @@ impl KernelResolver for RemoteKernels {
     }
 
     async fn available(&self) -> Available {
-        no_catalogs()
+        let read = self.0.read(|| {
+            let mut kernels = self.0.client.kernels();
+            async move {
+                let asked = kernels.list_available_kernels(ListAvailableKernelsRequest {});
+                catalog::whole(asked.await, |piece| (piece.kernels, piece.failures)).await
+            }
+        });
+        catalog::available(read.await)
     }
 
     async fn list(&self) -> Result<Vec<Kernel>, KernelQueryError> {

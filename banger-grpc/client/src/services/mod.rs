@@ -6,6 +6,8 @@
 //! unsupported, and nothing is done. Entry points: [`RemoteServices`].
 
 mod build;
+mod catalog;
+mod doctor;
 mod errors;
 mod exec;
 mod files;
@@ -24,6 +26,7 @@ mod work;
 use std::{sync::Arc, time::Duration};
 
 use banger_core::{
+    diagnostics::Doctor,
     image::{ImageManager, build::ImageBuilder},
     kernel::KernelResolver,
     vm::VmSupervisor,
@@ -50,6 +53,8 @@ pub struct RemoteServices {
     pub builder: Arc<dyn ImageBuilder>,
     /// Named volumes.
     pub volumes: Arc<dyn VolumeManager>,
+    /// Looks at the server's host.
+    pub doctor: Arc<dyn Doctor>,
     tasks: TaskTracker,
 }
 
@@ -73,7 +78,8 @@ impl RemoteServices {
         Self {
             images: Arc::new(images::RemoteImages(server.clone())),
             kernels: Arc::new(kernels::RemoteKernels(server.clone())),
-            vms: Arc::new(vms::RemoteVms(server)),
+            vms: Arc::new(vms::RemoteVms(server.clone())),
+            doctor: Arc::new(doctor::RemoteDoctor(server)),
             builder: Arc::new(build::RemoteBuilder),
             volumes: Arc::new(volumes::RemoteVolumes),
             tasks,

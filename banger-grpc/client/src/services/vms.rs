@@ -9,7 +9,7 @@ use banger_api::v1::{
     ResumeVmRequest, StartVmRequest, StopVmRequest, operation::Outcome,
 };
 use banger_core::{
-    domain::{Bytes, Selector, Snapshot, Vm, VmChange, VmPage, VmState},
+    domain::{Bytes, Selector, Snapshot, SnapshotId, Vm, VmChange, VmPage, VmState},
     progress::{NoProgress, ProgressSink},
     remote::RemoteError,
     vm::{
@@ -360,6 +360,14 @@ impl VmSupervisor for RemoteVms {
         let kept = self.0.carry_out(create, OnDrop::Cancel, &NoProgress).await;
         kept.and_then(snapshot)
             .map_err(SnapshotVmError::from_server)
+    }
+
+    async fn snapshot_as(
+        &self,
+        _vm: &Selector,
+        _id: SnapshotId,
+    ) -> Result<Snapshot, SnapshotVmError> {
+        Err(RemoteError::unsupported("ids of snapshots that its clients choose").into())
     }
 
     async fn restore(

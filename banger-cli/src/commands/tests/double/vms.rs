@@ -4,7 +4,9 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use banger_core::{
-    domain::{Bytes, Selector, Snapshot, Vm, VmChange, VmChangeKind, VmExit, VmPage, VmState},
+    domain::{
+        Bytes, Selector, Snapshot, SnapshotId, Vm, VmChange, VmChangeKind, VmExit, VmPage, VmState,
+    },
     progress::ProgressSink,
     vm::{
         BootFailure, ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm,
@@ -129,7 +131,11 @@ impl VmSupervisor for World {
         turn(self, selector, VmState::Running)
     }
 
-    async fn snapshot(&self, selector: &Selector) -> Result<Snapshot, SnapshotVmError> {
+    async fn snapshot_as(
+        &self,
+        selector: &Selector,
+        _id: SnapshotId,
+    ) -> Result<Snapshot, SnapshotVmError> {
         self.keep(selector)
     }
 
