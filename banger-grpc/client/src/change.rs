@@ -3,10 +3,10 @@
 use banger_api::v1::{
     CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
     DeleteSnapshotRequest, DeleteVmRequest, ImportKernelRequest, Operation, PauseVmRequest,
-    PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
-    UpdateVmRequest, image_service_client::ImageServiceClient,
-    kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
-    vm_service_client::VmServiceClient,
+    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, RegisterImageRequest,
+    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
+    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
+    snapshot_service_client::SnapshotServiceClient, vm_service_client::VmServiceClient,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -67,7 +67,10 @@ change!(
     DeleteVmRequest => VmServiceClient.delete_vm,
     ImportKernelRequest => KernelServiceClient.import_kernel,
     PauseVmRequest => VmServiceClient.pause_vm,
+    PromoteImageRequest => ImageServiceClient.promote_image,
+    PruneImageCacheRequest => ImageServiceClient.prune_image_cache,
     PullImageRequest => ImageServiceClient.pull_image,
+    RegisterImageRequest => ImageServiceClient.register_image,
     RestoreVmRequest => SnapshotServiceClient.restore_vm,
     ResumeVmRequest => VmServiceClient.resume_vm,
     StartVmRequest => VmServiceClient.start_vm,

@@ -7,6 +7,7 @@
 
 pub(crate) mod exec;
 pub(crate) mod image;
+pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod progress;

@@ -10,6 +10,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod image;
+pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod session;
@@ -89,7 +90,10 @@ mutations!(
     DeleteVmRequest,
     ImportKernelRequest,
     PauseVmRequest,
+    PromoteImageRequest,
+    PruneImageCacheRequest,
     PullImageRequest,
+    RegisterImageRequest,
     RestoreVmRequest,
     ResumeVmRequest,
     StartVmRequest,

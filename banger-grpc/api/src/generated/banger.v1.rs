@@ -1419,6 +1419,35 @@ pub struct RunConfig {
     #[prost(string, tag = "7")]
     pub stop_signal: ::prost::alloc::string::String,
 }
+/// What was removed from the cache of blobs, or would be.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PrunedImageCache {
+    /// Blobs that went, the oldest first; the first 10000 of them.
+    #[prost(message, repeated, tag = "1")]
+    pub blobs: ::prost::alloc::vec::Vec<PrunedBlob>,
+    /// How many went in all.
+    #[prost(uint64, tag = "2")]
+    pub blob_count: u64,
+    /// Bytes of what went.
+    #[prost(uint64, tag = "3")]
+    pub freed_bytes: u64,
+    /// Bytes of what stays.
+    #[prost(uint64, tag = "4")]
+    pub kept_bytes: u64,
+}
+/// A blob that went.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PrunedBlob {
+    /// Its digest.
+    #[prost(string, tag = "1")]
+    pub digest: ::prost::alloc::string::String,
+    /// Its size.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    /// It was not whole.
+    #[prost(bool, tag = "3")]
+    pub partial: bool,
+}
 /// A kernel that images boot with.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Kernel {
@@ -1530,7 +1559,7 @@ pub struct Operation {
     pub phases: ::prost::alloc::vec::Vec<Phase>,
     /// What came of it; absent while it runs, when it was cancelled, and when what
     /// was to be deleted was not there.
-    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16")]
+    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16, 30")]
     pub outcome: ::core::option::Option<operation::Outcome>,
 }
 /// Nested message and enum types in `Operation`.
@@ -1554,6 +1583,9 @@ pub mod operation {
         /// The snapshot that was made, or deleted.
         #[prost(message, tag = "16")]
         Snapshot(super::Snapshot),
+        /// What was removed from the cache of blobs.
+        #[prost(message, tag = "30")]
+        PrunedImageCache(super::PrunedImageCache),
     }
 }
 /// Why an operation failed: what the call would have failed with.
@@ -1762,6 +1794,12 @@ pub enum OperationKind {
     DeleteSnapshot = 13,
     /// A virtual machine is made that goes on from a snapshot.
     RestoreVm = 14,
+    /// Files of the host become an image.
+    RegisterImage = 30,
+    /// The files of an image become banger's own.
+    PromoteImage = 31,
+    /// Blobs are removed from the cache.
+    PruneImageCache = 32,
 }
 impl OperationKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1785,6 +1823,9 @@ impl OperationKind {
             Self::CreateSnapshot => "OPERATION_KIND_CREATE_SNAPSHOT",
             Self::DeleteSnapshot => "OPERATION_KIND_DELETE_SNAPSHOT",
             Self::RestoreVm => "OPERATION_KIND_RESTORE_VM",
+            Self::RegisterImage => "OPERATION_KIND_REGISTER_IMAGE",
+            Self::PromoteImage => "OPERATION_KIND_PROMOTE_IMAGE",
+            Self::PruneImageCache => "OPERATION_KIND_PRUNE_IMAGE_CACHE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1805,6 +1846,9 @@ impl OperationKind {
             "OPERATION_KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
             "OPERATION_KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
             "OPERATION_KIND_RESTORE_VM" => Some(Self::RestoreVm),
+            "OPERATION_KIND_REGISTER_IMAGE" => Some(Self::RegisterImage),
+            "OPERATION_KIND_PROMOTE_IMAGE" => Some(Self::PromoteImage),
+            "OPERATION_KIND_PRUNE_IMAGE_CACHE" => Some(Self::PruneImageCache),
             _ => None,
         }
     }
@@ -1901,6 +1945,8 @@ pub enum PhaseKind {
     Agent = 20,
     /// A command was started in the guest, until its program ran.
     Exec = 21,
+    /// Files of the host were checked, and recorded or copied as an image.
+    Keep = 30,
 }
 impl PhaseKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1931,6 +1977,7 @@ impl PhaseKind {
             Self::Init => "PHASE_KIND_INIT",
             Self::Agent => "PHASE_KIND_AGENT",
             Self::Exec => "PHASE_KIND_EXEC",
+            Self::Keep => "PHASE_KIND_KEEP",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1958,6 +2005,7 @@ impl PhaseKind {
             "PHASE_KIND_INIT" => Some(Self::Init),
             "PHASE_KIND_AGENT" => Some(Self::Agent),
             "PHASE_KIND_EXEC" => Some(Self::Exec),
+            "PHASE_KIND_KEEP" => Some(Self::Keep),
             _ => None,
         }
     }
@@ -3494,6 +3542,227 @@ pub mod file_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// Something on an image's disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageFile {
+    /// Its path from the root, beginning with a slash, of any bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// Its kind.
+    #[prost(enumeration = "ImageFileKind", tag = "2")]
+    pub kind: i32,
+    /// Permission bits, with set-user-id, set-group-id and sticky.
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+    /// Its owner.
+    #[prost(uint32, tag = "4")]
+    pub uid: u32,
+    /// Its group.
+    #[prost(uint32, tag = "5")]
+    pub gid: u32,
+    /// Its length in bytes.
+    #[prost(uint64, tag = "6")]
+    pub size_bytes: u64,
+    /// When it last changed.
+    #[prost(message, optional, tag = "7")]
+    pub modify_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// What a symbolic link says, of any bytes.
+    #[prost(bytes = "bytes", tag = "8")]
+    pub target: ::prost::bytes::Bytes,
+}
+/// A path that is not the same on two disks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImageDifference {
+    /// The path, of any bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub path: ::prost::bytes::Bytes,
+    /// What happened to it.
+    #[prost(enumeration = "ImageChange", tag = "2")]
+    pub change: i32,
+    /// Which of its properties changed.
+    #[prost(enumeration = "ImageFileProperty", repeated, tag = "3")]
+    pub properties: ::prost::alloc::vec::Vec<i32>,
+}
+/// Kinds of what is on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImageFileKind {
+    /// One that this server does not know.
+    Unspecified = 0,
+    /// A directory.
+    Directory = 1,
+    /// A regular file.
+    Regular = 2,
+    /// A symbolic link.
+    Symlink = 3,
+    /// A character device.
+    CharacterDevice = 4,
+    /// A block device.
+    BlockDevice = 5,
+    /// A named pipe.
+    Fifo = 6,
+    /// A socket.
+    Socket = 7,
+}
+impl ImageFileKind {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMAGE_FILE_KIND_UNSPECIFIED",
+            Self::Directory => "IMAGE_FILE_KIND_DIRECTORY",
+            Self::Regular => "IMAGE_FILE_KIND_REGULAR",
+            Self::Symlink => "IMAGE_FILE_KIND_SYMLINK",
+            Self::CharacterDevice => "IMAGE_FILE_KIND_CHARACTER_DEVICE",
+            Self::BlockDevice => "IMAGE_FILE_KIND_BLOCK_DEVICE",
+            Self::Fifo => "IMAGE_FILE_KIND_FIFO",
+            Self::Socket => "IMAGE_FILE_KIND_SOCKET",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMAGE_FILE_KIND_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMAGE_FILE_KIND_DIRECTORY" => Some(Self::Directory),
+            "IMAGE_FILE_KIND_REGULAR" => Some(Self::Regular),
+            "IMAGE_FILE_KIND_SYMLINK" => Some(Self::Symlink),
+            "IMAGE_FILE_KIND_CHARACTER_DEVICE" => Some(Self::CharacterDevice),
+            "IMAGE_FILE_KIND_BLOCK_DEVICE" => Some(Self::BlockDevice),
+            "IMAGE_FILE_KIND_FIFO" => Some(Self::Fifo),
+            "IMAGE_FILE_KIND_SOCKET" => Some(Self::Socket),
+            _ => None,
+        }
+    }
+}
+/// What happened to a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImageChange {
+    /// One that this server does not know.
+    Unspecified = 0,
+    /// It is on the second disk only.
+    Added = 1,
+    /// It is on the first disk only.
+    Deleted = 2,
+    /// It is on both, and not the same.
+    Changed = 3,
+}
+impl ImageChange {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMAGE_CHANGE_UNSPECIFIED",
+            Self::Added => "IMAGE_CHANGE_ADDED",
+            Self::Deleted => "IMAGE_CHANGE_DELETED",
+            Self::Changed => "IMAGE_CHANGE_CHANGED",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMAGE_CHANGE_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMAGE_CHANGE_ADDED" => Some(Self::Added),
+            "IMAGE_CHANGE_DELETED" => Some(Self::Deleted),
+            "IMAGE_CHANGE_CHANGED" => Some(Self::Changed),
+            _ => None,
+        }
+    }
+}
+/// What may differ in a path that both disks have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImageFileProperty {
+    /// One that this server does not know.
+    Unspecified = 0,
+    /// The kind. Nothing else is compared then.
+    Kind = 1,
+    /// The permission bits.
+    Mode = 2,
+    /// Owner or group.
+    Owner = 3,
+    /// The time of the last change.
+    Time = 4,
+    /// What a symbolic link says.
+    Target = 5,
+    /// The length of a regular file.
+    Size = 6,
+    /// The content of a regular file.
+    Content = 7,
+}
+impl ImageFileProperty {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMAGE_FILE_PROPERTY_UNSPECIFIED",
+            Self::Kind => "IMAGE_FILE_PROPERTY_KIND",
+            Self::Mode => "IMAGE_FILE_PROPERTY_MODE",
+            Self::Owner => "IMAGE_FILE_PROPERTY_OWNER",
+            Self::Time => "IMAGE_FILE_PROPERTY_TIME",
+            Self::Target => "IMAGE_FILE_PROPERTY_TARGET",
+            Self::Size => "IMAGE_FILE_PROPERTY_SIZE",
+            Self::Content => "IMAGE_FILE_PROPERTY_CONTENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMAGE_FILE_PROPERTY_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMAGE_FILE_PROPERTY_KIND" => Some(Self::Kind),
+            "IMAGE_FILE_PROPERTY_MODE" => Some(Self::Mode),
+            "IMAGE_FILE_PROPERTY_OWNER" => Some(Self::Owner),
+            "IMAGE_FILE_PROPERTY_TIME" => Some(Self::Time),
+            "IMAGE_FILE_PROPERTY_TARGET" => Some(Self::Target),
+            "IMAGE_FILE_PROPERTY_SIZE" => Some(Self::Size),
+            "IMAGE_FILE_PROPERTY_CONTENT" => Some(Self::Content),
+            _ => None,
+        }
+    }
+}
+/// Forms of a saved image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ImageArchiveFormat {
+    /// Never sent.
+    Unspecified = 0,
+    /// An OCI layout in a tar file, with one compressed layer.
+    Oci = 1,
+    /// What `docker save` makes, with one plain layer.
+    Docker = 2,
+    /// The tree alone, as a tar file.
+    RootfsTar = 3,
+}
+impl ImageArchiveFormat {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "IMAGE_ARCHIVE_FORMAT_UNSPECIFIED",
+            Self::Oci => "IMAGE_ARCHIVE_FORMAT_OCI",
+            Self::Docker => "IMAGE_ARCHIVE_FORMAT_DOCKER",
+            Self::RootfsTar => "IMAGE_ARCHIVE_FORMAT_ROOTFS_TAR",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "IMAGE_ARCHIVE_FORMAT_UNSPECIFIED" => Some(Self::Unspecified),
+            "IMAGE_ARCHIVE_FORMAT_OCI" => Some(Self::Oci),
+            "IMAGE_ARCHIVE_FORMAT_DOCKER" => Some(Self::Docker),
+            "IMAGE_ARCHIVE_FORMAT_ROOTFS_TAR" => Some(Self::RootfsTar),
+            _ => None,
+        }
+    }
+}
 /// Asks for an image.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GetImageRequest {
@@ -3593,6 +3862,242 @@ pub struct DeleteImageResponse {
     /// The operation, which has the image as it was.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for files of the server's host to be an image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RegisterImageRequest {
+    /// A UUID that the client makes for this request; see PullImageRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The name to keep it under, `[a-z0-9][a-z0-9._-]{0,62}`.
+    #[prost(string, tag = "2")]
+    pub image_id: ::prost::alloc::string::String,
+    /// The ext4 root disk, by its absolute path on the server's host.
+    #[prost(string, tag = "3")]
+    pub rootfs: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "6")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// What it shall boot with.
+    #[prost(oneof = "register_image_request::Boot", tags = "4, 5")]
+    pub boot: ::core::option::Option<register_image_request::Boot>,
+}
+/// Nested message and enum types in `RegisterImageRequest`.
+pub mod register_image_request {
+    /// What it shall boot with.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Boot {
+        /// A kernel, as kernels/NAME.
+        #[prost(string, tag = "4")]
+        Kernel(::prost::alloc::string::String),
+        /// Files, by their absolute paths on the server's host.
+        #[prost(message, tag = "5")]
+        BootFiles(super::BootFiles),
+    }
+}
+/// The registration.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RegisterImageResponse {
+    /// The operation, which has the image when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for an image's files to become banger's own.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PromoteImageRequest {
+    /// A UUID that the client makes for this request; see PullImageRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// images/NAME, or images/UID.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "3")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The promotion.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PromoteImageResponse {
+    /// The operation, which has the image when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for blobs to be removed from the cache.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PruneImageCacheRequest {
+    /// A UUID that the client makes for this request; see PullImageRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// Only tell what would go.
+    #[prost(bool, tag = "2")]
+    pub dry_run: bool,
+    /// Those that images were made of, too.
+    #[prost(bool, tag = "3")]
+    pub all: bool,
+    /// Only those that were fetched longer ago than this; whenever when absent.
+    #[prost(message, optional, tag = "4")]
+    pub older_than: ::core::option::Option<::prost_types::Duration>,
+    /// Only as many, the oldest first, as make the cache this small; all when absent.
+    #[prost(uint64, optional, tag = "5")]
+    pub max_cache_bytes: ::core::option::Option<u64>,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "6")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The removal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PruneImageCacheResponse {
+    /// The operation, which tells what went when it succeeded. When a server ended
+    /// before the operation did, what had gone by then is not told of.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks what is on an image's disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListImageFilesRequest {
+    /// images/NAME, or images/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The path from the root, of any bytes. What is in a directory is listed, anything
+    /// else alone. A link at its end is not followed, unless a slash comes after it.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub path: ::prost::bytes::Bytes,
+    /// All that is below it.
+    #[prost(bool, tag = "3")]
+    pub recursive: bool,
+    /// Only what comes after this path in the order of bytes: where a stream that was cut
+    /// goes on.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub after_path: ::prost::bytes::Bytes,
+}
+/// Some of what is on the disk.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListImageFilesResponse {
+    /// Files, in their order; at most 65536 bytes of them unless there is only one.
+    #[prost(message, repeated, tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<ImageFile>,
+}
+/// Asks for a file on an image's disk.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadImageFileRequest {
+    /// images/NAME, or images/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The path from the root, of any bytes.
+    #[prost(bytes = "bytes", tag = "2")]
+    pub path: ::prost::bytes::Bytes,
+    /// Where in the file to begin.
+    #[prost(uint64, tag = "3")]
+    pub offset_bytes: u64,
+}
+/// A piece of the file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadImageFileResponse {
+    /// Which piece.
+    #[prost(oneof = "read_image_file_response::Piece", tags = "1, 2")]
+    pub piece: ::core::option::Option<read_image_file_response::Piece>,
+}
+/// Nested message and enum types in `ReadImageFileResponse`.
+pub mod read_image_file_response {
+    /// Which piece.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Piece {
+        /// The first message, and no other.
+        #[prost(message, tag = "1")]
+        Start(super::ReadImageFileStart),
+        /// Bytes of the file, at most 65536, each piece after the one before; holes are
+        /// zeros.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+    }
+}
+/// Which file is read.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReadImageFileStart {
+    /// The length of the whole file.
+    #[prost(uint64, tag = "1")]
+    pub size_bytes: u64,
+    /// Changes when the disk does: pieces of streams with different ones do not belong
+    /// together.
+    #[prost(string, tag = "2")]
+    pub disk_version: ::prost::alloc::string::String,
+}
+/// Asks what differs between two disks.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DiffImagesRequest {
+    /// The first image, as images/NAME or images/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The second image, as images/NAME or images/UID.
+    #[prost(string, tag = "2")]
+    pub other_name: ::prost::alloc::string::String,
+    /// Only what comes after this path in the order of bytes: where a stream that was cut
+    /// goes on.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub after_path: ::prost::bytes::Bytes,
+}
+/// Some of the differences.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DiffImagesResponse {
+    /// Differences, in the order of their paths; at most 65536 bytes of them unless there
+    /// is only one.
+    #[prost(message, repeated, tag = "1")]
+    pub differences: ::prost::alloc::vec::Vec<ImageDifference>,
+}
+/// Asks for an image as an archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveImageRequest {
+    /// images/NAME, or images/UID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// In which form.
+    #[prost(enumeration = "ImageArchiveFormat", tag = "2")]
+    pub format: i32,
+    /// Where in the archive to begin: where a stream that was cut goes on. What is before
+    /// is made and not sent.
+    #[prost(uint64, tag = "3")]
+    pub offset_bytes: u64,
+}
+/// A piece of the archive.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveImageResponse {
+    /// Which piece.
+    #[prost(oneof = "save_image_response::Piece", tags = "1, 2")]
+    pub piece: ::core::option::Option<save_image_response::Piece>,
+}
+/// Nested message and enum types in `SaveImageResponse`.
+pub mod save_image_response {
+    /// Which piece.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Piece {
+        /// Bytes of the archive, at most 65536, each piece after the one before.
+        #[prost(bytes, tag = "1")]
+        Data(::prost::bytes::Bytes),
+        /// The last message: the archive is whole.
+        #[prost(message, tag = "2")]
+        End(super::SaveImageEnd),
+    }
+}
+/// What was saved.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveImageEnd {
+    /// The length of the whole archive.
+    #[prost(uint64, tag = "1")]
+    pub size_bytes: u64,
+    /// Digest of the whole archive. A client that put it together from several streams
+    /// compares it.
+    #[prost(string, tag = "2")]
+    pub archive_digest: ::prost::alloc::string::String,
+    /// What tells the image in the archive: the digest of its manifest, of its
+    /// configuration, or of the whole file of a tree.
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// Sockets, which archives cannot hold, were left out.
+    #[prost(uint64, tag = "4")]
+    pub sockets_left_out: u64,
 }
 /// Generated client implementations.
 pub mod image_service_client {
@@ -3776,6 +4281,188 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "DeleteImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes an image of files of the server's host, which are used where they are and
+        /// never changed. Needs the scope admin.
+        pub async fn register_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RegisterImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/RegisterImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "RegisterImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Copies the files of an image that are others', and makes it one that banger owns.
+        pub async fn promote_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PromoteImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PromoteImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/PromoteImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "PromoteImage"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes blobs from the server's cache that no image was made of and no pull needs.
+        /// Needs the scope admin, since the cache is everybody's.
+        pub async fn prune_image_cache(
+            &mut self,
+            request: impl tonic::IntoRequest<super::PruneImageCacheRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneImageCacheResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/PruneImageCache",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "PruneImageCache"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists what is at a path of an image's disk, in the order of the paths' bytes. It is
+        /// all there when the stream ends with OK.
+        pub async fn list_image_files(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListImageFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ListImageFilesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/ListImageFiles",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "ListImageFiles"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Reads a file of an image's disk; symbolic links are followed. It is whole when the
+        /// stream ends with OK.
+        pub async fn read_image_file(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ReadImageFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReadImageFileResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/ReadImageFile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "ReadImageFile"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Tells what differs between the disks of two images, in the order of the paths'
+        /// bytes. That is all when the stream ends with OK. Hard links, extended attributes
+        /// and device numbers are not compared.
+        pub async fn diff_images(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DiffImagesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::DiffImagesResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/DiffImages",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "DiffImages"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Reads an image as an archive that other tools read. The same image has the same
+        /// bytes, so that a client whose stream was cut can go on where it was.
+        pub async fn save_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SaveImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SaveImageResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/SaveImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "SaveImage"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3824,6 +4511,87 @@ pub mod image_service_server {
             tonic::Response<super::DeleteImageResponse>,
             tonic::Status,
         >;
+        /// Makes an image of files of the server's host, which are used where they are and
+        /// never changed. Needs the scope admin.
+        async fn register_image(
+            &self,
+            request: tonic::Request<super::RegisterImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RegisterImageResponse>,
+            tonic::Status,
+        >;
+        /// Copies the files of an image that are others', and makes it one that banger owns.
+        async fn promote_image(
+            &self,
+            request: tonic::Request<super::PromoteImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PromoteImageResponse>,
+            tonic::Status,
+        >;
+        /// Removes blobs from the server's cache that no image was made of and no pull needs.
+        /// Needs the scope admin, since the cache is everybody's.
+        async fn prune_image_cache(
+            &self,
+            request: tonic::Request<super::PruneImageCacheRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::PruneImageCacheResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ListImageFiles method.
+        type ListImageFilesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ListImageFilesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Lists what is at a path of an image's disk, in the order of the paths' bytes. It is
+        /// all there when the stream ends with OK.
+        async fn list_image_files(
+            &self,
+            request: tonic::Request<super::ListImageFilesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ListImageFilesStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the ReadImageFile method.
+        type ReadImageFileStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReadImageFileResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Reads a file of an image's disk; symbolic links are followed. It is whole when the
+        /// stream ends with OK.
+        async fn read_image_file(
+            &self,
+            request: tonic::Request<super::ReadImageFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ReadImageFileStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the DiffImages method.
+        type DiffImagesStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::DiffImagesResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tells what differs between the disks of two images, in the order of the paths'
+        /// bytes. That is all when the stream ends with OK. Hard links, extended attributes
+        /// and device numbers are not compared.
+        async fn diff_images(
+            &self,
+            request: tonic::Request<super::DiffImagesRequest>,
+        ) -> std::result::Result<tonic::Response<Self::DiffImagesStream>, tonic::Status>;
+        /// Server streaming response type for the SaveImage method.
+        type SaveImageStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SaveImageResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Reads an image as an archive that other tools read. The same image has the same
+        /// bytes, so that a client whose stream was cut can go on where it was.
+        async fn save_image(
+            &self,
+            request: tonic::Request<super::SaveImageRequest>,
+        ) -> std::result::Result<tonic::Response<Self::SaveImageStream>, tonic::Status>;
     }
     /// Keeps images.
     #[derive(Debug)]
@@ -4078,6 +4846,326 @@ pub mod image_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/RegisterImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct RegisterImageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::RegisterImageRequest>
+                    for RegisterImageSvc<T> {
+                        type Response = super::RegisterImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RegisterImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::register_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RegisterImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/PromoteImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct PromoteImageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::PromoteImageRequest>
+                    for PromoteImageSvc<T> {
+                        type Response = super::PromoteImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PromoteImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::promote_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PromoteImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/PruneImageCache" => {
+                    #[allow(non_camel_case_types)]
+                    struct PruneImageCacheSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::PruneImageCacheRequest>
+                    for PruneImageCacheSvc<T> {
+                        type Response = super::PruneImageCacheResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::PruneImageCacheRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::prune_image_cache(&inner, request)
+                                    .await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = PruneImageCacheSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/ListImageFiles" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListImageFilesSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::ListImageFilesRequest>
+                    for ListImageFilesSvc<T> {
+                        type Response = super::ListImageFilesResponse;
+                        type ResponseStream = T::ListImageFilesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListImageFilesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::list_image_files(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListImageFilesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/ReadImageFile" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReadImageFileSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::ReadImageFileRequest>
+                    for ReadImageFileSvc<T> {
+                        type Response = super::ReadImageFileResponse;
+                        type ResponseStream = T::ReadImageFileStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ReadImageFileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::read_image_file(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReadImageFileSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/DiffImages" => {
+                    #[allow(non_camel_case_types)]
+                    struct DiffImagesSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::DiffImagesRequest>
+                    for DiffImagesSvc<T> {
+                        type Response = super::DiffImagesResponse;
+                        type ResponseStream = T::DiffImagesStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DiffImagesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::diff_images(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DiffImagesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/SaveImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaveImageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::ServerStreamingService<super::SaveImageRequest>
+                    for SaveImageSvc<T> {
+                        type Response = super::SaveImageResponse;
+                        type ResponseStream = T::SaveImageStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SaveImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::save_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaveImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -6,9 +6,12 @@
 //! unsupported, and nothing is done. Entry points: [`RemoteServices`].
 
 mod build;
+mod cut;
 mod errors;
 mod exec;
 mod files;
+mod image_disk;
+mod image_save;
 mod images;
 mod kernels;
 mod lifeline;
