@@ -17,6 +17,7 @@ mod server {
     mod client;
     mod fuzz;
     pub(crate) mod harness;
+    mod images;
     mod life;
     mod lists;
     mod operations;

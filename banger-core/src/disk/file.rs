@@ -26,15 +26,23 @@ impl<'a> DiskFile<'a> {
         self.file.metadata().len()
     }
 
-    /// Goes on reading at this offset, which may be beyond its end.
+    /// Goes on reading at this offset; beyond its end there is nothing.
     pub fn seek(&mut self, offset: u64) -> Result<(), DiskError> {
-        let sought = self.file.seek_to(offset);
+        // the way there is as long as it has blocks
+        let sought = self.file.seek_to(offset.min(self.size()));
         sought.map_err(|error| self.disk.failed(&self.path, error))
     }
 
-    /// Reads the next bytes; none at its end.
+    /// Reads the next bytes: as many as there is room for, fewer only at its end.
     pub fn read(&mut self, buffer: &mut [u8]) -> Result<usize, DiskError> {
-        let read = self.file.read_bytes(buffer);
-        read.map_err(|error| self.disk.failed(&self.path, error))
+        let mut length = 0;
+        while length < buffer.len() {
+            let read = self.file.read_bytes(&mut buffer[length..]);
+            match read.map_err(|error| self.disk.failed(&self.path, error))? {
+                0 => break,
+                read => length += read,
+            }
+        }
+        Ok(length)
     }
 }
