@@ -1559,7 +1559,7 @@ pub struct Operation {
     pub phases: ::prost::alloc::vec::Vec<Phase>,
     /// What came of it; absent while it runs, when it was cancelled, and when what
     /// was to be deleted was not there.
-    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16, 30")]
+    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16, 31")]
     pub outcome: ::core::option::Option<operation::Outcome>,
 }
 /// Nested message and enum types in `Operation`.
@@ -1584,7 +1584,7 @@ pub mod operation {
         #[prost(message, tag = "16")]
         Snapshot(super::Snapshot),
         /// What was removed from the cache of blobs.
-        #[prost(message, tag = "30")]
+        #[prost(message, tag = "31")]
         PrunedImageCache(super::PrunedImageCache),
     }
 }
