@@ -99,7 +99,7 @@ pub fn publish_file(path: &Utf8Path, target: &Utf8Path) -> Result<(), PathError>
 pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
     reached("about to remove a tree");
     let removed = match fs::symlink_metadata(path) {
-        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(metadata) if metadata.is_dir() => remove_directory(path),
         Ok(_) => fs::remove_file(path),
         Err(error) => Err(error),
     };
@@ -112,6 +112,23 @@ pub fn remove_tree_if_present(path: &Utf8Path) -> Result<(), PathError> {
             Ok(())
         }
     }
+}
+
+/// Removes a directory entry by entry; somebody else may be at it, too.
+fn remove_directory(path: &Utf8Path) -> io::Result<()> {
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let removed = if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())
+        } else {
+            fs::remove_file(entry.path())
+        };
+        match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => reached("removed a part of a tree"),
+        }
+    }
+    fs::remove_dir(path)
 }
 
 /// The bytes a file takes on the host's disk.
@@ -141,6 +158,24 @@ mod tests {
         DirBuilder::new().mode(0o755).create(&open).unwrap();
         let error = create_private_directory(&open).unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_tree_is_removed_with_what_it_holds_and_nothing_that_it_names() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(scratch.path()).unwrap();
+        let (tree, kept) = (root.join("tree"), root.join("kept"));
+        fs::create_dir_all(tree.join("deep/deeper")).unwrap();
+        fs::create_dir(&kept).unwrap();
+        for file in [tree.join("deep/file"), tree.join("file"), kept.join("file")] {
+            fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink(&kept, tree.join("link")).unwrap();
+        remove_tree_if_present(&tree).unwrap();
+        remove_tree_if_present(&tree).unwrap();
+        assert!(!tree.exists());
+        remove_tree_if_present(&kept.join("file")).unwrap();
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), 0);
     }
 
     #[test]

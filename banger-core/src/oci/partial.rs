@@ -130,11 +130,17 @@ impl Partial {
 
     /// Writes what is collected, so that a later attempt finds it.
     pub(super) async fn flush(&mut self) -> Result<(), PathError> {
-        let bytes = std::mem::take(&mut self.buffer);
-        if bytes.is_empty() {
+        if self.buffer.is_empty() {
             return Ok(());
         }
-        self.on_thread(move |file| file.append(&bytes)).await?;
+        let mut bytes = std::mem::take(&mut self.buffer);
+        let written = self.on_thread(move |file| {
+            file.append(&bytes)?;
+            bytes.clear();
+            Ok(bytes)
+        });
+        // its memory is used again
+        self.buffer = written.await?;
         self.feed.show(self.length);
         Ok(())
     }

@@ -18,6 +18,7 @@ mod ssh;
 mod start;
 pub(super) mod streams;
 mod timeline;
+mod tiny;
 
 use std::{fs, io};
 
@@ -59,7 +60,7 @@ pub(crate) struct Options {
 /// A part of what is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Figure {
-    /// Starting a Linux guest on QEMU, beside QEMU by hand
+    /// Starting guests on QEMU, beside QEMU by hand
     Qemu,
     /// Starting a tiny guest on Firecracker, beside Firecracker by hand
     Firecracker,
@@ -122,6 +123,7 @@ fn measure(host: &Host, options: &Options) -> Result<Vec<Section>> {
         }
     }
     if options.wants(Figure::Qemu) {
+        sections.push(qemu::measure_tiny(host, options.rounds)?);
         sections.push(qemu::measure(host, options.rounds)?);
     }
     if Figure::IN_A_GUEST

@@ -49,6 +49,15 @@ async fn the_power_button_is_heard() {
 }
 
 #[tokio::test]
+async fn a_guest_that_hears_no_power_button_is_terminated() {
+    let bench = Bench::new(BackendKind::Firecracker);
+    let mut running = bench.run(&bench.machine(&guest::deaf()), "vm").await;
+    running.process.press_power_button().await.unwrap();
+    running.process.signal(Signal::TERM);
+    assert_eq!(running.end().await.signal(), Some(15));
+}
+
+#[tokio::test]
 async fn the_channel_is_where_the_guests_connections_arrive() {
     let bench = Bench::new(BackendKind::Firecracker);
     let mut running = bench.run(&bench.machine(&guest::counter()), "vm").await;

@@ -78,6 +78,15 @@ pub(super) fn obedient() -> Vec<u8> {
     ])
 }
 
+/// Stands still for ever, whatever it is sent.
+pub(super) fn deaf() -> Vec<u8> {
+    kernel(&[
+        0xfa, // cli
+        0xf4, // hlt
+        0xeb, 0xfd, // jmp to `hlt`
+    ])
+}
+
 /// Says a text, byte by byte.
 fn say(text: &str) -> Vec<u8> {
     let bytes = text.bytes();

@@ -55,7 +55,7 @@ impl Ground {
         let image = root.join("file");
         fs::remove_file(&image).unwrap();
         format_empty(&image, DISK, [7; 16]).unwrap();
-        let kernel = root.join("kernel");
+        let kernel = Self::kernel(&root);
         fs::write(&kernel, tiny_guest::obedient()).unwrap();
         host.replace_kernel(kernel).await;
         fs::create_dir(root.join("tree")).unwrap();
@@ -80,6 +80,20 @@ impl Ground {
 
     pub(crate) fn root(&self) -> Utf8PathBuf {
         self.host.root()
+    }
+
+    fn kernel(root: &Utf8Path) -> Utf8PathBuf {
+        root.join("kernel")
+    }
+
+    /// What boots from now on hears its power button, or does not.
+    pub(crate) fn boot_guests_that_hear(&self, hear: bool) {
+        let guest = if hear {
+            tiny_guest::obedient()
+        } else {
+            tiny_guest::deaf()
+        };
+        fs::write(Self::kernel(&self.root()), guest).unwrap();
     }
 
     pub(crate) fn store(&self) -> &Store {

@@ -26,12 +26,15 @@ use super::{
 pub(crate) const NAME: &str = "walked";
 /// What these guests get to end, which they do at once.
 const GRACE: Duration = Duration::from_secs(5);
+/// What those get that do not end.
+const SHORT_GRACE: Duration = Duration::from_millis(100);
 
 /// A request that changes a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Operation {
     Create,
     Start,
+    /// Of a VM whose guest does not hear its power button.
     Stop,
     Restart,
     /// Of a VM that runs, by force.
@@ -70,7 +73,7 @@ impl Operation {
     pub(crate) const ALL: [Walk; 11] = [
         Walk::new(Self::Create, &[(Role::Client, 12)]),
         Walk::new(Self::Start, &[(Role::Client, 5), (Role::Monitor, 24)]),
-        Walk::new(Self::Stop, &[(Role::Client, 2), (Role::Monitor, 8)]),
+        Walk::new(Self::Stop, &[(Role::Client, 2), (Role::Monitor, 12)]),
         Walk::new(Self::Restart, &[(Role::Client, 7)]),
         Walk::new(Self::Delete, &[(Role::Client, 9), (Role::Monitor, 8)]),
         Walk::new(Self::DeleteStopped, &[(Role::Client, 8)]),
@@ -95,6 +98,7 @@ impl Operation {
     /// Makes what is there before.
     pub(crate) async fn prepare(self, ground: &Ground) {
         let (vms, root) = (&ground.vms, ground.root());
+        ground.boot_guests_that_hear(self != Self::Stop);
         let made = match self {
             Self::Create | Self::Run => return,
             Self::StopTemporary => Made::TEMPORARY,
@@ -121,7 +125,11 @@ impl Operation {
             Self::Create => create(vms, root, Made::PLAIN).await,
             Self::Start => start(vms, Lifetime::Detached).await,
             Self::Stop | Self::StopTemporary => {
-                let stopped = vms.stop(&name, GRACE).await;
+                let grace = match self {
+                    Self::Stop => SHORT_GRACE,
+                    _ => GRACE,
+                };
+                let stopped = vms.stop(&name, grace).await;
                 answer(stopped.map(|_| None), StopVmError::kind)
             }
             Self::Restart => {

@@ -1,11 +1,9 @@
 //! Starting a tiny guest on Firecracker: banger beside Firecracker by hand.
 //!
-//! The guest is one of a few instructions that writes to its console, which
-//! runs wherever `/dev/kvm` opens, also where Linux does not. The end point of
-//! both is the first byte on that console; banger's side lasts until its
-//! program has ended, too. Invariants: by hand Firecracker gets the command
-//! line that banger gave it once, and asks for the same devices, over one
-//! connection.
+//! The guest runs wherever `/dev/kvm` opens, also where Linux does not.
+//! Banger's side lasts until its program has ended, too. Invariants: by hand
+//! Firecracker gets the command line that banger gave it once, and asks for the
+//! same devices, over one connection.
 
 use std::{
     fs::{self, File},
@@ -14,60 +12,29 @@ use std::{
         fs::symlink,
         net::{UnixListener, UnixStream},
     },
-    path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    path::Path,
+    time::Instant,
 };
 
 use serde_json::{Value, json};
 
 use super::{
     by_hand::Vmm,
-    host::{Host, Machine, milliseconds},
+    host::{Host, milliseconds},
     processes::arguments,
     report::{Row, Section},
-    start::{Comparison, Start, log, start},
+    start::{Comparison, log, start},
     timeline::{LAUNCHED, vmm},
+    tiny::{self, DEADLINE, KERNEL, MEBIBYTES, disk, path, wait_for},
 };
-use crate::{
-    Result,
-    paths::{failed_at, workspace},
-    run::{capture, command},
-};
-
-// what the backends' own tests boot
-#[expect(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "shared with tests, which use more of it and fail by a panic"
-)]
-#[path = "../../../../banger-core/src/vmm/contract/guest.rs"]
-mod tiny_guest;
+use crate::{Result, paths::failed_at};
 
 /// banger's own cost on top of Firecracker.
 const TARGET: f64 = 25.0;
-/// How long the VMM, or its guest's first word, may take.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// How often is looked for either.
-const PERIOD: Duration = Duration::from_micros(200);
 /// Most bytes of an answer's head.
 const HEAD_LIMIT: usize = 4096;
 
-const IMAGE: &str = "tiny";
-const KERNEL: &str = "tiny.elf";
-const MEBIBYTES: u32 = 128;
-const OPTIONS: [&str; 10] = [
-    "--network",
-    "none",
-    "--backend",
-    "firecracker",
-    "--boot",
-    "native",
-    "--memory",
-    "128MiB",
-    "--disk",
-    "16MiB",
-];
+const BACKEND: &str = "firecracker";
 
 /// Why it cannot be measured here.
 pub(super) fn obstacle() -> Option<String> {
@@ -76,9 +43,9 @@ pub(super) fn obstacle() -> Option<String> {
 }
 
 pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
-    register(host)?;
+    tiny::register(host)?;
     host.configure("[jail]\nmode = \"never\"\n")?;
-    let template = Machine::create(host, "template", IMAGE, &OPTIONS)?;
+    let template = tiny::create(host, "template", BACKEND)?;
     start(host, &template, LAUNCHED, || Ok(()))?;
     let vmm = vmm(&log(&template)?)?;
     let command_line = arguments(vmm)?;
@@ -88,13 +55,13 @@ pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
     let comparison = Comparison::measure(
         "Firecracker",
         rounds,
-        |_| by_banger(host),
+        |_| tiny::by_banger(host, BACKEND),
         |_| by_hand(host, &command_line, &directory),
     )?;
-    let mut rows = comparison.rows("the machine was launched", TARGET)?;
+    let mut rows = comparison.rows("the machine was launched", Some(TARGET), TARGET)?;
     host.configure("[jail]\nmode = \"always\"\n")?;
     let jailed: Result<Vec<f64>> = (0..rounds)
-        .map(|_| by_banger(host).map(|start| start.total))
+        .map(|_| tiny::by_banger(host, BACKEND).map(|start| start.total))
         .collect();
     rows.push(Row::of("banger vm start, in a jail", "ms", &jailed?)?);
     host.configure("")?;
@@ -108,38 +75,9 @@ pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
     })
 }
 
-/// An image of the guest and an empty disk.
-fn register(host: &Host) -> Result<()> {
-    let (kernel, disk) = (path(host, KERNEL), path(host, "tiny.ext4"));
-    fs::write(&kernel, tiny_guest::counter()).map_err(failed_at(&kernel))?;
-    capture(
-        command("mkfs.ext4", workspace())
-            .args(["-q", "-F"])
-            .arg(&disk)
-            .arg("16M"),
-    )?;
-    let mut register = host.command(&["image", "register", IMAGE, "--rootfs"]);
-    register.arg(&disk).arg("--kernel-path").arg(&kernel);
-    capture(&mut register).map(drop)
-}
-
-fn path(host: &Host, name: &str) -> PathBuf {
-    host.directory().join(name)
-}
-
-fn by_banger(host: &Host) -> Result<Start> {
-    let machine = Machine::create(host, "by-banger", IMAGE, &OPTIONS)?;
-    let console = machine.directory().join("console.log");
-    start(host, &machine, LAUNCHED, || {
-        wait_for("the guest's first word", || {
-            fs::metadata(&console).is_ok_and(|console| console.len() != 0)
-        })
-    })
-}
-
 /// Milliseconds from Firecracker's start to its guest's first word.
 fn by_hand(host: &Host, command_line: &[String], old: &Path) -> Result<f64> {
-    let machine = Machine::create(host, "by-hand", IMAGE, &OPTIONS)?;
+    let machine = tiny::create(host, "by-hand", BACKEND)?;
     let directory = path(host, "runtime/by-hand");
     fs::create_dir_all(&directory).map_err(failed_at(&directory))?;
     let disk = disk(&machine)?;
@@ -163,16 +101,6 @@ fn by_hand(host: &Host, command_line: &[String], old: &Path) -> Result<f64> {
     drop(vmm);
     fs::remove_dir_all(&directory).map_err(failed_at(&directory))?;
     Ok(taken)
-}
-
-/// The one disk of a machine.
-fn disk(machine: &Machine<'_>) -> Result<PathBuf> {
-    let disk = machine.directory().join("root.ext4");
-    if disk.exists() {
-        Ok(disk)
-    } else {
-        Err(format!("{} is not there", disk.display()))
-    }
 }
 
 /// Tells Firecracker what to run.
@@ -231,17 +159,6 @@ fn request(path: &str, body: &Value) -> String {
     )
 }
 
-fn wait_for(what: &str, mut is_there: impl FnMut() -> bool) -> Result<()> {
-    let started = Instant::now();
-    while !is_there() {
-        if DEADLINE < started.elapsed() {
-            return Err(format!("{what} did not come within {DEADLINE:?}"));
-        }
-        thread::sleep(PERIOD);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod checks {
     use super::*;
@@ -252,10 +169,5 @@ mod checks {
         let (head, body) = request.split_once("\r\n\r\n").unwrap();
         assert!(head.starts_with("PUT /vsock HTTP/1.1\r\n"));
         assert!(head.ends_with(&format!("Content-Length: {}", body.len())));
-    }
-
-    #[test]
-    fn the_guests_size_is_what_banger_is_told() {
-        assert!(OPTIONS.contains(&format!("{MEBIBYTES}MiB").as_str()));
     }
 }

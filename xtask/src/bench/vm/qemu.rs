@@ -1,6 +1,9 @@
-//! Starting a Linux guest on QEMU: banger beside QEMU by hand.
+//! Starting guests on QEMU: banger beside QEMU by hand.
 //!
-//! The end point of both is the agent's answer. By hand it is the
+//! A tiny guest shows what banger adds: nothing else takes its time. Linux
+//! shows what that is of a whole boot; emulated, two boots of it differ by more
+//! than banger takes, so there only banger's own parts are compared with the target.
+//! The end point with Linux is the agent's answer. By hand it is the
 //! acknowledgement by which an HTTP/2 server answers a client's settings (RFC
 //! 9113, 6.5.3), on the channel that banger's monitor uses; banger's `vm start`
 //! ends after that with a question to the agent, the record and its own end.
@@ -15,6 +18,7 @@ use std::{
         unix::net::UnixStream,
     },
     path::Path,
+    process::ChildStdout,
     time::{Duration, Instant},
 };
 
@@ -26,7 +30,8 @@ use super::{
     processes::arguments,
     report::Section,
     start::{Comparison, Start, log, start},
-    timeline::{AGENT_ANSWERED, vmm},
+    timeline::{AGENT_ANSWERED, LAUNCHED, vmm},
+    tiny,
 };
 use crate::{Result, paths::testbed};
 
@@ -40,12 +45,42 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// Most bytes of a frame that is read.
 const FRAME_LIMIT: usize = 16 * 1024;
 
+const BACKEND: &str = "qemu";
 const IMAGE: &str = "small";
-const OPTIONS: [&str; 4] = ["--network", "none", "--backend", "qemu"];
+const OPTIONS: [&str; 4] = ["--network", "none", "--backend", BACKEND];
 
 /// The files of a machine that QEMU by hand must not share with another.
 const WRITABLE: &str = "writable.ext4";
 
+/// Of a tiny guest.
+pub(super) fn measure_tiny(host: &Host, rounds: u16) -> Result<Section> {
+    tiny::register(host)?;
+    let template = tiny::create(host, "template", BACKEND)?;
+    start(host, &template, LAUNCHED, || Ok(()))?;
+    let command_line = arguments(vmm(&log(&template)?)?)?;
+    host.text(&["vm", "kill", &template.name])?;
+    let old = tiny::disk(&template)?;
+    let comparison = Comparison::measure(
+        "QEMU, tiny guest",
+        rounds,
+        |_| tiny::by_banger(host, BACKEND),
+        |_| {
+            let machine = tiny::create(host, "by-hand", BACKEND)?;
+            let disks = (old.as_path(), tiny::disk(&machine)?);
+            by_hand(&command_line, (disks.0, &disks.1), first_word)
+        },
+    )?;
+    Ok(Section {
+        title: "Start of a tiny guest on QEMU".to_owned(),
+        notes: vec![
+            "bare: QEMU with the command line, kernel and disk of banger, until its guest's first word".to_owned(),
+            "banger: the whole program, until it ended and the word is in the console's log".to_owned(),
+        ],
+        rows: comparison.rows("the machine was launched", Some(TARGET), TARGET)?,
+    })
+}
+
+/// Of a Linux guest.
 pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
     host.pull(&testbed().join("busybox"), IMAGE)?;
     // kept to the end: its kernel command line, initrd and disks are used
@@ -58,7 +93,11 @@ pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
         "QEMU",
         rounds,
         |_| by_banger(host),
-        |_| by_hand(host, &template, &command_line),
+        |_| {
+            let machine = Machine::create(host, "by-hand", IMAGE, &OPTIONS)?;
+            let disks = [&template, &machine].map(|it| it.directory().join(WRITABLE));
+            by_hand(&command_line, (&disks[0], &disks[1]), agents_answer)
+        },
     )?;
     Ok(Section {
         title: "Start of a Linux guest on QEMU".to_owned(),
@@ -66,7 +105,7 @@ pub(super) fn measure(host: &Host, rounds: u16) -> Result<Section> {
             "bare: QEMU with the command line, kernel, initrd and disks of banger, until the agent acknowledges HTTP/2 settings".to_owned(),
             "banger: the whole program, until it ends with the agent answering and the record written".to_owned(),
         ],
-        rows: comparison.rows("the agent answered", TARGET)?,
+        rows: comparison.rows("the agent answered", None, TARGET)?,
     })
 }
 
@@ -75,27 +114,34 @@ fn by_banger(host: &Host) -> Result<Start> {
     start(host, &machine, AGENT_ANSWERED, || Ok(()))
 }
 
-/// Milliseconds from QEMU's start until the agent answers.
-fn by_hand(host: &Host, template: &Machine<'_>, command_line: &[String]) -> Result<f64> {
-    let machine = Machine::create(host, "by-hand", IMAGE, &OPTIONS)?;
+/// Milliseconds from the start of QEMU with another disk to its guest's end point.
+fn by_hand(
+    command_line: &[String],
+    disks: (&Path, &Path),
+    until: impl FnOnce(&mut Vmm, ChildStdout, UnixStream) -> io::Result<()>,
+) -> Result<f64> {
     let failed = |error: io::Error| format!("QEMU by hand: {error}");
-    let (mut channel, channel_end) = pair().map_err(failed)?;
+    let (channel, channel_end) = pair().map_err(failed)?;
     let (_control, control_end) = pair().map_err(failed)?;
-    let path = |machine: &Machine<'_>| machine.directory().join(WRITABLE).display().to_string();
-    let arguments = adapted(
-        command_line,
-        (&path(template), &path(&machine)),
-        (channel_end.as_raw_fd(), control_end.as_raw_fd()),
-    )?;
+    let descriptors = (channel_end.as_raw_fd(), control_end.as_raw_fd());
+    let arguments = adapted(command_line, disks, descriptors)?;
     let started = Instant::now();
     let (mut qemu, console) = Vmm::spawn(&arguments, Path::new("/"))?;
-    qemu.drain(console);
     // QEMU has them now: when it ends the channel does
     drop((channel_end, control_end));
-    channel.write_all(PREFACE).map_err(failed)?;
-    channel.set_read_timeout(Some(DEADLINE)).map_err(failed)?;
-    wait_for_acknowledgement(&mut channel).map_err(failed)?;
+    until(&mut qemu, console, channel).map_err(failed)?;
     Ok(milliseconds(started))
+}
+
+fn agents_answer(qemu: &mut Vmm, console: ChildStdout, mut channel: UnixStream) -> io::Result<()> {
+    qemu.drain(console);
+    channel.write_all(PREFACE)?;
+    channel.set_read_timeout(Some(DEADLINE))?;
+    wait_for_acknowledgement(&mut channel)
+}
+
+fn first_word(_: &mut Vmm, mut console: ChildStdout, _: UnixStream) -> io::Result<()> {
+    console.read_exact(&mut [0])
 }
 
 /// A socket pair, whose second end a child inherits under its number.
@@ -108,13 +154,13 @@ fn pair() -> io::Result<(UnixStream, OwnedFd)> {
 /// A command line with another disk and other descriptors.
 fn adapted(
     command_line: &[String],
-    (from, to): (&str, &str),
+    (from, to): (&Path, &Path),
     (channel, control): (i32, i32),
 ) -> Result<Vec<String>> {
     let mut replaced = 0;
     let mut adapt = |word: &String| {
         let (disk, descriptors) = (
-            format!("filename={from},"),
+            format!("filename={},", from.display()),
             [
                 ("socket,id=channel,fd=", channel),
                 ("socket,id=control,fd=", control),
@@ -122,7 +168,7 @@ fn adapted(
         );
         if word.contains(&disk) {
             replaced += 1;
-            return word.replace(&disk, &format!("filename={to},"));
+            return word.replace(&disk, &format!("filename={},", to.display()));
         }
         for (prefix, descriptor) in descriptors {
             if word.starts_with(prefix) {
@@ -175,7 +221,8 @@ mod checks {
             "socket,id=control,fd=10",
         ]
         .map(str::to_owned);
-        let disks = ("/s/vms/1/writable.ext4", "/s/vms/2/writable.ext4");
+        let disks = ["/s/vms/1/writable.ext4", "/s/vms/2/writable.ext4"].map(Path::new);
+        let disks = (disks[0], disks[1]);
         let adapted_line = adapted(&command_line, disks, (4, 6)).unwrap();
         let expected = [
             "qemu",
