@@ -9,18 +9,15 @@ use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 use banger_client::services::RemoteServices;
 use banger_core::{
     diagnostics::{Doctor, HostOptions, LocalDoctor},
-    domain::Image,
     image::{ImageManager, build::ImageBuilder},
     kernel::KernelResolver,
     local::{Local, LocalOptions},
     oci::{ImageSources, SourceOptions},
-    remote::RemoteError,
     store::{Connections, Store},
     vm::{MonitorProgram, VmSupervisor},
     vmm::VmmPrograms,
     volume::VolumeManager,
 };
-use camino::Utf8PathBuf;
 
 use crate::{endpoint::Endpoint, error::CliError, monitor, settings::Settings};
 
@@ -89,15 +86,6 @@ impl Services {
             doctor: Arc::clone(&remote.doctor),
             remote: Some(remote),
         })
-    }
-
-    /// An image's disk, which only this host's own can be read.
-    pub fn disk(&self, image: Image) -> Result<Utf8PathBuf, CliError> {
-        if self.remote.is_some() {
-            let refused = RemoteError::unsupported("disks of images to read");
-            return Err(CliError::Service(Box::new(refused)));
-        }
-        Ok(image.rootfs)
     }
 
     /// Waits until a service was told of all that was given up.

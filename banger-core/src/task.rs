@@ -9,7 +9,7 @@ use std::{future, panic};
 
 use tokio::{
     sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
+    task::{JoinError, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -52,8 +52,8 @@ impl ProgressSink for ChannelProgress {
 }
 
 /// The answer of a task that nobody aborts; a panic in it goes on here.
-pub(crate) async fn settle<T>(task: JoinHandle<T>) -> T {
-    match task.await.map_err(tokio::task::JoinError::try_into_panic) {
+pub(crate) async fn settle<T>(task: impl Future<Output = Result<T, JoinError>>) -> T {
+    match task.await.map_err(JoinError::try_into_panic) {
         Ok(answer) => answer,
         Err(Ok(cause)) => panic::resume_unwind(cause),
         // the runtime ends: this future is not polled again

@@ -249,7 +249,7 @@ fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> Layere
         .add_service(limited!(EventServiceServer, Events(front.clone())))
         .add_service(limited!(ExecServiceServer, Execs(front.clone())))
         .add_service(limited!(FileServiceServer, Files(front.clone())))
-        .add_service(limited!(ImageServiceServer, Images(front.clone())))
+        .add_service(limited!(ImageServiceServer, Images::new(front.clone())))
         .add_service(limited!(KernelServiceServer, Kernels(front.clone())))
         .add_service(limited!(
             OperationServiceServer,

@@ -18,6 +18,7 @@ mod server {
     mod etags;
     mod fuzz;
     pub(crate) mod harness;
+    mod images;
     mod life;
     mod lists;
     mod operations;

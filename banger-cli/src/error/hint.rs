@@ -8,7 +8,7 @@ use banger_core::{
     domain::{SnapshotId, VmName},
     image::{
         BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PullError,
-        RegisterError, ResizeRootfsError, SaveError,
+        ReadImageError, RegisterError, ResizeRootfsError, SaveError,
         build::{BuildImageError, BuildMachineError},
     },
     kernel::{
@@ -72,6 +72,10 @@ fn of_operation(error: &CliError) -> Option<String> {
         CliError::Promote(error) => promote(error),
         CliError::Save(error) => save(error),
         CliError::BuildImage(error) => build_image(error),
+        CliError::ReadImage(error) => match error.as_ref() {
+            ReadImageError::Query(error) => image_query(error),
+            _ => None,
+        },
         CliError::ImageQuery(error) => image_query(error),
         CliError::BuildRootfs(error) => build_rootfs(error),
         CliError::DeleteImage(error) => delete_image(error),

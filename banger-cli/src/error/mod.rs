@@ -18,11 +18,10 @@ use banger_core::{
     ErrorKind,
     bundle::BundleReferenceParseError,
     catalog::CatalogError,
-    disk::DiskError,
     domain::{ImageName, KernelName},
     image::{
         BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError,
-        RegisterError, SaveError, build::BuildImageError,
+        ReadImageError, RegisterError, SaveError, build::BuildImageError,
     },
     kernel::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
@@ -184,9 +183,9 @@ pub enum CliError {
     /// A root disk could not be built.
     #[error(transparent)]
     BuildRootfs(Box<BuildError>),
-    /// A disk could not be read.
+    /// An image's disk could not be read.
     #[error(transparent)]
-    Disk(Box<DiskError>),
+    ReadImage(Box<ReadImageError>),
     /// An image could not be deleted.
     #[error(transparent)]
     DeleteImage(Box<DeleteImageError>),
@@ -313,7 +312,7 @@ boxed!(
     BuildImage(BuildImageError),
     ImageQuery(ImageQueryError),
     BuildRootfs(BuildError),
-    Disk(DiskError),
+    ReadImage(ReadImageError),
     DeleteImage(DeleteImageError),
     ImportKernel(ImportKernelError),
     KernelQuery(KernelQueryError),
@@ -400,7 +399,7 @@ impl CliError {
             Self::BuildImage(error) => error.kind(),
             Self::ImageQuery(error) => error.kind(),
             Self::BuildRootfs(error) => error.kind(),
-            Self::Disk(error) => error.kind(),
+            Self::ReadImage(error) => error.kind(),
             Self::DeleteImage(error) => error.kind(),
             Self::ImportKernel(error) => error.kind(),
             Self::KernelQuery(error) => error.kind(),

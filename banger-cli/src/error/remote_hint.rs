@@ -5,7 +5,7 @@ use banger_core::{
     catalog::CatalogError,
     image::{
         BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError,
-        RegisterError, SaveError, build::BuildImageError,
+        ReadImageError, RegisterError, SaveError, build::BuildImageError,
     },
     kernel::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
@@ -51,6 +51,7 @@ fn said(error: &CliError) -> Option<&RemoteError> {
         Promote(PromoteError),
         Prune(PruneError),
         Save(SaveError),
+        ReadImage(ReadImageError),
         BuildImage(BuildImageError),
         ImageQuery(ImageQueryError),
         DeleteImage(DeleteImageError),

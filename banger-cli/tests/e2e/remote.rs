@@ -2,6 +2,7 @@
 
 use std::{
     cell::RefCell,
+    fs,
     io::{BufRead as _, BufReader, Write as _},
     process::{Child, Command, Output, Stdio},
     thread,
@@ -335,6 +336,43 @@ const BROKEN_CATALOGS: &str = "
     8 both kernel list --available
     8 both image list --available
     8 both kernel pull anything";
+const DISKS: &str = "
+    0 both image ls small
+    0 both image ls small / -R
+    0 both image ls small bin/sh
+    0 same image cat small /bin/sh
+    3 both image ls small /nothing
+    3 both image ls nothing /
+    3 both image cat small /nothing
+    3 both image cat nothing /nothing
+    2 both image cat small /bin
+    0 both image diff small small
+    1 both image diff small other
+    3 both image diff small nothing
+    0 same image save small
+    0 same image save small --format docker-archive
+    0 same image save small --format rootfs-tar
+    3 both image save nothing
+    4 both image save small --output DISK";
+const KEPT: &str = "
+    0 both image prune --dry-run
+    0 same --json image prune --older-than 7d
+    0 same --json image prune --all --max-size 1M
+    0 same --json image prune --all
+    0 same image prune --all
+    2 both image register own --rootfs /nowhere --kernel linux
+    2 both image register own --rootfs DISK --kernel-path /nowhere
+    3 both image register own --rootfs DISK --kernel nothing
+    0 same --json image register own --rootfs DISK --kernel linux
+    4 both image register own --rootfs DISK --kernel linux
+    0 both image show own
+    0 same --json image promote own
+    4 both image promote own
+    3 both image promote nothing
+    0 both image list
+    0 same image register other --rootfs CHANGED --kernel linux
+    0 same image register files --rootfs DISK --kernel-path KERNEL
+    0 both image show files";
 
 impl Twins {
     /// Plays scenes, with words in place of others.
@@ -389,7 +427,7 @@ fn machines_and_their_commands_are_the_same_with_a_service() {
     assert!(log.status.success() && !log.stdout.is_empty(), "{log:?}");
 
     let file = twins.remote.root.join("file");
-    std::fs::write(&file, "content").unwrap();
+    fs::write(&file, "content").unwrap();
     twins.play(FILES_AND_THE_END, &[("FILE", file.as_str())]);
     let script = "echo hi; exit 4";
     let run = ["-q", "vm", "run", "--rm", "small", "--", "sh", "-c", script];
@@ -465,30 +503,82 @@ fn the_host_is_looked_at_alike_with_a_service() {
 }
 
 #[test]
+fn disks_and_files_of_images_are_the_same_with_a_service() {
+    let twins = Twins::with_image();
+    // files that are neither's own
+    let shared = Environment::empty();
+    let disk = shared.root.join("disk.ext4");
+    let kernel = shared.root.join("vmlinux");
+    let layout = shared.layout("busybox", "latest");
+    shared.must(&["rootfs", "build", &layout, "-o", disk.as_str()]);
+    let changed = shared.root.join("changed.ext4");
+    fs::copy(&disk, &changed).unwrap();
+    for change in [
+        "rm /bin/busybox",
+        "mkdir /new",
+        "set_inode_field /bin mode 040700",
+    ] {
+        change_disk(&changed, change);
+    }
+    let record = twins.embedded.must(&["--json", "kernel", "show", "linux"]);
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let own = record["boot"]["kernel"].as_str().unwrap();
+    fs::copy(own, &kernel).unwrap();
+    for environment in [&twins.embedded, &twins.remote] {
+        let blobs = environment.root.join("cache/blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        for (digit, length) in [("1", 3000), ("2", 2_000_000)] {
+            fs::write(blobs.join(digit.repeat(64)), vec![0; length]).unwrap();
+        }
+    }
+    let words = [
+        ("DISK", disk.as_str()),
+        ("CHANGED", changed.as_str()),
+        ("KERNEL", kernel.as_str()),
+    ];
+    twins.play(KEPT, &words);
+    twins.play(DISKS, &words);
+    for format in ["oci-archive", "docker-archive", "rootfs-tar"] {
+        let (embedded, remote) = (&twins.embedded.root, &twins.remote.root);
+        let (one, other) = (embedded.join(format), remote.join(format));
+        let saving = |file| {
+            [
+                "--json", "image", "save", "small", "--format", format, "-o", file,
+            ]
+        };
+        let output = twins.embedded.run(&saving(one.as_str()));
+        let again = twins.remote(&saving(other.as_str()));
+        assert_eq!(
+            shown(&output, &twins.embedded),
+            shown(&again, &twins.remote)
+        );
+        assert!(
+            fs::read(&one).unwrap() == fs::read(&other).unwrap(),
+            "{format}"
+        );
+        let left = remote.read_dir_utf8().unwrap();
+        let mut left = left.map(|entry| entry.unwrap().file_name().to_owned());
+        assert!(!left.any(|name| name.ends_with(".partial")));
+    }
+    twins.agree();
+}
+
+/// Changes what is on a disk, by a line of debugfs(8).
+fn change_disk(disk: &Utf8Path, line: &str) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a tool that makes what is compared"
+    )]
+    let mut debugfs = Command::new("debugfs");
+    debugfs.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = debugfs.args(["-w", "-R", line, disk.as_str()]).output();
+    assert!(output.unwrap().status.success(), "{line}");
+}
+
+#[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
     twins.refused(&["volume", "list"], "the service has no volumes yet");
-    twins.refused(
-        &["image", "prune"],
-        "the service has no cache that can be pruned yet",
-    );
-    let file = twins.remote.root.join("f");
-    twins.refused(
-        &["image", "save", "x", "--output", file.as_str()],
-        "the service has no archives",
-    );
-    twins.refused(
-        &[
-            "image",
-            "register",
-            "x",
-            "--rootfs",
-            "/f",
-            "--kernel-path",
-            "/k",
-        ],
-        "the service has no images of files",
-    );
 
     // nobody is there
     let socket = twins.remote.root.join("nobody.sock");

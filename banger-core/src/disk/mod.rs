@@ -3,17 +3,21 @@
 //! Purpose: list, read and compare what is on a disk. Invariants: nothing is
 //! written; a disk is untrusted: what it says is bounded, and damage is an
 //! error. Work holds up its thread.
-//! Entry points: [`DiskReader`], [`differences`].
+//! Entry points: [`DiskReader`], [`differences`], [`compare`].
 
 mod diff;
 mod error;
+mod file;
 pub(crate) mod volume;
+mod walk;
 
 use camino::{Utf8Path, Utf8PathBuf};
 use ext4_view::{Ext4, FileType, Metadata, PathBuf};
 
-pub use diff::{Change, Difference, differences};
+pub use diff::{Change, Difference, compare, differences};
 pub use error::DiskError;
+pub use file::DiskFile;
+pub use walk::{Walk, WalkOptions};
 
 /// Most entries that one listing answers.
 const MAX_ENTRIES: usize = 4_000_000;
@@ -140,38 +144,30 @@ impl DiskReader {
     /// What is in the directory at `path`, by name; anything else is answered
     /// alone. With `recursive`, all below it too, parents first.
     pub fn list(&self, path: &[u8], recursive: bool) -> Result<Vec<DiskEntry>, DiskError> {
-        let top = self.entry(path)?;
-        if top.kind != EntryType::Directory {
-            return Ok(vec![top]);
-        }
-        let mut found = Vec::new();
-        let mut left = vec![(top.path, 0)];
-        while let Some((directory, depth)) = left.pop() {
-            if MAX_DEPTH < depth || MAX_ENTRIES < found.len() {
-                return Err(DiskError::TooMuch {
-                    disk: self.file.clone(),
-                });
-            }
-            let entries = self.directory(&directory)?;
-            if recursive {
-                let below = entries.iter().rev();
-                let below = below.filter(|entry| entry.kind == EntryType::Directory);
-                left.extend(below.map(|entry| (entry.path.clone(), depth + 1)));
-            }
-            found.extend(entries);
-        }
-        found.sort_by(|one, other| one.path.cmp(&other.path));
-        Ok(found)
+        let options = WalkOptions {
+            recursive,
+            ..WalkOptions::default()
+        };
+        self.walk(path, options)?.collect()
+    }
+
+    /// The same one after the other, in the order of the paths' bytes.
+    pub fn walk(&self, path: &[u8], options: WalkOptions) -> Result<Walk<'_>, DiskError> {
+        Walk::inside(self, path, options)
+    }
+
+    /// The file at `path`, to be read. A symbolic link is followed.
+    pub fn open_file(&self, path: &[u8]) -> Result<DiskFile<'_>, DiskError> {
+        DiskFile::open(self, path)
     }
 
     /// Hands a file's content to `sink`, piece by piece, holes as zeros. A
     /// symbolic link is followed. `sink` answers whether to go on.
     pub fn read(&self, path: &[u8], mut sink: impl FnMut(&[u8]) -> bool) -> Result<(), DiskError> {
-        let failed = |error| self.failed(path, error);
-        let mut file = self.file_system.open(&self.path(path)?).map_err(failed)?;
+        let mut file = self.open_file(path)?;
         let mut buffer = vec![0; READ_SIZE];
         loop {
-            let read = file.read_bytes(&mut buffer).map_err(failed)?;
+            let read = file.read(&mut buffer)?;
             if read == 0 || !sink(&buffer[..read]) {
                 return Ok(());
             }

@@ -12,15 +12,17 @@ use camino::Utf8PathBuf;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
-    LoadRequest, PromoteError, PruneError, PruneRequest, PrunedCache, PullError, PullRequest,
-    RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage, reconcile,
+    BundleImageError, BundleImageRequest, DeleteImageError, DiskStream, ImageFile, ImageManager,
+    ImageQueryError, ListImageFiles, LoadRequest, PromoteError, PruneError, PruneRequest,
+    PrunedCache, PullError, PullRequest, ReadImageError, RegisterError, RegisterRequest, SaveError,
+    SaveRequest, SavedImage, reconcile,
 };
 use crate::{
     bundle::Written,
     catalog::{Available, Supply},
     clock::Clock,
     directories::Directories,
+    disk::{Difference, DiskEntry},
     domain::{Image, ImageName, Selector},
     host_fs::{FileLock, LockError, PathError, lock_deadline, remove_tree_if_present},
     kernel::KernelResolver,
@@ -223,6 +225,32 @@ impl ImageManager for LocalImageManager {
 
     async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
         super::prune::prune(self, request).await
+    }
+
+    async fn list_files(
+        &self,
+        image: &Selector,
+        request: ListImageFiles,
+    ) -> Result<DiskStream<DiskEntry>, ReadImageError> {
+        super::content::list(self, image, request).await
+    }
+
+    async fn read_file(
+        &self,
+        image: &Selector,
+        path: Vec<u8>,
+        offset: u64,
+    ) -> Result<ImageFile, ReadImageError> {
+        super::content::read(self, image, path, offset).await
+    }
+
+    async fn diff(
+        &self,
+        one: &Selector,
+        other: &Selector,
+        after: Vec<u8>,
+    ) -> Result<DiskStream<Difference>, ReadImageError> {
+        super::content::diff(self, (one, other), after).await
     }
 }
 

@@ -46,6 +46,7 @@ mod admission;
 mod artifacts;
 pub mod build;
 mod bundle;
+mod content;
 mod error;
 mod keep;
 mod load;
@@ -68,6 +69,7 @@ use camino::Utf8PathBuf;
 use crate::{
     bundle::{BundleReference, Written},
     catalog::Available,
+    disk::{Difference, DiskEntry},
     domain::{Bytes, Image, ImageName, Selector},
     kernel::KernelSelection,
     oci::ImageReference,
@@ -76,6 +78,7 @@ use crate::{
 
 pub use artifacts::{stage_boot_artifacts, stage_optional_artifact_path};
 pub use build::write_build_log;
+pub use content::{DiskStream, ImageFile, ListImageFiles, ReadImageError};
 pub use error::{BundleImageError, DeleteImageError, ImageQueryError, PullError, RegisterError};
 pub use local::{LocalImageManager, LocalImageOptions, ReconcileImagesError};
 pub use promote::PromoteError;
@@ -88,7 +91,9 @@ pub use provision::{
 pub use prune::{PruneError, PruneRequest, PrunedBlob, PrunedCache};
 pub use resize::{ResizeRootfsError, resize_rootfs};
 pub(crate) use resize::{check_and_trim_rootfs, e2fsprogs, resize_in_place};
-pub use save::{SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_tree};
+pub use save::{
+    SaveError, SaveFormat, SaveOutput, SaveRequest, SavedImage, write_archive, write_tree,
+};
 pub use stale::{Staleness, staleness};
 pub use validate::{
     PathProblem, ValidationError, validate_kernel_paths, validate_promote_paths,
@@ -229,4 +234,29 @@ pub trait ImageManager: Send + Sync + std::fmt::Debug {
     /// Removes blobs from the cache that no image was made of and no pull
     /// needs. Dropping the future leaves it to finish what it is at.
     async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError>;
+
+    /// What is at a path of an image's disk, in the order of the paths' bytes.
+    async fn list_files(
+        &self,
+        image: &Selector,
+        request: ListImageFiles,
+    ) -> Result<DiskStream<DiskEntry>, ReadImageError>;
+
+    /// Reads a file of an image's disk from an offset on, in pieces of at most 64 KiB,
+    /// holes as zeros. A symbolic link is followed.
+    async fn read_file(
+        &self,
+        image: &Selector,
+        path: Vec<u8>,
+        offset: u64,
+    ) -> Result<ImageFile, ReadImageError>;
+
+    /// What differs between the disks of two images, in the order of the paths' bytes:
+    /// that which comes after `after`.
+    async fn diff(
+        &self,
+        one: &Selector,
+        other: &Selector,
+        after: Vec<u8>,
+    ) -> Result<DiskStream<Difference>, ReadImageError>;
 }

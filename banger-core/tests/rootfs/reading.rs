@@ -4,7 +4,7 @@ use std::fs;
 
 use banger_core::{
     ErrorKind,
-    disk::{Change, DiskReader, EntryType, differences},
+    disk::{Change, DiskReader, EntryType, WalkOptions, differences},
     oci::Compression,
 };
 use proptest::prelude::*;
@@ -74,6 +74,37 @@ fn a_disk_is_listed_and_read() {
     });
     read.unwrap();
     assert_eq!(content, [vec![0; 9000], b"end".to_vec()].concat());
+}
+
+#[test]
+fn a_listing_goes_on_behind_any_path_and_a_file_at_any_offset() {
+    let bench = Bench::new();
+    // a sibling that comes between a directory and what that holds
+    let disk = build(&bench, "one", layer().directory("many-", 0o755));
+    let walk = |after: &[u8]| {
+        let options = WalkOptions {
+            recursive: true,
+            after: after.to_vec(),
+        };
+        let walk = disk.walk(b"/", options).unwrap();
+        walk.collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let all = disk.list(b"/", true).unwrap();
+    assert!(all.is_sorted_by(|one, other| one.path < other.path));
+    assert!(walk(b"") == all);
+    for (number, entry) in all.iter().enumerate() {
+        assert!(walk(&entry.path) == all[number + 1..], "{entry:?}");
+    }
+    assert!(walk(b"/many/name-1z").first().unwrap().path == b"/many/name-2");
+
+    let mut file = disk.open_file(b"/sparse").unwrap();
+    assert_eq!(file.size(), 9003);
+    let mut buffer = [1; 8];
+    file.seek(8998).unwrap();
+    assert_eq!(file.read(&mut buffer).unwrap(), 5);
+    assert_eq!(&buffer[..5], b"\0\0end");
+    file.seek(u64::MAX).unwrap();
+    assert_eq!(file.read(&mut buffer).unwrap(), 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod service {
     pub(crate) mod daemon;
     mod elsewhere;
     pub(crate) mod foreign;
+    mod images;
     mod life;
     mod measure;
     #[path = "../../../../banger-core/tests/common/scratch.rs"]

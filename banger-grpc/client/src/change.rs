@@ -3,8 +3,9 @@
 use banger_api::v1::{
     CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
     DeleteSnapshotRequest, DeleteVmRequest, ImportKernelRequest, Operation, PauseVmRequest,
-    PullImageRequest, PullKernelRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, image_service_client::ImageServiceClient,
+    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, PullKernelRequest,
+    RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+    UpdateVmRequest, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
     vm_service_client::VmServiceClient,
 };
@@ -67,8 +68,11 @@ change!(
     DeleteVmRequest => VmServiceClient.delete_vm,
     ImportKernelRequest => KernelServiceClient.import_kernel,
     PauseVmRequest => VmServiceClient.pause_vm,
+    PromoteImageRequest => ImageServiceClient.promote_image,
+    PruneImageCacheRequest => ImageServiceClient.prune_image_cache,
     PullImageRequest => ImageServiceClient.pull_image,
     PullKernelRequest => KernelServiceClient.pull_kernel,
+    RegisterImageRequest => ImageServiceClient.register_image,
     RestoreVmRequest => SnapshotServiceClient.restore_vm,
     ResumeVmRequest => VmServiceClient.resume_vm,
     StartVmRequest => VmServiceClient.start_vm,

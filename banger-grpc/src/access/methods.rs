@@ -109,6 +109,9 @@ fn rule(service: &str, method: &str) -> Option<Need> {
         "grpc.reflection.v1.ServerReflection" | "grpc.reflection.v1alpha.ServerReflection" => {
             ANYBODY
         }
+        // files of the host, and what is everybody's
+        "banger.v1.ImageService" if matches!(method, "RegisterImage" | "PruneImageCache") => ADMIN,
+        "banger.v1.ImageService" if matches!(method, "ReadImageFile" | "DiffImages") => SEE_IMAGES,
         "banger.v1.ImageService" | "banger.v1.KernelService" if reads => SEE_IMAGES,
         "banger.v1.ImageService" | "banger.v1.KernelService" => IMAGES,
         "banger.v1.VmService"

@@ -18,20 +18,20 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The calls that go on, by caller.
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(crate) struct Load {
     going_on: Arc<Mutex<HashMap<String, u32>>>,
     most: u32,
 }
 
 /// A call that is counted until this is dropped.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(crate) struct Counted {
     load: Load,
     identity: String,
 }
 
 impl Load {
-    pub(super) fn new(most: u32) -> Self {
+    pub(crate) fn new(most: u32) -> Self {
         Self {
             going_on: Arc::default(),
             most,
@@ -39,7 +39,7 @@ impl Load {
     }
 
     /// Counts a call, unless the caller has too many.
-    pub(super) fn count(&self, caller: &Caller) -> Result<Counted, Fault> {
+    pub(crate) fn count(&self, caller: &Caller) -> Result<Counted, Fault> {
         let identity = caller.identity();
         let mut going_on = self.lock();
         match going_on.get_mut(identity) {

@@ -8,6 +8,6 @@
 
 mod body;
 pub(crate) mod layer;
-mod load;
+pub(crate) mod load;
 mod names;
 mod record;

@@ -8,6 +8,7 @@
 pub(crate) mod catalog;
 pub(crate) mod exec;
 pub(crate) mod image;
+pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod progress;

@@ -19,6 +19,7 @@ macro_rules! faults {
 
 mod core;
 mod guest;
+mod image;
 mod life;
 mod snapshot;
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod engine;
+mod images;
 mod journal;
 mod machines;
 mod receipt;
@@ -50,6 +51,7 @@ use crate::{
 };
 
 pub(crate) use artifacts::pull_request;
+pub(crate) use images::{prune_request, register_request};
 pub(crate) use machines::{check_session, create_request};
 pub(crate) use receipt::Receipt;
 pub(crate) use room::{of_create, of_kept, of_start};

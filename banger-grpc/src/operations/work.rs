@@ -9,14 +9,15 @@ use std::sync::Arc;
 use banger_api::v1::{
     self, CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
     DeleteSnapshotRequest, DeleteVmRequest, ErrorReason, ImportKernelRequest, OperationKind,
-    PauseVmRequest, PhaseKind, PullImageRequest, PullKernelRequest, RestoreVmRequest,
-    ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest, operation::Outcome,
+    PauseVmRequest, PhaseKind, PromoteImageRequest, PruneImageCacheRequest, PullImageRequest,
+    PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
+    StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, journal::Journal, machines, snapshots, update};
+use super::{artifacts, images, journal::Journal, machines, snapshots, update};
 use crate::{
     backend::Backend,
     convert::operation::{kind_name, kind_of_name},
@@ -47,6 +48,9 @@ pub(crate) enum Work {
     CreateSnapshot(CreateSnapshotRequest),
     DeleteSnapshot(DeleteSnapshotRequest),
     RestoreVm(RestoreVmRequest),
+    RegisterImage(RegisterImageRequest),
+    PromoteImage(PromoteImageRequest),
+    PruneImageCache(PruneImageCacheRequest),
 }
 
 macro_rules! for_each_kind {
@@ -67,6 +71,9 @@ macro_rules! for_each_kind {
             Work::CreateSnapshot($request) => $answer,
             Work::DeleteSnapshot($request) => $answer,
             Work::RestoreVm($request) => $answer,
+            Work::RegisterImage($request) => $answer,
+            Work::PromoteImage($request) => $answer,
+            Work::PruneImageCache($request) => $answer,
         }
     };
 }
@@ -98,6 +105,9 @@ impl Work {
             Self::CreateSnapshot(_) => OperationKind::CreateSnapshot,
             Self::DeleteSnapshot(_) => OperationKind::DeleteSnapshot,
             Self::RestoreVm(_) => OperationKind::RestoreVm,
+            Self::RegisterImage(_) => OperationKind::RegisterImage,
+            Self::PromoteImage(_) => OperationKind::PromoteImage,
+            Self::PruneImageCache(_) => OperationKind::PruneImageCache,
         }
     }
 
@@ -113,9 +123,12 @@ impl Work {
         };
         match self {
             Self::PullImage(request) => named(IMAGES, &request.image_id),
+            Self::RegisterImage(request) => named(IMAGES, &request.image_id),
+            Self::PruneImageCache(_) => String::new(),
             Self::ImportKernel(request) => named(KERNELS, &request.kernel_id),
             Self::CreateVm(request) => named(VMS, &request.vm_id),
             Self::DeleteImage(request) => request.name.clone(),
+            Self::PromoteImage(request) => request.name.clone(),
             Self::DeleteKernel(request) => request.name.clone(),
             Self::PullKernel(request) => request.name.clone(),
             Self::StartVm(request) => request.name.clone(),
@@ -169,6 +182,9 @@ impl Work {
             Self::CreateSnapshot(request) => snapshots::create(context, request).await,
             Self::DeleteSnapshot(request) => snapshots::delete(context, request).await,
             Self::RestoreVm(request) => Box::pin(snapshots::restore(context, request)).await,
+            Self::RegisterImage(request) => images::register(context, request).await,
+            Self::PromoteImage(request) => images::promote(context, request).await,
+            Self::PruneImageCache(request) => images::prune(context, request).await,
         }
     }
 
@@ -189,7 +205,10 @@ impl Work {
             | Self::PauseVm(_)
             | Self::ResumeVm(_)
             | Self::CreateSnapshot(_)
-            | Self::DeleteSnapshot(_) => Ok(()),
+            | Self::DeleteSnapshot(_)
+            | Self::RegisterImage(_)
+            | Self::PromoteImage(_)
+            | Self::PruneImageCache(_) => Ok(()),
         }
     }
 }
@@ -215,6 +234,9 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::CreateSnapshot => Work::CreateSnapshot(message(bytes)?),
         OperationKind::DeleteSnapshot => Work::DeleteSnapshot(message(bytes)?),
         OperationKind::RestoreVm => Work::RestoreVm(message(bytes)?),
+        OperationKind::RegisterImage => Work::RegisterImage(message(bytes)?),
+        OperationKind::PromoteImage => Work::PromoteImage(message(bytes)?),
+        OperationKind::PruneImageCache => Work::PruneImageCache(message(bytes)?),
     })
 }
 

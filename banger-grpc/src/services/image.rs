@@ -3,9 +3,13 @@
 use std::pin::Pin;
 
 use banger_api::v1::{
-    self, DeleteImageRequest, DeleteImageResponse, GetImageRequest, GetImageResponse,
-    ListAvailableImagesRequest, ListAvailableImagesResponse, ListImagesRequest, ListImagesResponse,
-    Operation, PullImageRequest, PullImageResponse, image_service_server::ImageService,
+    self, DeleteImageRequest, DeleteImageResponse, DiffImagesRequest, DiffImagesResponse,
+    GetImageRequest, GetImageResponse, ListAvailableImagesRequest, ListAvailableImagesResponse,
+    ListImageFilesRequest, ListImageFilesResponse, ListImagesRequest, ListImagesResponse, Operation,
+    PromoteImageRequest, PromoteImageResponse, PruneImageCacheRequest, PruneImageCacheResponse,
+    PullImageRequest, PullImageResponse, ReadImageFileRequest, ReadImageFileResponse,
+    RegisterImageRequest, RegisterImageResponse, SaveImageRequest, SaveImageResponse,
+    image_service_server::ImageService,
 };
 use banger_core::{
     domain::{Image, Selector},
@@ -14,15 +18,20 @@ use banger_core::{
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::{Ask, catalog::pieces, change};
+use super::{
+    Ask,
+    catalog::pieces,
+    change,
+    image_disk::{Answers, Readings},
+};
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
     convert::image::image,
     fault::Fault,
-    operations::{Work, pull_request},
+    operations::{Work, prune_request, pull_request, register_request},
     request::{
-        Checks,
+        Checks, caller,
         mask::Mask,
         name::IMAGES,
         order::{By, Order},
@@ -33,7 +42,10 @@ use crate::{
 
 /// Over the core's images.
 #[derive(Debug)]
-pub(crate) struct Images(pub(crate) Front);
+pub(crate) struct Images {
+    front: Front,
+    readings: Readings,
+}
 
 /// The image with exactly that name or id: the core takes parts of ids, too, and a
 /// program that means one image must not get another.
@@ -47,8 +59,15 @@ pub(crate) async fn find(hub: &Hub, id: &str) -> Result<Image, ImageQueryError> 
 }
 
 impl Images {
+    pub(crate) fn new(front: Front) -> Self {
+        Self {
+            front,
+            readings: Readings::default(),
+        }
+    }
+
     async fn get(&self, request: &GetImageRequest) -> Result<v1::Image, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let mut checks = Checks::default();
         let id = IMAGES.id("name", &request.name, &mut checks);
         checks.finish()?;
@@ -56,7 +75,7 @@ impl Images {
     }
 
     async fn list(&self, request: &ListImagesRequest) -> Result<ListImagesResponse, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let mut checks = Checks::default();
         let fields = [By::Name, By::CreateTime];
         let order = Order::parse(&request.order_by, &fields, Order::BY_NAME, &mut checks);
@@ -85,7 +104,7 @@ impl Images {
     }
 
     async fn pull(&self, request: Request<PullImageRequest>) -> Result<Option<Operation>, Fault> {
-        let hub = self.0.changing()?;
+        let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
         check_host_files(&ask.caller, source::is_host_image(&request.reference))?;
@@ -99,13 +118,58 @@ impl Images {
         &self,
         request: Request<DeleteImageRequest>,
     ) -> Result<Option<Operation>, Fault> {
-        let hub = self.0.changing()?;
+        let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
         IMAGES.id("name", &request.name, &mut checks);
         checks.finish()?;
         let asked = Work::DeleteImage(request.clone());
         change(hub, &ask, asked, settle(hub, request)).await
+    }
+
+    async fn register(
+        &self,
+        request: Request<RegisterImageRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.front.changing()?;
+        let mut checks = Checks::default();
+        let (ask, request) = Ask::of(request, &mut checks);
+        checks.absorb(register_request(&request))?;
+        checks.finish()?;
+        check_host_files(&ask.caller, true)?;
+        let work = Work::RegisterImage(request);
+        change(hub, &ask, work.clone(), async { Ok(work) }).await
+    }
+
+    async fn promote(
+        &self,
+        request: Request<PromoteImageRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.front.changing()?;
+        let mut checks = Checks::default();
+        let (ask, mut request) = Ask::of(request, &mut checks);
+        IMAGES.id("name", &request.name, &mut checks);
+        checks.finish()?;
+        let asked = Work::PromoteImage(request.clone());
+        let settled = async {
+            let id = request.name.strip_prefix("images/").unwrap_or_default();
+            request.name = IMAGES.name(find(hub, id).await?.id);
+            Ok(Work::PromoteImage(request))
+        };
+        change(hub, &ask, asked, settled).await
+    }
+
+    async fn prune(
+        &self,
+        request: Request<PruneImageCacheRequest>,
+    ) -> Result<Option<Operation>, Fault> {
+        let hub = self.front.changing()?;
+        let mut checks = Checks::default();
+        let (ask, request) = Ask::of(request, &mut checks);
+        checks.absorb(prune_request(&request))?;
+        checks.finish()?;
+        let work = Work::PruneImageCache(request);
+        change(hub, &ask, work.clone(), async { Ok(work) }).await
     }
 }
 
@@ -162,5 +226,73 @@ impl ImageService for Images {
     ) -> Result<Response<DeleteImageResponse>, Status> {
         let operation = self.delete(request).await?;
         Ok(Response::new(DeleteImageResponse { operation }))
+    }
+
+    async fn register_image(
+        &self,
+        request: Request<RegisterImageRequest>,
+    ) -> Result<Response<RegisterImageResponse>, Status> {
+        let operation = self.register(request).await?;
+        Ok(Response::new(RegisterImageResponse { operation }))
+    }
+
+    async fn promote_image(
+        &self,
+        request: Request<PromoteImageRequest>,
+    ) -> Result<Response<PromoteImageResponse>, Status> {
+        let operation = self.promote(request).await?;
+        Ok(Response::new(PromoteImageResponse { operation }))
+    }
+
+    async fn prune_image_cache(
+        &self,
+        request: Request<PruneImageCacheRequest>,
+    ) -> Result<Response<PruneImageCacheResponse>, Status> {
+        let operation = self.prune(request).await?;
+        Ok(Response::new(PruneImageCacheResponse { operation }))
+    }
+
+    type ListImageFilesStream = Answers<ListImageFilesResponse>;
+
+    async fn list_image_files(
+        &self,
+        request: Request<ListImageFilesRequest>,
+    ) -> Result<Response<Self::ListImageFilesStream>, Status> {
+        let (hub, caller) = (self.front.reading()?, caller(&request));
+        let listing = self.readings.list(hub, &caller, request.into_inner());
+        Ok(Response::new(listing.await?))
+    }
+
+    type ReadImageFileStream = Answers<ReadImageFileResponse>;
+
+    async fn read_image_file(
+        &self,
+        request: Request<ReadImageFileRequest>,
+    ) -> Result<Response<Self::ReadImageFileStream>, Status> {
+        let (hub, caller) = (self.front.reading()?, caller(&request));
+        let reading = self.readings.read(hub, &caller, request.into_inner());
+        Ok(Response::new(reading.await?))
+    }
+
+    type DiffImagesStream = Answers<DiffImagesResponse>;
+
+    async fn diff_images(
+        &self,
+        request: Request<DiffImagesRequest>,
+    ) -> Result<Response<Self::DiffImagesStream>, Status> {
+        let (hub, caller) = (self.front.reading()?, caller(&request));
+        let comparing = self.readings.diff(hub, &caller, request.into_inner());
+        Ok(Response::new(comparing.await?))
+    }
+
+    type SaveImageStream = Answers<SaveImageResponse>;
+
+    async fn save_image(
+        &self,
+        request: Request<SaveImageRequest>,
+    ) -> Result<Response<Self::SaveImageStream>, Status> {
+        let (hub, caller) = (self.front.reading()?, caller(&request));
+        let saving = self.readings.save(hub, &caller, request.into_inner());
+        Ok(Response::new(saving.await?))
     }
 }

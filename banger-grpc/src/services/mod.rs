@@ -11,6 +11,7 @@ pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod file;
 pub(crate) mod image;
+pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
 pub(crate) mod session;
@@ -90,8 +91,11 @@ mutations!(
     DeleteVmRequest,
     ImportKernelRequest,
     PauseVmRequest,
+    PromoteImageRequest,
+    PruneImageCacheRequest,
     PullImageRequest,
     PullKernelRequest,
+    RegisterImageRequest,
     RestoreVmRequest,
     ResumeVmRequest,
     StartVmRequest,

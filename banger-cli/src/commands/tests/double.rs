@@ -18,16 +18,17 @@ use banger_core::{
     bundle::Written,
     catalog::Available,
     diagnostics::Check,
+    disk::{Difference, DiskEntry},
     domain::{
         BootArtifacts, Bytes, Digest, DiskProvenance, Image, ImageId, ImageOrigin, ImageSizes,
         Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Snapshot, Vm, VmId,
         VmSpec, VmState, Volume,
     },
     image::{
-        BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
-        LoadRequest, LoadSource, PromoteError, PruneError, PruneRequest, PrunedBlob, PrunedCache,
-        PullError, PullRequest, RegisterError, RegisterRequest, SaveError, SaveOutput, SaveRequest,
-        SavedImage,
+        BundleImageError, BundleImageRequest, DeleteImageError, DiskStream, ImageFile,
+        ImageManager, ImageQueryError, ListImageFiles, LoadRequest, LoadSource, PromoteError,
+        PruneError, PruneRequest, PrunedBlob, PrunedCache, PullError, PullRequest, ReadImageError,
+        RegisterError, RegisterRequest, SaveError, SaveOutput, SaveRequest, SavedImage,
     },
     kernel::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
@@ -368,6 +369,32 @@ impl ImageManager for World {
             freed: Bytes::from_mib(3),
             kept: Bytes::from_mib(2),
         })
+    }
+
+    async fn list_files(
+        &self,
+        _image: &Selector,
+        _request: ListImageFiles,
+    ) -> Result<DiskStream<DiskEntry>, ReadImageError> {
+        panic!("no disk is listed by these tests")
+    }
+
+    async fn read_file(
+        &self,
+        _image: &Selector,
+        _path: Vec<u8>,
+        _offset: u64,
+    ) -> Result<ImageFile, ReadImageError> {
+        panic!("no disk is read by these tests")
+    }
+
+    async fn diff(
+        &self,
+        _one: &Selector,
+        _other: &Selector,
+        _after: Vec<u8>,
+    ) -> Result<DiskStream<Difference>, ReadImageError> {
+        panic!("no disks are compared by these tests")
     }
 }
 

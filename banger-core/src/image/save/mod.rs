@@ -6,7 +6,7 @@
 //! same bytes; memory does not grow with the content. A file appears whole, by
 //! rename; a stream gets what there is. A crash leaves at most the file in the
 //! making, which the next save to the same place takes over.
-//! Entry points: [`SaveRequest`], [`SavedImage`], [`write_tree`].
+//! Entry points: [`SaveRequest`], [`SavedImage`], [`write_tree`], [`write_archive`].
 
 mod archive;
 mod error;
@@ -27,8 +27,8 @@ use super::LocalImageManager;
 use crate::{
     directories::Directories,
     disk::{DiskError, volume::Volume},
-    domain::{Bytes, Digest, Image, Selector},
-    host_fs::{IoContext as _, StagedFile},
+    domain::{Bytes, Digest, Image, ImageName, Selector},
+    host_fs::{IoContext as _, PathError, StagedFile},
     layer::RootfsLimits,
     oci::Platform,
     step::reached,
@@ -115,6 +115,52 @@ pub(super) async fn save(
     attended(move |cancel| saving.save(&request.output, cancel)).await
 }
 
+/// Writes the archive of that image to its output, whoever makes it: a file appears
+/// whole, or not at all. Holds up its thread.
+pub fn write_archive<T>(
+    output: &SaveOutput,
+    image: &ImageName,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, SaveError>,
+) -> Result<T, SaveError> {
+    match output {
+        SaveOutput::Stream(stream) => {
+            let mut writer = BufWriter::with_capacity(BUFFER, stream.as_ref());
+            let written = write(&mut writer)?;
+            writer.flush().map_err(SaveError::Output)?;
+            Ok(written)
+        }
+        SaveOutput::File(path) => {
+            let failed = |source| SaveError::Io {
+                name: image.clone(),
+                source,
+            };
+            let staged = stage(path, failed)?;
+            let mut writer = BufWriter::with_capacity(BUFFER, staged.file());
+            let written = write(&mut writer)?;
+            writer.flush().map_err(SaveError::Output)?;
+            drop(writer);
+            reached("wrote an archive");
+            staged.publish().map_err(failed)?;
+            Ok(written)
+        }
+    }
+}
+
+fn stage(
+    output: &Utf8PathBuf,
+    failed: impl Fn(PathError) -> SaveError,
+) -> Result<StagedFile, SaveError> {
+    if output.symlink_metadata().is_ok() {
+        return Err(SaveError::AlreadyExists {
+            output: output.clone(),
+        });
+    }
+    let staged = StagedFile::create(output).map_err(failed)?;
+    staged.ok_or_else(|| SaveError::Busy {
+        output: output.clone(),
+    })
+}
+
 /// One image on its way out.
 struct Saving {
     image: Image,
@@ -130,35 +176,8 @@ impl Saving {
         output: &SaveOutput,
         cancel: &CancellationToken,
     ) -> Result<SavedImage, SaveError> {
-        match output {
-            SaveOutput::Stream(stream) => {
-                let mut writer = BufWriter::with_capacity(BUFFER, stream.as_ref());
-                let saved = self.write(&mut writer, cancel)?;
-                writer.flush().map_err(SaveError::Output)?;
-                Ok(saved)
-            }
-            SaveOutput::File(path) => {
-                let staged = self.stage(path)?;
-                let mut writer = BufWriter::with_capacity(BUFFER, staged.file());
-                let saved = self.write(&mut writer, cancel)?;
-                writer.flush().map_err(SaveError::Output)?;
-                drop(writer);
-                reached("wrote an archive");
-                staged.publish().map_err(|error| self.io(error))?;
-                Ok(saved)
-            }
-        }
-    }
-
-    fn stage(&self, output: &Utf8PathBuf) -> Result<StagedFile, SaveError> {
-        if output.symlink_metadata().is_ok() {
-            return Err(SaveError::AlreadyExists {
-                output: output.clone(),
-            });
-        }
-        let staged = StagedFile::create(output).map_err(|error| self.io(error))?;
-        staged.ok_or_else(|| SaveError::Busy {
-            output: output.clone(),
+        write_archive(output, &self.image.name, |writer| {
+            self.write(writer, cancel)
         })
     }
 
@@ -206,7 +225,7 @@ impl Saving {
         Ok((metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
     }
 
-    fn io(&self, source: crate::host_fs::PathError) -> SaveError {
+    fn io(&self, source: PathError) -> SaveError {
         SaveError::Io {
             name: self.image.name.clone(),
             source,

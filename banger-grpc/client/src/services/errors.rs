@@ -9,7 +9,10 @@ use std::str::FromStr;
 use banger_api::{reason, v1::ErrorReason};
 use banger_core::{
     domain::{ImageName, KernelName, PublishedPort, Selector, VmName, VmState},
-    image::{DeleteImageError, ImageQueryError, PullError},
+    image::{
+        DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, ReadImageError,
+        RegisterError, SaveError,
+    },
     kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError},
     remote::RemoteError,
     vm::{
@@ -363,6 +366,49 @@ impl FromServer for PullError {
 impl FromServer for DeleteImageError {
     fn known(failure: &Failure) -> Option<Self> {
         ImageQueryError::known(failure).map(Self::Query)
+    }
+}
+
+/// The image, if it is that which keeps it from something.
+fn image_in_state(failure: &Failure, state: &str) -> Option<ImageName> {
+    let is_so = failure.facts.get("state").is_some_and(|is| is == state);
+    is_so.then(|| fact(failure, OBJECT)).flatten()
+}
+
+impl FromServer for ReadImageError {
+    fn known(failure: &Failure) -> Option<Self> {
+        let changed = image_in_state(failure, "changed").map(|name| Self::Changed { name });
+        changed.or_else(|| ImageQueryError::known(failure).map(Self::Query))
+    }
+}
+
+impl FromServer for SaveError {
+    fn known(failure: &Failure) -> Option<Self> {
+        let changed = image_in_state(failure, "changed").map(|name| Self::Changed { name });
+        changed.or_else(|| ImageQueryError::known(failure).map(Self::Query))
+    }
+}
+
+impl FromServer for PromoteError {
+    fn known(failure: &Failure) -> Option<Self> {
+        let managed = image_in_state(failure, "managed").map(|name| Self::Managed { name });
+        let changed = || image_in_state(failure, "changed").map(|name| Self::Changed { name });
+        let query = || ImageQueryError::known(failure).map(Self::Query);
+        managed.or_else(changed).or_else(query)
+    }
+}
+
+impl FromServer for RegisterError {
+    fn known(failure: &Failure) -> Option<Self> {
+        (failure.reason? == ErrorReason::ImageExists).then_some(())?;
+        let name = fact(failure, OBJECT)?;
+        Some(Self::AlreadyExists { name })
+    }
+}
+
+impl FromServer for PruneError {
+    fn known(_: &Failure) -> Option<Self> {
+        None
     }
 }
 

@@ -2,23 +2,30 @@
 
 use async_trait::async_trait;
 use banger_api::v1::{
-    DeleteImageRequest, GetImageRequest, ListAvailableImagesRequest, ListImagesRequest,
-    PullImageRequest, operation::Outcome,
+    BootFiles, DeleteImageRequest, GetImageRequest, ListAvailableImagesRequest, ListImagesRequest,
+    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, RegisterImageRequest,
+    operation::Outcome, register_image_request::Boot,
 };
 use banger_core::{
+    ErrorKind,
     bundle::Written,
     catalog::Available,
+    disk::{Difference, DiskEntry},
     domain::{Bytes, Image, Selector},
     image::{
-        BundleImageError, BundleImageRequest, DeleteImageError, ImageManager, ImageQueryError,
-        LoadRequest, LoadSource, PromoteError, PruneError, PruneRequest, PrunedCache, PullError,
-        PullRequest, RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage,
+        BundleImageError, BundleImageRequest, DeleteImageError, DiskStream, ImageFile,
+        ImageManager, ImageQueryError, ListImageFiles, LoadRequest, LoadSource, PromoteError,
+        PruneError, PruneRequest, PrunedCache, PullError, PullRequest, ReadImageError,
+        RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage,
     },
+    kernel::KernelSelection,
     progress::{NoProgress, ProgressSink},
     remote::RemoteError,
 };
 
-use super::{Server, catalog, errors::FromServer as _, records, work::OnDrop};
+use super::{
+    Server, catalog, errors::FromServer as _, records, requests::duration, work::OnDrop,
+};
 use crate::Failure;
 
 /// Most records of a page.
@@ -75,6 +82,28 @@ fn image(outcome: Option<Outcome>) -> Result<Image, Failure> {
     }
 }
 
+fn boot(kernel: KernelSelection) -> Result<Option<Boot>, RemoteError> {
+    let KernelSelection { name, paths } = kernel;
+    let text = |path: Option<camino::Utf8PathBuf>| path.map(String::from).unwrap_or_default();
+    match name {
+        Some(_) if !paths.is_empty() => {
+            let problem = "a kernel is chosen by its name or by paths, and not by both";
+            Err(RemoteError::new(
+                ErrorKind::InvalidInput,
+                problem,
+                Vec::new(),
+            ))
+        }
+        Some(name) => Ok(Some(Boot::Kernel(format!("kernels/{name}")))),
+        None if paths.is_empty() => Ok(None),
+        None => Ok(Some(Boot::BootFiles(BootFiles {
+            kernel: text(paths.kernel),
+            initrd: text(paths.initrd),
+            modules: text(paths.modules),
+        }))),
+    }
+}
+
 #[async_trait]
 impl ImageManager for RemoteImages {
     async fn pull(
@@ -104,20 +133,35 @@ impl ImageManager for RemoteImages {
         pulled.and_then(image).map_err(PullError::from_server)
     }
 
-    async fn register(&self, _request: RegisterRequest) -> Result<Image, RegisterError> {
-        Err(RemoteError::unsupported("images of files that are registered").into())
+    async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError> {
+        let register = RegisterImageRequest {
+            image_id: request.name.to_string(),
+            rootfs: request.rootfs.into(),
+            boot: boot(request.kernel)?,
+            ..RegisterImageRequest::default()
+        };
+        let registered = self.0.carry_out(register, OnDrop::Leave, &NoProgress).await;
+        registered
+            .and_then(image)
+            .map_err(RegisterError::from_server)
     }
 
-    async fn promote(&self, _selector: &Selector) -> Result<Image, PromoteError> {
-        Err(RemoteError::unsupported("promotion of images").into())
+    async fn promote(&self, selector: &Selector) -> Result<Image, PromoteError> {
+        let promote = PromoteImageRequest {
+            name: format!("images/{selector}"),
+            ..PromoteImageRequest::default()
+        };
+        let promoted = self.0.carry_out(promote, OnDrop::Cancel, &NoProgress).await;
+        promoted.and_then(image).map_err(PromoteError::from_server)
     }
 
     async fn save(
         &self,
-        _selector: &Selector,
-        _request: SaveRequest,
+        selector: &Selector,
+        request: SaveRequest,
     ) -> Result<SavedImage, SaveError> {
-        Err(RemoteError::unsupported("archives of images").into())
+        let image = self.0.image(selector).await?;
+        self.0.save(image, request).await
     }
 
     async fn load(
@@ -170,7 +214,48 @@ impl ImageManager for RemoteImages {
             .map_err(DeleteImageError::from_server)
     }
 
-    async fn prune(&self, _request: PruneRequest) -> Result<PrunedCache, PruneError> {
-        Err(RemoteError::unsupported("cache that can be pruned").into())
+    async fn prune(&self, request: PruneRequest) -> Result<PrunedCache, PruneError> {
+        let prune = PruneImageCacheRequest {
+            dry_run: request.dry_run,
+            all: request.all,
+            older_than: request.older_than.and_then(duration),
+            max_cache_bytes: request.max_size.map(Bytes::get),
+            ..PruneImageCacheRequest::default()
+        };
+        let outcome = self.0.carry_out(prune, OnDrop::Leave, &NoProgress).await;
+        let pruned = outcome.and_then(|outcome| match outcome {
+            Some(Outcome::PrunedImageCache(pruned)) => records::pruned(pruned),
+            _ => Err(Failure::confused("the cache", "what went is missing")),
+        });
+        pruned.map_err(PruneError::from_server)
+    }
+
+    async fn list_files(
+        &self,
+        image: &Selector,
+        request: ListImageFiles,
+    ) -> Result<DiskStream<DiskEntry>, ReadImageError> {
+        let image = self.0.image(image).await?;
+        Ok(self.0.list_files(&image, request))
+    }
+
+    async fn read_file(
+        &self,
+        image: &Selector,
+        path: Vec<u8>,
+        offset: u64,
+    ) -> Result<ImageFile, ReadImageError> {
+        let image = self.0.image(image).await?;
+        self.0.read_file(&image, path, offset).await
+    }
+
+    async fn diff(
+        &self,
+        one: &Selector,
+        other: &Selector,
+        after: Vec<u8>,
+    ) -> Result<DiskStream<Difference>, ReadImageError> {
+        let (one, other) = (self.0.image(one).await?, self.0.image(other).await?);
+        Ok(self.0.diff(&one, &other, after))
     }
 }

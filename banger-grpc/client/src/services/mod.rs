@@ -7,10 +7,13 @@
 
 mod build;
 mod catalog;
+mod cut;
 mod doctor;
 mod errors;
 mod exec;
 mod files;
+mod image_disk;
+mod image_save;
 mod images;
 mod kernels;
 mod lifeline;

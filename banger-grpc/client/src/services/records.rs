@@ -3,6 +3,7 @@
 //! Invariants: what makes no sense is refused and never guessed. Entry points: the
 //! functions.
 
+mod disk;
 mod files;
 mod vm;
 
@@ -13,6 +14,7 @@ use banger_core::domain::{BackendKind, Bytes, Snapshot};
 
 use crate::Failure;
 
+pub(super) use disk::{difference, digest, disk_entry, pruned};
 pub(super) use files::{image, kernel};
 pub(super) use vm::{vm, vm_change};
 
