@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use banger_core::{
     clock::Clock, image::ImageManager, kernel::KernelResolver, store::Store, vm::VmSupervisor,
+    volume::VolumeManager,
 };
 
 use crate::{
@@ -22,6 +23,8 @@ pub struct Backend {
     pub kernels: Arc<dyn KernelResolver>,
     /// Virtual machines.
     pub vms: Arc<dyn VmSupervisor>,
+    /// Named volumes.
+    pub volumes: Arc<dyn VolumeManager>,
     /// The records.
     pub store: Store,
     /// What time it is.

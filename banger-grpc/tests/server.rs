@@ -23,4 +23,5 @@ mod server {
     mod requests;
     mod sessions;
     mod tls;
+    mod volumes;
 }

@@ -12,6 +12,8 @@ use serde_json::Value;
 
 use super::environment::Environment;
 
+mod machines;
+
 /// A service over the state of an environment.
 struct Service {
     child: Child,
@@ -384,7 +386,6 @@ fn machines_and_their_commands_are_the_same_with_a_service() {
 #[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
-    twins.refused(&["volume", "list"], "the service has no volumes yet");
     twins.refused(
         &["kernel", "list", "--available"],
         "the service has no catalogs",

@@ -220,6 +220,7 @@ async fn open(
         images: services.images,
         kernels: services.kernels,
         vms: services.vms,
+        volumes: services.volumes,
         store,
         clock: Arc::new(SystemClock),
         budget: budget

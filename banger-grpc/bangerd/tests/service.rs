@@ -18,6 +18,7 @@ mod service {
     mod elsewhere;
     pub(crate) mod foreign;
     mod life;
+    mod logs;
     mod measure;
     #[path = "../../../../banger-core/tests/common/scratch.rs"]
     pub(crate) mod scratch;

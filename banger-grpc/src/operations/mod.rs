@@ -15,6 +15,7 @@ mod receipt;
 mod room;
 mod snapshots;
 mod update;
+mod volumes;
 mod watch;
 mod work;
 
@@ -50,9 +51,10 @@ use crate::{
 pub(crate) use artifacts::pull_request;
 pub(crate) use machines::{check_session, create_request};
 pub(crate) use receipt::Receipt;
-pub(crate) use room::{of_create, of_kept, of_start};
+pub(crate) use room::{of_create, of_kept, of_start, of_volume};
 pub(crate) use snapshots::restore_request;
 pub(crate) use update::update_request;
+pub(crate) use volumes::{have_host_path, settle_volumes, volume_request};
 pub(crate) use watch::Events;
 pub(crate) use work::Work;
 

@@ -7,21 +7,22 @@
 use std::sync::Arc;
 
 use banger_api::v1::{
-    self, CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
-    DeleteSnapshotRequest, DeleteVmRequest, ErrorReason, ImportKernelRequest, OperationKind,
-    PauseVmRequest, PhaseKind, PullImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, operation::Outcome,
+    self, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
+    DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest, ErrorReason,
+    ImportKernelRequest, OperationKind, PauseVmRequest, PhaseKind, PullImageRequest,
+    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
+    operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, journal::Journal, machines, snapshots, update};
+use super::{artifacts, journal::Journal, machines, snapshots, update, volumes};
 use crate::{
     backend::Backend,
     convert::operation::{kind_name, kind_of_name},
     fault::Fault,
-    request::name::{IMAGES, KERNELS, VMS},
+    request::name::{IMAGES, KERNELS, VMS, VOLUMES},
 };
 
 /// What is to be done: a request whose names are settled, without its id and
@@ -46,6 +47,8 @@ pub(crate) enum Work {
     CreateSnapshot(CreateSnapshotRequest),
     DeleteSnapshot(DeleteSnapshotRequest),
     RestoreVm(RestoreVmRequest),
+    CreateVolume(CreateVolumeRequest),
+    DeleteVolume(DeleteVolumeRequest),
 }
 
 macro_rules! for_each_kind {
@@ -65,6 +68,8 @@ macro_rules! for_each_kind {
             Work::CreateSnapshot($request) => $answer,
             Work::DeleteSnapshot($request) => $answer,
             Work::RestoreVm($request) => $answer,
+            Work::CreateVolume($request) => $answer,
+            Work::DeleteVolume($request) => $answer,
         }
     };
 }
@@ -95,6 +100,8 @@ impl Work {
             Self::CreateSnapshot(_) => OperationKind::CreateSnapshot,
             Self::DeleteSnapshot(_) => OperationKind::DeleteSnapshot,
             Self::RestoreVm(_) => OperationKind::RestoreVm,
+            Self::CreateVolume(_) => OperationKind::CreateVolume,
+            Self::DeleteVolume(_) => OperationKind::DeleteVolume,
         }
     }
 
@@ -122,6 +129,8 @@ impl Work {
             Self::CreateSnapshot(request) => request.vm.clone(),
             Self::DeleteSnapshot(request) => request.name.clone(),
             Self::RestoreVm(request) => named(VMS, &request.vm_id),
+            Self::CreateVolume(request) => named(VOLUMES, &request.volume_id),
+            Self::DeleteVolume(request) => request.name.clone(),
             Self::UpdateVm(request) => {
                 let vm = request.vm.as_ref();
                 vm.map(|vm| vm.name.clone()).unwrap_or_default()
@@ -164,6 +173,8 @@ impl Work {
             Self::CreateSnapshot(request) => snapshots::create(context, request).await,
             Self::DeleteSnapshot(request) => snapshots::delete(context, request).await,
             Self::RestoreVm(request) => Box::pin(snapshots::restore(context, request)).await,
+            Self::CreateVolume(request) => volumes::create(context, request).await,
+            Self::DeleteVolume(request) => volumes::delete(context, request).await,
         }
     }
 
@@ -172,6 +183,7 @@ impl Work {
         match self {
             Self::CreateVm(_) | Self::RestoreVm(_) => machines::undo_create(context).await,
             Self::StartVm(request) => machines::undo_start(context, request).await,
+            Self::CreateVolume(request) => volumes::undo_create(context, request).await,
             // what these leave when they are dropped is whole, or nothing
             Self::PullImage(_)
             | Self::DeleteImage(_)
@@ -183,7 +195,8 @@ impl Work {
             | Self::PauseVm(_)
             | Self::ResumeVm(_)
             | Self::CreateSnapshot(_)
-            | Self::DeleteSnapshot(_) => Ok(()),
+            | Self::DeleteSnapshot(_)
+            | Self::DeleteVolume(_) => Ok(()),
         }
     }
 }
@@ -208,6 +221,8 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::CreateSnapshot => Work::CreateSnapshot(message(bytes)?),
         OperationKind::DeleteSnapshot => Work::DeleteSnapshot(message(bytes)?),
         OperationKind::RestoreVm => Work::RestoreVm(message(bytes)?),
+        OperationKind::CreateVolume => Work::CreateVolume(message(bytes)?),
+        OperationKind::DeleteVolume => Work::DeleteVolume(message(bytes)?),
     })
 }
 

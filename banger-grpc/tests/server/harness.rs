@@ -282,6 +282,7 @@ async fn backend(directories: &Directories, budget: Budget) -> Backend {
         images: local.images,
         kernels: local.kernels,
         vms: local.vms,
+        volumes: local.volumes,
         store: Store::open(directories).await.unwrap(),
         clock: Arc::new(SystemClock),
         budget,

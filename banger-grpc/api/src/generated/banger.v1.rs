@@ -146,6 +146,18 @@ pub enum ErrorReason {
     /// RESOURCE_EXHAUSTED: the caller has as many calls at a time as it may have. The fact
     /// "limit" says how many. Try again.
     TooManyCalls = 92,
+    /// NOT_FOUND: the volume does not exist.
+    VolumeNotFound = 100,
+    /// ALREADY_EXISTS: a volume of that name exists already.
+    VolumeExists = 101,
+    /// FAILED_PRECONDITION: virtual machines have the volume. The fact "vms" has their
+    /// names, with commas between.
+    VolumeInUse = 102,
+    /// FAILED_PRECONDITION: nothing in the guest takes the connection. The fact "failure"
+    /// says why.
+    PortRefused = 103,
+    /// ABORTED: a connection into the guest broke there.
+    PortBroken = 104,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -214,6 +226,11 @@ impl ErrorReason {
             Self::CallerUnauthenticated => "ERROR_REASON_CALLER_UNAUTHENTICATED",
             Self::OutOfScope => "ERROR_REASON_OUT_OF_SCOPE",
             Self::TooManyCalls => "ERROR_REASON_TOO_MANY_CALLS",
+            Self::VolumeNotFound => "ERROR_REASON_VOLUME_NOT_FOUND",
+            Self::VolumeExists => "ERROR_REASON_VOLUME_EXISTS",
+            Self::VolumeInUse => "ERROR_REASON_VOLUME_IN_USE",
+            Self::PortRefused => "ERROR_REASON_PORT_REFUSED",
+            Self::PortBroken => "ERROR_REASON_PORT_BROKEN",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -281,6 +298,11 @@ impl ErrorReason {
             "ERROR_REASON_CALLER_UNAUTHENTICATED" => Some(Self::CallerUnauthenticated),
             "ERROR_REASON_OUT_OF_SCOPE" => Some(Self::OutOfScope),
             "ERROR_REASON_TOO_MANY_CALLS" => Some(Self::TooManyCalls),
+            "ERROR_REASON_VOLUME_NOT_FOUND" => Some(Self::VolumeNotFound),
+            "ERROR_REASON_VOLUME_EXISTS" => Some(Self::VolumeExists),
+            "ERROR_REASON_VOLUME_IN_USE" => Some(Self::VolumeInUse),
+            "ERROR_REASON_PORT_REFUSED" => Some(Self::PortRefused),
+            "ERROR_REASON_PORT_BROKEN" => Some(Self::PortBroken),
             _ => None,
         }
     }
@@ -409,6 +431,44 @@ pub struct VmSpec {
     /// Its user, USER\[:GROUP\]; the image's when empty.
     #[prost(string, tag = "15")]
     pub user: ::prost::alloc::string::String,
+    /// Disks beside the root, in the order of their mounting, at most 8.
+    #[prost(message, repeated, tag = "16")]
+    pub volumes: ::prost::alloc::vec::Vec<VmVolume>,
+}
+/// A volume as a machine has it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VmVolume {
+    /// Absolute path in the guest at which it is found; made when it is missing.
+    #[prost(string, tag = "3")]
+    pub target: ::prost::alloc::string::String,
+    /// Whether the guest can only read it.
+    #[prost(bool, tag = "4")]
+    pub read_only: bool,
+    /// Whether it is the machine's own copy of a directory. The server says so; it is
+    /// ignored when asked for.
+    #[prost(bool, tag = "5")]
+    pub copied: bool,
+    /// Which volume of that name is asked for, by its uid; whichever there is when empty.
+    #[prost(string, tag = "6")]
+    pub volume_uid: ::prost::alloc::string::String,
+    /// What it is made of.
+    #[prost(oneof = "vm_volume::Source", tags = "1, 2")]
+    pub source: ::core::option::Option<vm_volume::Source>,
+}
+/// Nested message and enum types in `VmVolume`.
+pub mod vm_volume {
+    /// What it is made of.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        /// A named volume that is the caller's: volumes/NAME.
+        #[prost(string, tag = "1")]
+        Volume(::prost::alloc::string::String),
+        /// A path of the server's host, which needs the scope admin: a directory, of which
+        /// the machine gets a copy when it is made, or a disk in a file, which it can only
+        /// read.
+        #[prost(string, tag = "2")]
+        HostPath(::prost::alloc::string::String),
+    }
 }
 /// A port of the host that leads to one of a machine.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1486,6 +1546,30 @@ pub struct Snapshot {
     #[prost(uint64, tag = "6")]
     pub on_disk_bytes: u64,
 }
+/// A disk with a name, which outlives the virtual machines that use it. One machine at a
+/// time may write to it, or several read it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Volume {
+    /// volumes/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// What tells it from another volume of that name; it is never used again.
+    #[prost(string, tag = "2")]
+    pub uid: ::prost::alloc::string::String,
+    /// The operation that made it, as operations/ID; empty when it was not made by this
+    /// API. This is part of the record from its first moment on.
+    #[prost(string, tag = "3")]
+    pub create_operation: ::prost::alloc::string::String,
+    /// When it was made.
+    #[prost(message, optional, tag = "4")]
+    pub create_time: ::core::option::Option<::prost_types::Timestamp>,
+    /// How large it is. Its disk takes what is written to it.
+    #[prost(uint64, tag = "5")]
+    pub size_bytes: u64,
+    /// The machines that have it, as vms/NAME, in order. It cannot be deleted meanwhile.
+    #[prost(string, repeated, tag = "6")]
+    pub vms: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
 /// Work that a request began.
 ///
 /// It is recorded before the request is answered, and goes on whether or not
@@ -1530,7 +1614,7 @@ pub struct Operation {
     pub phases: ::prost::alloc::vec::Vec<Phase>,
     /// What came of it; absent while it runs, when it was cancelled, and when what
     /// was to be deleted was not there.
-    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16")]
+    #[prost(oneof = "operation::Outcome", tags = "11, 12, 13, 14, 16, 30")]
     pub outcome: ::core::option::Option<operation::Outcome>,
 }
 /// Nested message and enum types in `Operation`.
@@ -1554,6 +1638,9 @@ pub mod operation {
         /// The snapshot that was made, or deleted.
         #[prost(message, tag = "16")]
         Snapshot(super::Snapshot),
+        /// The volume that was made, or deleted.
+        #[prost(message, tag = "30")]
+        Volume(super::Volume),
     }
 }
 /// Why an operation failed: what the call would have failed with.
@@ -1762,6 +1849,10 @@ pub enum OperationKind {
     DeleteSnapshot = 13,
     /// A virtual machine is made that goes on from a snapshot.
     RestoreVm = 14,
+    /// A volume is made.
+    CreateVolume = 40,
+    /// A volume is deleted.
+    DeleteVolume = 41,
 }
 impl OperationKind {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -1785,6 +1876,8 @@ impl OperationKind {
             Self::CreateSnapshot => "OPERATION_KIND_CREATE_SNAPSHOT",
             Self::DeleteSnapshot => "OPERATION_KIND_DELETE_SNAPSHOT",
             Self::RestoreVm => "OPERATION_KIND_RESTORE_VM",
+            Self::CreateVolume => "OPERATION_KIND_CREATE_VOLUME",
+            Self::DeleteVolume => "OPERATION_KIND_DELETE_VOLUME",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -1805,6 +1898,8 @@ impl OperationKind {
             "OPERATION_KIND_CREATE_SNAPSHOT" => Some(Self::CreateSnapshot),
             "OPERATION_KIND_DELETE_SNAPSHOT" => Some(Self::DeleteSnapshot),
             "OPERATION_KIND_RESTORE_VM" => Some(Self::RestoreVm),
+            "OPERATION_KIND_CREATE_VOLUME" => Some(Self::CreateVolume),
+            "OPERATION_KIND_DELETE_VOLUME" => Some(Self::DeleteVolume),
             _ => None,
         }
     }
@@ -1862,7 +1957,7 @@ pub enum PhaseKind {
     Resolve = 1,
     /// An image was pulled, as far as no other part is told of.
     Pull = 2,
-    /// The virtual machine's record was made, and a backend chosen.
+    /// The record was made, and for a virtual machine a backend chosen.
     Create = 3,
     /// The virtual machine came up: from the start of its monitor until its agent
     /// answered, or its program ran if it has none; as far as no other part is told of.
@@ -5466,6 +5561,384 @@ pub mod operation_service_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
+/// From the client of a connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectPortRequest {
+    /// What the message carries.
+    #[prost(oneof = "connect_port_request::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<connect_port_request::Message>,
+}
+/// Nested message and enum types in `ConnectPortRequest`.
+pub mod connect_port_request {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// The first message, and no other.
+        #[prost(message, tag = "1")]
+        Start(super::ConnectPortStart),
+        /// Bytes for the guest's server, at most 65536.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// No more bytes follow.
+        #[prost(message, tag = "3")]
+        Finish(super::DirectionFinished),
+    }
+}
+/// Where to connect to.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectPortStart {
+    /// The machine, as vms/NAME or vms/UID.
+    #[prost(string, tag = "1")]
+    pub vm: ::prost::alloc::string::String,
+    /// An IP address as the guest sees it; its loopback addresses when empty.
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    /// The TCP port, 1 to 65535.
+    #[prost(uint32, tag = "3")]
+    pub port: u32,
+}
+/// To the client of a connection.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ConnectPortResponse {
+    /// What the message carries.
+    #[prost(oneof = "connect_port_response::Message", tags = "1, 2, 3")]
+    pub message: ::core::option::Option<connect_port_response::Message>,
+}
+/// Nested message and enum types in `ConnectPortResponse`.
+pub mod connect_port_response {
+    /// What the message carries.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Message {
+        /// The connection is open.
+        #[prost(message, tag = "1")]
+        Connected(super::PortConnected),
+        /// Bytes from the guest's server, at most 65536.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// No more bytes follow.
+        #[prost(message, tag = "3")]
+        Finish(super::DirectionFinished),
+    }
+}
+/// A connection is open.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PortConnected {}
+/// One direction of a connection has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DirectionFinished {}
+/// Generated client implementations.
+pub mod port_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Connects to what listens in virtual machines that run: no network between host and
+    /// guest is needed.
+    #[derive(Debug, Clone)]
+    pub struct PortServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> PortServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> PortServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            PortServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Opens one TCP connection inside the guest. The first message of the client is
+        /// `start`; `connected` is the answer when it is open. Then bytes go both ways, each
+        /// direction at its own pace, and each side ends its own with `finish`. The call ends
+        /// when both did. A client that ends its stream without `finish` closes the
+        /// connection, and so does one that goes away: nothing resumes it.
+        pub async fn connect_port(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::ConnectPortRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ConnectPortResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.PortService/ConnectPort",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.PortService", "ConnectPort"));
+            self.inner.streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod port_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with PortServiceServer.
+    #[async_trait]
+    pub trait PortService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the ConnectPort method.
+        type ConnectPortStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ConnectPortResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Opens one TCP connection inside the guest. The first message of the client is
+        /// `start`; `connected` is the answer when it is open. Then bytes go both ways, each
+        /// direction at its own pace, and each side ends its own with `finish`. The call ends
+        /// when both did. A client that ends its stream without `finish` closes the
+        /// connection, and so does one that goes away: nothing resumes it.
+        async fn connect_port(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::ConnectPortRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::ConnectPortStream>,
+            tonic::Status,
+        >;
+    }
+    /// Connects to what listens in virtual machines that run: no network between host and
+    /// guest is needed.
+    #[derive(Debug)]
+    pub struct PortServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> PortServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for PortServiceServer<T>
+    where
+        T: PortService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.PortService/ConnectPort" => {
+                    #[allow(non_camel_case_types)]
+                    struct ConnectPortSvc<T: PortService>(pub Arc<T>);
+                    impl<
+                        T: PortService,
+                    > tonic::server::StreamingService<super::ConnectPortRequest>
+                    for ConnectPortSvc<T> {
+                        type Response = super::ConnectPortResponse;
+                        type ResponseStream = T::ConnectPortStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::ConnectPortRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as PortService>::connect_port(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ConnectPortSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for PortServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.PortService";
+    impl<T> tonic::server::NamedService for PortServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
 /// A session of a client.
 ///
 /// Its time is counted by the clock that counts from the host's boot, and not by the
@@ -7706,6 +8179,44 @@ pub struct RunningStats {
     /// Calls of clients that its guest serves.
     #[prost(uint32, tag = "6")]
     pub calls: u32,
+    /// What the program that runs it counted.
+    #[prost(message, optional, tag = "7")]
+    pub machine: ::core::option::Option<VmmMetrics>,
+}
+/// What a machine did since the program that runs it was started; a count is absent
+/// where that program does not count it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VmmMetrics {
+    /// Bytes that its disks were read by.
+    #[prost(uint64, optional, tag = "1")]
+    pub disk_read_bytes: ::core::option::Option<u64>,
+    /// Bytes that its disks were written by.
+    #[prost(uint64, optional, tag = "2")]
+    pub disk_written_bytes: ::core::option::Option<u64>,
+    /// Reads of its disks.
+    #[prost(uint64, optional, tag = "3")]
+    pub disk_reads: ::core::option::Option<u64>,
+    /// Writes to its disks.
+    #[prost(uint64, optional, tag = "4")]
+    pub disk_writes: ::core::option::Option<u64>,
+    /// Bytes that came to it by its network.
+    #[prost(uint64, optional, tag = "5")]
+    pub network_received_bytes: ::core::option::Option<u64>,
+    /// Bytes that it sent to its network.
+    #[prost(uint64, optional, tag = "6")]
+    pub network_sent_bytes: ::core::option::Option<u64>,
+    /// Bytes that came to it by its channel.
+    #[prost(uint64, optional, tag = "7")]
+    pub channel_received_bytes: ::core::option::Option<u64>,
+    /// Bytes that it sent to its channel.
+    #[prost(uint64, optional, tag = "8")]
+    pub channel_sent_bytes: ::core::option::Option<u64>,
+    /// How often a CPU left the guest for a device.
+    #[prost(uint64, optional, tag = "9")]
+    pub exits: ::core::option::Option<u64>,
+    /// Requests that the program refused.
+    #[prost(uint64, optional, tag = "10")]
+    pub refused_requests: ::core::option::Option<u64>,
 }
 /// Asks for a console log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -7716,14 +8227,17 @@ pub struct ReadVmLogRequest {
     /// Only so many of the last lines; all that are kept when 0.
     #[prost(uint32, tag = "2")]
     pub tail_lines: u32,
-    /// Only what was written at this time or later, to a twentieth of a second. Whoever
-    /// lost a stream goes on with it from the time at which the last piece came, and
-    /// may get some of it twice.
+    /// Only what was written at this time or later, to a twentieth of a second.
     #[prost(message, optional, tag = "3")]
     pub since: ::core::option::Option<::prost_types::Timestamp>,
     /// Whether to go on until the machine stops.
     #[prost(bool, tag = "4")]
     pub follow: bool,
+    /// Only what follows this place, whatever tail_lines and since say: the position of
+    /// the last piece of a stream that broke. No byte comes twice, and what is not kept
+    /// any more is told of.
+    #[prost(string, tag = "5")]
+    pub after: ::prost::alloc::string::String,
 }
 /// A piece of a console log.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -7734,6 +8248,14 @@ pub struct ReadVmLogResponse {
     /// The bytes, at most 64 KiB.
     #[prost(bytes = "bytes", tag = "2")]
     pub data: ::prost::bytes::Bytes,
+    /// The place after them, for `after`; empty where it is not known, as of a machine
+    /// that an older banger started.
+    #[prost(string, tag = "3")]
+    pub position: ::prost::alloc::string::String,
+    /// Whether something before them is missing: it is not kept any more, or it is of a
+    /// boot before this one and was not read to its end.
+    #[prost(bool, tag = "4")]
+    pub gap: bool,
 }
 /// When a change counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
@@ -8915,6 +9437,630 @@ pub mod vm_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "banger.v1.VmService";
     impl<T> tonic::server::NamedService for VmServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// Asks for a volume.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVolumeRequest {
+    /// volumes/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// The volume.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetVolumeResponse {
+    /// Its record.
+    #[prost(message, optional, tag = "1")]
+    pub volume: ::core::option::Option<Volume>,
+}
+/// Asks for volumes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListVolumesRequest {
+    /// Most volumes of a page: 100 when it is 0, never more than 1000.
+    #[prost(int32, tag = "1")]
+    pub page_size: i32,
+    /// Where the page begins: next_page_token of the page before. It belongs to the
+    /// order that it was got with.
+    #[prost(string, tag = "2")]
+    pub page_token: ::prost::alloc::string::String,
+    /// The order: name or create_time, and after a space desc if backwards; name when
+    /// empty.
+    #[prost(string, tag = "3")]
+    pub order_by: ::prost::alloc::string::String,
+    /// Which fields of each are wanted, as paths of Volume (create_time); all when
+    /// absent or "*". A path leads into messages, but not into lists and maps.
+    #[prost(message, optional, tag = "4")]
+    pub read_mask: ::core::option::Option<::prost_types::FieldMask>,
+}
+/// Some volumes.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListVolumesResponse {
+    /// The volumes, in their order.
+    #[prost(message, repeated, tag = "1")]
+    pub volumes: ::prost::alloc::vec::Vec<Volume>,
+    /// Where the next page begins; empty on the last one.
+    #[prost(string, tag = "2")]
+    pub next_page_token: ::prost::alloc::string::String,
+}
+/// Asks for a volume to be made.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CreateVolumeRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The name, `[a-z0-9][a-z0-9-]{0,62}`.
+    #[prost(string, tag = "2")]
+    pub volume_id: ::prost::alloc::string::String,
+    /// Its size, at least 16 MiB.
+    #[prost(uint64, tag = "3")]
+    pub size_bytes: u64,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "4")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The making.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CreateVolumeResponse {
+    /// The operation, which has the volume when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for a volume to be removed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteVolumeRequest {
+    /// A UUID that the client makes for this request; see CreateVmRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// volumes/NAME.
+    #[prost(string, tag = "2")]
+    pub name: ::prost::alloc::string::String,
+    /// Which one of that name it is; whichever there is when empty.
+    #[prost(string, tag = "3")]
+    pub uid: ::prost::alloc::string::String,
+    /// It is fine if there is no such volume.
+    #[prost(bool, tag = "4")]
+    pub allow_missing: bool,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "5")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// The removal.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct DeleteVolumeResponse {
+    /// The operation, which has the volume as it was.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Generated client implementations.
+pub mod volume_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Makes and removes named volumes. CreateVm gives them to virtual machines.
+    ///
+    /// A volume is its maker's, as machines are; names are one space for all.
+    #[derive(Debug, Clone)]
+    pub struct VolumeServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> VolumeServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> VolumeServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            VolumeServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Answers a volume.
+        pub async fn get_volume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVolumeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VolumeService/GetVolume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VolumeService", "GetVolume"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Lists volumes.
+        pub async fn list_volumes(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListVolumesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVolumesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VolumeService/ListVolumes",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VolumeService", "ListVolumes"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Makes an empty volume. An operation that fails or is cancelled leaves none.
+        pub async fn create_volume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CreateVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateVolumeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VolumeService/CreateVolume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VolumeService", "CreateVolume"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Removes a volume and all that is on it. Refused while a machine has it.
+        pub async fn delete_volume(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteVolumeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.VolumeService/DeleteVolume",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.VolumeService", "DeleteVolume"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod volume_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with VolumeServiceServer.
+    #[async_trait]
+    pub trait VolumeService: std::marker::Send + std::marker::Sync + 'static {
+        /// Answers a volume.
+        async fn get_volume(
+            &self,
+            request: tonic::Request<super::GetVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetVolumeResponse>,
+            tonic::Status,
+        >;
+        /// Lists volumes.
+        async fn list_volumes(
+            &self,
+            request: tonic::Request<super::ListVolumesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListVolumesResponse>,
+            tonic::Status,
+        >;
+        /// Makes an empty volume. An operation that fails or is cancelled leaves none.
+        async fn create_volume(
+            &self,
+            request: tonic::Request<super::CreateVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::CreateVolumeResponse>,
+            tonic::Status,
+        >;
+        /// Removes a volume and all that is on it. Refused while a machine has it.
+        async fn delete_volume(
+            &self,
+            request: tonic::Request<super::DeleteVolumeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteVolumeResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Makes and removes named volumes. CreateVm gives them to virtual machines.
+    ///
+    /// A volume is its maker's, as machines are; names are one space for all.
+    #[derive(Debug)]
+    pub struct VolumeServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> VolumeServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for VolumeServiceServer<T>
+    where
+        T: VolumeService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.VolumeService/GetVolume" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetVolumeSvc<T: VolumeService>(pub Arc<T>);
+                    impl<
+                        T: VolumeService,
+                    > tonic::server::UnaryService<super::GetVolumeRequest>
+                    for GetVolumeSvc<T> {
+                        type Response = super::GetVolumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetVolumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VolumeService>::get_volume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetVolumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VolumeService/ListVolumes" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListVolumesSvc<T: VolumeService>(pub Arc<T>);
+                    impl<
+                        T: VolumeService,
+                    > tonic::server::UnaryService<super::ListVolumesRequest>
+                    for ListVolumesSvc<T> {
+                        type Response = super::ListVolumesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListVolumesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VolumeService>::list_volumes(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListVolumesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VolumeService/CreateVolume" => {
+                    #[allow(non_camel_case_types)]
+                    struct CreateVolumeSvc<T: VolumeService>(pub Arc<T>);
+                    impl<
+                        T: VolumeService,
+                    > tonic::server::UnaryService<super::CreateVolumeRequest>
+                    for CreateVolumeSvc<T> {
+                        type Response = super::CreateVolumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CreateVolumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VolumeService>::create_volume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CreateVolumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.VolumeService/DeleteVolume" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteVolumeSvc<T: VolumeService>(pub Arc<T>);
+                    impl<
+                        T: VolumeService,
+                    > tonic::server::UnaryService<super::DeleteVolumeRequest>
+                    for DeleteVolumeSvc<T> {
+                        type Response = super::DeleteVolumeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteVolumeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as VolumeService>::delete_volume(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteVolumeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for VolumeServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.VolumeService";
+    impl<T> tonic::server::NamedService for VolumeServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

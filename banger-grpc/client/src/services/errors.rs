@@ -4,6 +4,9 @@
 //! server's words and facts suffice to make it; any other one is a
 //! [`RemoteError`] with all that the server said.
 
+mod connection;
+mod volume;
+
 use std::str::FromStr;
 
 use banger_api::{reason, v1::ErrorReason};
@@ -16,7 +19,7 @@ use banger_core::{
         BootFailure, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
         ExecId, FileFailure, LogsError, PauseVmError, RestoreVmError, SetVmError,
         SnapshotQueryError, SnapshotVmError, SpawnFailure, StartVmError, StopVmError,
-        VmChangesError, VmQueryError, VmStatsError,
+        VmChangesError, VmQueryError, VmStatsError, VmVolumeError,
     },
 };
 
@@ -136,6 +139,10 @@ impl FromServer for CreateVmError {
         if failure.reason? == ErrorReason::VmExists {
             let name = fact(failure, OBJECT)?;
             return Some(Self::AlreadyExists { name });
+        }
+        if failure.reason? == ErrorReason::VolumeNotFound {
+            let name = fact(failure, OBJECT)?;
+            return Some(Self::Volume(VmVolumeError::NotFound { name }));
         }
         ImageQueryError::known(failure).map(Self::Image)
     }
