@@ -33,6 +33,7 @@ impl Refine for VolumeQueryError {
 impl Refine for VmVolumeError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
+            Self::NotReadOnly { path } => fault.fact("read_only_path", path),
             Self::NotFound { name } => fault
                 .with_reason(ErrorReason::VolumeNotFound)
                 .about(VOLUME, name),

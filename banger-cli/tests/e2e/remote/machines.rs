@@ -21,13 +21,13 @@ const VOLUMES: &str = "
     4 both volume delete data
     0 both vm show one
     0 same vm start one
-    0 same vm exec one -- cp /copied/file /data/kept
+    0 same vm exec one -- busybox cp /copied/file /data/kept
     0 same vm stop one
     0 same vm delete one
     0 same vm create small --name two --volume data:/data:ro
     0 same vm start two
     0 same vm exec two -- cat /data/kept
-    1 same vm exec two -- touch /data/more
+    1 same vm exec two -- busybox touch /data/more
     0 same vm kill two
     0 same vm delete two
     0 same volume delete data other

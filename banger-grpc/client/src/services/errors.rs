@@ -19,7 +19,7 @@ use banger_core::{
         BootFailure, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
         ExecId, FileFailure, LogsError, PauseVmError, RestoreVmError, SetVmError,
         SnapshotQueryError, SnapshotVmError, SpawnFailure, StartVmError, StopVmError,
-        VmChangesError, VmQueryError, VmStatsError, VmVolumeError,
+        VmChangesError, VmQueryError, VmStatsError,
     },
 };
 
@@ -140,11 +140,10 @@ impl FromServer for CreateVmError {
             let name = fact(failure, OBJECT)?;
             return Some(Self::AlreadyExists { name });
         }
-        if failure.reason? == ErrorReason::VolumeNotFound {
-            let name = fact(failure, OBJECT)?;
-            return Some(Self::Volume(VmVolumeError::NotFound { name }));
-        }
-        ImageQueryError::known(failure).map(Self::Image)
+        let of_volume = || volume::of_vm(failure).map(Self::Volume);
+        ImageQueryError::known(failure)
+            .map(Self::Image)
+            .or_else(of_volume)
     }
 }
 

@@ -3,11 +3,25 @@
 use banger_api::v1::ErrorReason;
 use banger_core::{
     domain::Bytes,
+    vm::VmVolumeError,
     volume::{CreateVolumeError, DeleteVolumeError, VolumeQueryError},
 };
 
 use super::{FromServer, OBJECT, fact};
 use crate::Failure;
+
+/// Why a machine cannot have a volume.
+pub(super) fn of_vm(failure: &Failure) -> Option<VmVolumeError> {
+    match failure.reason? {
+        ErrorReason::VolumeNotFound => Some(VmVolumeError::NotFound {
+            name: fact(failure, OBJECT)?,
+        }),
+        ErrorReason::InvalidRequest => Some(VmVolumeError::NotReadOnly {
+            path: fact(failure, "read_only_path")?,
+        }),
+        _ => None,
+    }
+}
 
 impl FromServer for VolumeQueryError {
     fn known(failure: &Failure) -> Option<Self> {
