@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use banger_core::{
     clock::Clock, diagnostics::Doctor, image::ImageManager, kernel::KernelResolver, store::Store,
-    vm::VmSupervisor,
+    vm::VmSupervisor, volume::VolumeManager,
 };
 
 use crate::{
@@ -25,6 +25,8 @@ pub struct Backend {
     pub vms: Arc<dyn VmSupervisor>,
     /// Looks at the host.
     pub doctor: Arc<dyn Doctor>,
+    /// Named volumes.
+    pub volumes: Arc<dyn VolumeManager>,
     /// The records.
     pub store: Store,
     /// What time it is.

@@ -6,9 +6,9 @@
 
 use std::str::FromStr;
 
-use banger_core::domain::Vm;
+use banger_core::domain::{Vm, Volume};
 
-/// The label with the identity of whoever had the machine made.
+/// The label with the identity of whoever had the machine or volume made.
 pub(crate) const OWNER_LABEL: &str = "banger.owner";
 
 /// What identities begin with.
@@ -160,6 +160,12 @@ impl Caller {
     /// Whether the machine is there for it.
     pub(crate) fn sees_vm(&self, vm: &Vm) -> bool {
         let owner = vm.spec.labels.get(OWNER_LABEL);
+        self.sees_of(owner.map(String::as_str))
+    }
+
+    /// Whether the volume is there for it.
+    pub(crate) fn sees_volume(&self, volume: &Volume) -> bool {
+        let owner = volume.labels.get(OWNER_LABEL);
         self.sees_of(owner.map(String::as_str))
     }
 }

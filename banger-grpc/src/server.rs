@@ -12,10 +12,10 @@ use banger_api::{
         event_service_server::EventServiceServer, exec_service_server::ExecServiceServer,
         file_service_server::FileServiceServer, image_service_server::ImageServiceServer,
         kernel_service_server::KernelServiceServer,
-        operation_service_server::OperationServiceServer,
+        operation_service_server::OperationServiceServer, port_service_server::PortServiceServer,
         session_service_server::SessionServiceServer,
         snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
-        vm_service_server::VmServiceServer,
+        vm_service_server::VmServiceServer, volume_service_server::VolumeServiceServer,
     },
 };
 use banger_core::store::StoreError;
@@ -33,8 +33,8 @@ use crate::{
     phase::Phases,
     services::{
         event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
-        operation::OperationsOf, session::Sessions, snapshot::Snapshots, system::System, vm::Vms,
-        watcher::News,
+        operation::OperationsOf, port::Ports, session::Sessions, snapshot::Snapshots,
+        system::System, vm::Vms, volume::Volumes, watcher::News,
     },
     transport::{Listeners, security::Security},
 };
@@ -255,9 +255,11 @@ fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> Layere
             OperationServiceServer,
             OperationsOf(front.clone())
         ))
+        .add_service(limited!(PortServiceServer, Ports(front.clone())))
         .add_service(limited!(SessionServiceServer, Sessions(front.clone())))
         .add_service(limited!(SnapshotServiceServer, Snapshots(front.clone())))
         .add_service(limited!(VmServiceServer, Vms(front.clone())))
+        .add_service(limited!(VolumeServiceServer, Volumes(front.clone())))
 }
 
 fn with_reflection(

@@ -26,4 +26,5 @@ mod server {
     mod sessions;
     mod snapshots;
     mod tls;
+    mod volumes;
 }

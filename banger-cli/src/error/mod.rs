@@ -287,19 +287,50 @@ pub enum CliError {
     Interrupted(HostSignal),
 }
 
-/// Errors of the library are boxed: they are large, and failing is rare.
-macro_rules! boxed {
-    ($($variant:ident($error:ty)),+ $(,)?) => {
-        $(impl From<$error> for CliError {
+/// What a family of errors is to this one. Errors of the library are boxed: they are
+/// large, and failing is rare.
+macro_rules! families {
+    (
+        a service may fail with: $($said:ident($said_error:ident)),+;
+        this host alone: $($own:ident($own_error:ident)),+ $(;)?
+    ) => {
+        $(families!(from $said($said_error));)+
+        $(families!(from $own($own_error));)+
+
+        impl CliError {
+            fn kind_of_operation(&self) -> ErrorKind {
+                match self {
+                    Self::Service(error) => error.kind(),
+                    $(Self::$said(error) => error.kind(),)+
+                    $(Self::$own(error) => error.kind(),)+
+                    _ => ErrorKind::Internal,
+                }
+            }
+
+            /// What a service said, if one did.
+            fn said(&self) -> Option<&RemoteError> {
+                match self {
+                    Self::Service(error) => Some(error.as_ref()),
+                    $(Self::$said(error) => match error.as_ref() {
+                        $said_error::Remote(error) => Some(error),
+                        _ => None,
+                    },)+
+                    _ => None,
+                }
+            }
+        }
+    };
+    (from $variant:ident($error:ident)) => {
+        impl From<$error> for CliError {
             fn from(error: $error) -> Self {
                 Self::$variant(Box::new(error))
             }
-        })+
+        }
     };
 }
 
-boxed!(
-    Open(OpenError),
+families!(
+    a service may fail with:
     Pull(PullError),
     BundleImage(BundleImageError),
     BundleKernel(BundleKernelError),
@@ -311,7 +342,6 @@ boxed!(
     Save(SaveError),
     BuildImage(BuildImageError),
     ImageQuery(ImageQueryError),
-    BuildRootfs(BuildError),
     ReadImage(ReadImageError),
     DeleteImage(DeleteImageError),
     ImportKernel(ImportKernelError),
@@ -339,7 +369,10 @@ boxed!(
     SnapshotVm(SnapshotVmError),
     RestoreVm(RestoreVmError),
     SnapshotQuery(SnapshotQueryError),
-    DeleteSnapshot(DeleteSnapshotError),
+    DeleteSnapshot(DeleteSnapshotError);
+    this host alone:
+    Open(OpenError),
+    BuildRootfs(BuildError);
 );
 
 impl CliError {
@@ -380,54 +413,6 @@ impl CliError {
             | Self::Output { source, .. } => ErrorKind::of_io(source),
             Self::Interrupted(_) => ErrorKind::Cancelled,
             operation => operation.kind_of_operation(),
-        }
-    }
-
-    fn kind_of_operation(&self) -> ErrorKind {
-        match self {
-            Self::Service(error) => error.kind(),
-            Self::Open(error) => error.kind(),
-            Self::Pull(error) => error.kind(),
-            Self::BundleImage(error) => error.kind(),
-            Self::BundleKernel(error) => error.kind(),
-            Self::PullKernel(error) => error.kind(),
-            Self::Catalog(error) => error.kind(),
-            Self::Register(error) => error.kind(),
-            Self::Promote(error) => error.kind(),
-            Self::Prune(error) => error.kind(),
-            Self::Save(error) => error.kind(),
-            Self::BuildImage(error) => error.kind(),
-            Self::ImageQuery(error) => error.kind(),
-            Self::BuildRootfs(error) => error.kind(),
-            Self::ReadImage(error) => error.kind(),
-            Self::DeleteImage(error) => error.kind(),
-            Self::ImportKernel(error) => error.kind(),
-            Self::KernelQuery(error) => error.kind(),
-            Self::DeleteKernel(error) => error.kind(),
-            Self::CreateVm(error) => error.kind(),
-            Self::StartVm(error) => error.kind(),
-            Self::StopVm(error) => error.kind(),
-            Self::RestartVm(error) => error.kind(),
-            Self::KillVm(error) => error.kind(),
-            Self::PauseVm(error) => error.kind(),
-            Self::VmStats(error) => error.kind(),
-            Self::VmChanges(error) => error.kind(),
-            Self::SetVm(error) => error.kind(),
-            Self::WaitForVm(error) => error.kind(),
-            Self::DeleteVm(error) => error.kind(),
-            Self::VmQuery(error) => error.kind(),
-            Self::Logs(error) => error.kind(),
-            Self::Exec(error) => error.kind(),
-            Self::CreateVolume(error) => error.kind(),
-            Self::DeleteVolume(error) => error.kind(),
-            Self::VolumeQuery(error) => error.kind(),
-            Self::SnapshotVm(error) => error.kind(),
-            Self::RestoreVm(error) => error.kind(),
-            Self::SnapshotQuery(error) => error.kind(),
-            Self::DeleteSnapshot(error) => error.kind(),
-            Self::Copy(error) => error.kind(),
-            Self::Connect(error) => error.kind(),
-            _ => ErrorKind::Internal,
         }
     }
 

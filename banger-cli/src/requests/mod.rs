@@ -11,7 +11,7 @@ mod image;
 mod rootfs;
 mod vm;
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use banger_core::{
     domain::{KernelName, Selector, VolumeName},
@@ -337,6 +337,7 @@ fn prepare_volume(command: VolumeCommand) -> PlainTask {
         VolumeCommand::Create(args) => PlainTask::CreateVolume(CreateVolume {
             name: args.volume,
             size: args.size,
+            labels: BTreeMap::new(),
         }),
         VolumeCommand::List => PlainTask::ListVolumes,
         VolumeCommand::Show(args) => PlainTask::ShowVolume(args.volume),
@@ -404,7 +405,7 @@ fn prepare_vm(command: VmCommand, directory: &Utf8Path) -> Result<Task, CliError
             let request = LogsRequest {
                 tail: args.tail,
                 follow: args.follow,
-                since: None,
+                ..LogsRequest::default()
             };
             PlainTask::Logs(selector(&args.vm), request, args.since)
         }

@@ -10,9 +10,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::environment::{Environment, eventually};
 
-/// Starts to forward, and answers where it listens.
-fn forward(environment: &Environment, ports: &[&str]) -> (Child, Vec<String>) {
-    let arguments = [&["vm", "port-forward", "one"], ports].concat();
+/// Starts to forward, and answers where it listens. `way` is how banger gets there.
+fn forward(environment: &Environment, way: &[&str], ports: &[&str]) -> (Child, Vec<String>) {
+    let arguments = [way, &["vm", "port-forward", "one"], ports].concat();
     let mut child = environment
         .direct(&arguments)
         .stdout(Stdio::piped())
@@ -49,12 +49,16 @@ fn get(address: &str, path: &str) -> String {
 #[test]
 fn forwarded_ports_reach_a_guests_servers() {
     let environment = Environment::with_image();
+    reach(&environment, &[]);
+}
+
+pub(super) fn reach(environment: &Environment, way: &[&str]) {
     environment.must(&[
         "vm", "run", "--detach", "--boot", "agent", "--name", "one", "small",
     ]);
     let server = "busybox httpd -p 8000 -h /etc; busybox nc -ll -p 8001 -e cat >/dev/null 2>&1 &";
     environment.must(&["vm", "exec", "one", "--", "sh", "-c", server]);
-    let (child, addresses) = forward(&environment, &["0:8000", "[::1]:0:8001", "0:9"]);
+    let (child, addresses) = forward(environment, way, &["0:8000", "[::1]:0:8001", "0:9"]);
     eventually("the server answers", || {
         get(&addresses[0], "/group").ends_with("root:x:0:\nuser:x:1000:\nextra:x:2000:user\n")
     });
@@ -87,11 +91,11 @@ fn forwarded_ports_reach_a_guests_servers() {
         told.contains("port 9 of VM one") && told.contains("refused"),
         "{told}"
     );
-    a_vm_that_stops(&environment);
+    a_vm_that_stops(environment, way);
 }
 
-fn a_vm_that_stops(environment: &Environment) {
-    let (child, addresses) = forward(environment, &["0:8001"]);
+fn a_vm_that_stops(environment: &Environment, way: &[&str]) {
+    let (child, addresses) = forward(environment, way, &["0:8001"]);
     let mut client = TcpStream::connect(&addresses[0]).unwrap();
     client.write_all(b"hello").unwrap();
     let mut answer = [0; 5];
@@ -101,7 +105,9 @@ fn a_vm_that_stops(environment: &Environment) {
     assert_eq!(status, Some(4), "{told}");
     assert!(told.contains("stopped"), "{told}");
     assert_eq!(client.read(&mut answer).unwrap_or(0), 0);
-    let message = environment.refused(&["vm", "port-forward", "one", "80"], 4);
+    let again = [way, &["vm", "port-forward", "one", "80"]].concat();
+    let message = environment.refused(&again, 4);
     assert!(message.contains("banger vm start one"), "{message}");
-    environment.refused(&["vm", "port-forward", "one", "0"], 2);
+    let nothing = [way, &["vm", "port-forward", "one", "0"]].concat();
+    environment.refused(&nothing, 2);
 }

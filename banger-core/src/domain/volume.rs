@@ -1,6 +1,6 @@
 //! Volumes: disks beside a VM's root.
 
-use std::time::SystemTime;
+use std::{collections::BTreeMap, time::SystemTime};
 
 use camino::Utf8PathBuf;
 
@@ -17,6 +17,8 @@ pub struct Volume {
     pub created: SystemTime,
     /// The VMs that have it, by name; it cannot be deleted meanwhile.
     pub users: Vec<VmName>,
+    /// What whoever made it knows it by.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// A volume as a VM has it.

@@ -1,4 +1,4 @@
-//! What VMs take of their host, as sums over their records.
+//! What VMs and volumes take of their host, as sums over their records.
 
 use sqlx::FromRow;
 
@@ -13,14 +13,14 @@ pub struct Committed {
     pub vcpus: u64,
     /// Memory of those that run.
     pub memory: u64,
-    /// Sizes of the disks of all.
+    /// Sizes of the disks of all, and of volumes.
     pub disk: u64,
 }
 
 /// What is not counted, because somebody else counts it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uncounted {
-    /// VMs that these operations make.
+    /// VMs and volumes that these operations make.
     pub operations: Vec<String>,
     /// CPUs and memory of these VMs.
     pub running: Vec<String>,
@@ -35,7 +35,7 @@ struct SumsRow {
 }
 
 impl Store {
-    /// What VMs take: those that a caller's requests made, or all.
+    /// What VMs and volumes take: those that a caller's requests made, or all.
     pub async fn committed(
         &self,
         caller: Option<&str>,
@@ -57,11 +57,29 @@ impl Store {
         .await
         .map_err(StoreError::query("add up what VMs take"))?;
         let sum = |value: i64| u64::try_from(value).unwrap_or(0);
+        let volumes = self.committed_to_volumes(caller, uncounted).await?;
         Ok(Committed {
             vms: sum(sums.vms),
             vcpus: sum(sums.vcpus),
             memory: sum(sums.memory),
-            disk: sum(sums.disk),
+            disk: sum(sums.disk).saturating_add(sum(volumes)),
         })
+    }
+
+    async fn committed_to_volumes(
+        &self,
+        caller: Option<&str>,
+        uncounted: &Uncounted,
+    ) -> Result<i64, StoreError> {
+        sqlx::query_scalar(
+            "SELECT coalesce(sum(size_bytes), 0) FROM volumes \
+             WHERE coalesce(json_extract(labels, '$.\"banger.operation\"'), '') NOT IN (SELECT value FROM json_each(?1)) \
+             AND (?2 IS NULL OR json_extract(labels, '$.\"banger.owner\"') = ?2)",
+        )
+        .bind(to_json("operations", &uncounted.operations)?)
+        .bind(caller)
+        .fetch_one(&self.reader)
+        .await
+        .map_err(StoreError::query("add up what volumes take"))
     }
 }

@@ -294,7 +294,9 @@ impl Store {
         let mut transaction = self.write().await?;
         let deleted = sqlx::query(
             "DELETE FROM operations WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM vms WHERE id = made_id) \
-             AND NOT EXISTS (SELECT 1 FROM images WHERE id = made_id)",
+             AND NOT EXISTS (SELECT 1 FROM images WHERE id = made_id) \
+             AND id NOT IN (SELECT json_extract(labels, '$.\"banger.operation\"') FROM volumes \
+             WHERE json_extract(labels, '$.\"banger.operation\"') IS NOT NULL)",
         )
         .bind(from_time(before))
         .execute(&mut *transaction)

@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use sqlx::{Connection as _, SqliteConnection, migrate::Migrator, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use super::{Found, InsertError, Store, StoreError, connection::MIGRATOR};
+use super::{Found, InsertError, Store, StoreError, Uncounted, connection::MIGRATOR};
 use crate::{
     directories::Directories,
     domain::{
@@ -245,10 +245,22 @@ async fn the_end_of_a_command_and_the_use_of_a_volume_are_kept() {
         size: Bytes::from_mib(64),
         created: time(10),
         users: Vec::new(),
+        labels: [("banger.owner", "ann"), ("banger.operation", "made")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into(),
     };
     store.insert_volume(&volume).await.unwrap();
     let taken = store.insert_volume(&volume).await;
     assert!(matches!(taken, Err(InsertError::Taken)));
+    let taken = async |owner, uncounted: &Uncounted| store.committed(Some(owner), uncounted).await;
+    let nothing = Uncounted::default();
+    assert_eq!(taken("ann", &nothing).await.unwrap().disk, 64 << 20);
+    assert_eq!(taken("bob", &nothing).await.unwrap().disk, 0);
+    let counted = Uncounted {
+        operations: vec!["made".to_owned()],
+        ..nothing
+    };
+    assert_eq!(taken("ann", &counted).await.unwrap().disk, 0);
     store.insert_vm(&vm).await.unwrap();
     for end in [
         VmExit::Command(CommandEnd::Code(255)),

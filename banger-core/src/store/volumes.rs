@@ -16,13 +16,14 @@ struct VolumeRow {
     created_at: i64,
     /// A JSON list of names.
     users: String,
+    labels: String,
 }
 
 /// Reads volumes with the names of the VMs that have each, in order.
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT name, size_bytes, created_at, \
+            "SELECT name, size_bytes, created_at, labels, \
              (SELECT json_group_array(name) FROM (SELECT vms.name FROM vm_volumes \
              JOIN vms ON vms.id = vm_volumes.vm_id WHERE vm_volumes.volume = volumes.name \
              ORDER BY vms.name)) AS users FROM volumes ",
@@ -35,14 +36,18 @@ impl Store {
     /// Adds a volume.
     pub async fn insert_volume(&self, volume: &Volume) -> Result<(), InsertError> {
         let failed = InsertError::of("record a volume");
+        let labels = to_json("volume", &volume.labels).map_err(InsertError::Store)?;
         let mut transaction = self.write().await?;
-        sqlx::query("INSERT INTO volumes (name, size_bytes, created_at) VALUES (?, ?, ?)")
-            .bind(volume.name.as_str())
-            .bind(from_bytes(volume.size))
-            .bind(from_time(volume.created))
-            .execute(&mut *transaction)
-            .await
-            .map_err(&failed)?;
+        sqlx::query(
+            "INSERT INTO volumes (name, size_bytes, created_at, labels) VALUES (?, ?, ?, ?)",
+        )
+        .bind(volume.name.as_str())
+        .bind(from_bytes(volume.size))
+        .bind(from_time(volume.created))
+        .bind(labels)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
         commit(transaction).await.map_err(failed)
     }
 
@@ -157,6 +162,7 @@ impl TryFrom<VolumeRow> for Volume {
             size: to_bytes(&object, row.size_bytes)?,
             created: to_time(row.created_at),
             users: users?,
+            labels: from_json(&object, &row.labels)?,
         })
     }
 }

@@ -56,6 +56,29 @@ pub enum ConnectFailure {
     Resources,
 }
 
+impl ConnectFailure {
+    /// Every one.
+    pub const ALL: [Self; 5] = [
+        Self::Refused,
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::InvalidRequest,
+        Self::Resources,
+    ];
+
+    /// Its name for programs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::InvalidRequest => "invalid_request",
+            Self::Resources => "resources",
+        }
+    }
+}
+
 /// A connection into a guest could not be made, or broke.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

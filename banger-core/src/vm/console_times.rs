@@ -2,7 +2,8 @@
 //! times, so that a reader can begin at a time.
 //!
 //! ```text
-//! inode of the log's part, then (offset in it, milliseconds since 1970) …
+//! inode of the log's part, which log it is of, bytes of that log before it,
+//! then (offset in it, milliseconds since 1970) …
 //! ```
 //!
 //! Invariants: all numbers have 8 bytes, little-endian; both columns never
@@ -28,6 +29,15 @@ const NUMBER: usize = 8;
 /// Most entries that are read: one for each few bytes of a part.
 const ENTRY_LIMIT: usize = 1 << 20;
 
+/// Where a part is in its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which log: each boot begins one.
+    pub(super) log: u64,
+    /// Bytes of it before the part.
+    pub(super) start: u64,
+}
+
 /// Writes the times of one part.
 #[derive(Debug)]
 pub(super) struct TimesWriter {
@@ -37,10 +47,14 @@ pub(super) struct TimesWriter {
 
 impl TimesWriter {
     /// Starts the times of a part of the log.
-    pub(super) fn create(path: &Utf8Path, part: &Metadata) -> Result<Self, PathError> {
+    pub(super) fn create(
+        path: &Utf8Path,
+        part: &Metadata,
+        place: Place,
+    ) -> Result<Self, PathError> {
         let mut file = File::create(path).at("create", path)?;
-        let head = part.ino().to_le_bytes();
-        file.write_all(&head).at("write", path)?;
+        let head = [part.ino(), place.log, place.start].map(u64::to_le_bytes);
+        file.write_all(head.as_flattened()).at("write", path)?;
         Ok(Self { file, last: None })
     }
 
@@ -65,6 +79,7 @@ impl TimesWriter {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Times {
     inode: u64,
+    place: Place,
     entries: Vec<(u64, u64)>,
 }
 
@@ -79,6 +94,11 @@ impl Times {
         self.inode == part.ino()
     }
 
+    /// Where the part is in its log.
+    pub(super) const fn place(&self) -> Place {
+        self.place
+    }
+
     /// Where what was written at `since` or later begins; none when all of it
     /// is older.
     pub(super) fn offset_of(&self, since: SystemTime) -> Option<u64> {
@@ -90,11 +110,15 @@ impl Times {
 
 /// A last entry that is not whole yet is left out.
 fn parse(content: &[u8]) -> Option<Times> {
-    let (head, entries) = content.split_first_chunk::<NUMBER>()?;
+    let (head, entries) = content.split_at_checked(3 * NUMBER)?;
     let entries = entries.chunks_exact(2 * NUMBER).take(ENTRY_LIMIT);
     let number = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).unwrap_or_default();
     Some(Times {
-        inode: u64::from_le_bytes(*head),
+        inode: number(&head[..NUMBER]),
+        place: Place {
+            log: number(&head[NUMBER..2 * NUMBER]),
+            start: number(&head[2 * NUMBER..]),
+        },
         entries: entries
             .map(|entry| (number(&entry[..NUMBER]), number(&entry[NUMBER..])))
             .collect(),
@@ -120,11 +144,13 @@ mod tests {
         let path = Utf8Path::from_path(scratch.path()).unwrap().join("times");
         let (part, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
         let part = part.metadata().unwrap();
-        let mut writer = TimesWriter::create(&path, &part).unwrap();
+        let place = Place { log: 5, start: 7 };
+        let mut writer = TimesWriter::create(&path, &part, place).unwrap();
         for (offset, millis) in [(0, 1000), (10, 1020), (20, 1060), (30, 1000), (40, 2000)] {
             writer.note(offset, at(millis)).unwrap();
         }
         let times = Times::read(&path).unwrap();
+        assert_eq!(times.place(), place);
         assert!(times.are_of(&part) && !times.are_of(&other.metadata().unwrap()));
         for (since, expected) in [
             (0, Some(0)),
@@ -140,8 +166,8 @@ mod tests {
 
     #[test]
     fn what_is_not_whole_is_left_out() {
-        assert_eq!(parse(b"1234567"), None);
-        let mut content = 7_u64.to_le_bytes().to_vec();
+        assert_eq!(parse(&[7; 23]), None);
+        let mut content = [7; 24].to_vec();
         content.extend([1; 16]);
         content.extend([2; 15]);
         assert_eq!(parse(&content).unwrap().entries.len(), 1);

@@ -176,19 +176,19 @@ impl ExecSession {
 /// Asking for the next event says that those before it are done with. What was
 /// not done with is kept by the guest for whoever attaches next.
 #[derive(Debug)]
-pub struct ExecEvents {
-    events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
+pub struct ExecEvents<E = ExecError> {
+    events: mpsc::Receiver<Result<ExecEvent, E>>,
     offset: u64,
     acknowledged: watch::Sender<u64>,
     over: bool,
 }
 
-impl ExecEvents {
+impl<E> ExecEvents<E> {
     /// Events whose first byte of output has that offset. What they are done with
     /// is told through the last one.
     #[must_use]
     pub const fn new(
-        events: mpsc::Receiver<Result<ExecEvent, ExecError>>,
+        events: mpsc::Receiver<Result<ExecEvent, E>>,
         offset: u64,
         acknowledged: watch::Sender<u64>,
     ) -> Self {
@@ -201,7 +201,7 @@ impl ExecEvents {
     }
 
     /// The next event; none after the exit or an error. Cancelling loses nothing.
-    pub async fn recv(&mut self) -> Option<Result<ExecEvent, ExecError>> {
+    pub async fn recv(&mut self) -> Option<Result<ExecEvent, E>> {
         if self.over {
             // done with the exit, too: the guest may forget the session
             self.events.close();

@@ -4,12 +4,15 @@
 //! exit or error as the last event; both its channels are bounded; nothing that
 //! it said is lost with a connection; when it lets go, the guest is told.
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::time::Duration;
 
-use banger_proto::guest::v1::{
-    AttachExec, AttachExecRequest, AttachExecResponse, DeleteExecRequest, ExecAccepted,
-    ExecAttached, ExecOutput, ExecStream, WhenDetached, attach_exec_request::Request,
-    attach_exec_response::Response,
+use banger_proto::{
+    MAX_EXEC_CHUNK,
+    guest::v1::{
+        AttachExec, AttachExecRequest, AttachExecResponse, CloseStdin, DeleteExecRequest,
+        ExecAccepted, ExecAttached, ExecInput, ExecOutput, ExecSignal, ExecStream, WhenDetached,
+        attach_exec_request::Request, attach_exec_response::Response,
+    },
 };
 use tokio::sync::{
     mpsc::{self, error::SendError},
@@ -19,14 +22,20 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    Accepted, ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession, Leaving, Settled,
+    Accepted, ExecError, ExecEvent, ExecId, ExecSession, Leaving, Settled,
     exec_agent::{Agent, Client, Failure},
-    exec_outgoing::Outgoing,
-    exec_wire::{exit_of, is_broken},
+    exec_caller::{Caller, Limits, Outgoing, Said, Taken, say},
+    exec_wire::{exit_of, is_broken, wire_size},
 };
 
 /// Messages that may wait in each direction.
 const QUEUE: usize = 4;
+/// What the guest allows. It keeps a multiple of what is acknowledged at once.
+const LIMITS: Limits = Limits {
+    input: 256 << 10,
+    piece: MAX_EXEC_CHUNK,
+    acknowledged: 128 << 10,
+};
 /// How long attaching may take, and how long a broken connection is made again.
 const ATTACH_DEADLINE: Duration = Duration::from_secs(30);
 /// How long ending a session may take.
@@ -51,18 +60,6 @@ struct Joined {
     responses: Streaming<AttachExecResponse>,
 }
 
-/// The caller's ends.
-#[derive(Debug)]
-struct Caller {
-    controls: mpsc::Receiver<ExecControl>,
-    events: mpsc::Sender<Event>,
-    acknowledged: watch::Receiver<u64>,
-    /// Whether more may come from [`Self::controls`].
-    open: bool,
-    accepted: watch::Sender<Accepted>,
-    leaving: Leaving,
-}
-
 /// How a connection ended.
 #[derive(Debug)]
 enum End {
@@ -80,42 +77,34 @@ impl Relay {
     /// Attaches, and passes everything on in a task of the host's.
     pub(super) async fn start(self) -> Result<ExecSession, ExecError> {
         let joined = self.join().await?;
-        let (control, controls) = mpsc::channel(QUEUE);
-        let (sender, events) = mpsc::channel(QUEUE);
-        let acknowledging = watch::Sender::new(self.offset);
-        let accepted = told(joined.attached.accepted.unwrap_or_default());
-        let caller = Caller {
-            controls,
-            events: sender,
-            acknowledged: acknowledging.subscribe(),
-            open: true,
-            accepted: watch::Sender::new(accepted),
-            leaving: Leaving::default(),
-        };
+        let accepted = taken(&joined.attached).accepted;
+        let (caller, ends) = Caller::new(QUEUE, self.offset, accepted);
+        let leaving = Leaving::default();
         let (settled, settling) = oneshot::channel();
         let session = ExecSession {
             id: self.id.clone(),
             pid: joined.attached.pid,
             terminal: joined.attached.terminal,
             stdin_offset: accepted.stdin_offset,
-            control,
-            events: ExecEvents::new(events, self.offset, acknowledging),
-            accepted: caller.accepted.subscribe(),
-            leaving: caller.leaving.clone(),
+            control: ends.control,
+            events: ends.events,
+            accepted: ends.accepted,
+            leaving: leaving.clone(),
             settled: Settled(settling),
         };
         let tasks = self.agent.host.tasks.clone();
         drop(tasks.spawn(async move {
-            self.run(joined, caller).await;
+            self.run(joined, caller, leaving).await;
             // nobody may wait for it
             settled.send(()).ok();
         }));
         Ok(session)
     }
 
-    async fn run(mut self, mut joined: Joined, mut caller: Caller) {
+    async fn run(mut self, mut joined: Joined, mut caller: Caller<ExecError>, leaving: Leaving) {
         let is_kept = joined.attached.when_detached() == WhenDetached::Keep;
-        let mut outgoing = Outgoing::new(&joined.attached, self.offset);
+        let closed = joined.attached.stdin_closed;
+        let mut outgoing = Outgoing::new(LIMITS, taken(&joined.attached), closed, self.offset);
         loop {
             match self.accompany(joined, &mut outgoing, &mut caller).await {
                 End::Broken => {}
@@ -138,11 +127,11 @@ impl Relay {
                     return;
                 }
             };
-            outgoing.resume(&joined.attached, self.offset);
-            let accepted = joined.attached.accepted.unwrap_or_default();
-            caller.accepted.send_replace(told(accepted));
+            let taken = taken(&joined.attached);
+            outgoing.resume(taken, joined.attached.stdin_closed, self.offset);
+            caller.accepted.send_replace(taken.accepted);
         }
-        if !is_kept && !caller.leaving.detaches() {
+        if !is_kept && !leaving.detaches() {
             self.delete().await;
         }
     }
@@ -179,19 +168,18 @@ impl Relay {
         &mut self,
         joined: Joined,
         outgoing: &mut Outgoing,
-        caller: &mut Caller,
+        caller: &mut Caller<ExecError>,
     ) -> End {
         let Joined {
             requests,
             mut responses,
             attached,
         } = joined;
-        let accepting = watch::Sender::new(attached.accepted.unwrap_or_default());
-        let accepted = accepting.subscribe();
+        let (taking, taken) = watch::channel(taken(&attached));
         let events = caller.events.clone();
         tokio::select! {
-            end = self.deliver(&mut responses, &events, &accepting) => end,
-            never = say(outgoing, caller, accepted, &requests) => match never {},
+            end = self.deliver(&mut responses, &events, &taking) => end,
+            never = say(outgoing, caller, taken, &requests, message_of) => match never {},
             () = events.closed() => End::Dropped,
         }
     }
@@ -200,7 +188,7 @@ impl Relay {
         &mut self,
         responses: &mut Streaming<AttachExecResponse>,
         events: &mpsc::Sender<Event>,
-        accepting: &watch::Sender<ExecAccepted>,
+        taking: &watch::Sender<Taken>,
     ) -> End {
         loop {
             let response = match responses.message().await {
@@ -214,7 +202,7 @@ impl Relay {
                 Err(status) => return End::Failed(self.agent.refusal(&status)),
             };
             if let Some(Response::Accepted(accepted)) = response {
-                accepting.send_replace(accepted);
+                taking.send_replace(taken_of(accepted));
                 continue;
             }
             match self.pass_on(response, events).await {
@@ -302,52 +290,28 @@ fn event(output: ExecOutput) -> Option<ExecEvent> {
     }
 }
 
-/// Says what the caller has to say. When the caller gives this end up and keeps
-/// the other, standard input ends, and the session goes on: this future never
-/// ends by itself.
-async fn say(
-    outgoing: &mut Outgoing,
-    caller: &mut Caller,
-    mut accepted: watch::Receiver<ExecAccepted>,
-    requests: &mpsc::Sender<AttachExecRequest>,
-) -> Infallible {
-    let (mut granting, mut acknowledging) = (true, true);
-    loop {
-        tokio::select! {
-            place = requests.reserve(), if outgoing.has_next() => match place {
-                Ok(place) => if let Some(request) = outgoing.next() {
-                    place.send(message(request));
-                },
-                // the connection broke, which is noticed where it is read
-                Err(_) => return pending().await,
-            },
-            control = caller.controls.recv(), if caller.open && !outgoing.is_full() => {
-                if control.is_none() && caller.events.is_closed() {
-                    // it let go of everything, which the other side of this notices
-                    return pending().await;
-                }
-                caller.open = control.is_some();
-                outgoing.take(control.unwrap_or(ExecControl::CloseStdin));
-            }
-            changed = accepted.changed(), if granting => {
-                granting = changed.is_ok();
-                let taken = *accepted.borrow_and_update();
-                outgoing.accept(taken);
-                caller.accepted.send_replace(told(taken));
-            }
-            changed = caller.acknowledged.changed(), if acknowledging => {
-                acknowledging = changed.is_ok();
-                outgoing.acknowledge(*caller.acknowledged.borrow_and_update());
-            }
-        }
+fn taken(attached: &ExecAttached) -> Taken {
+    taken_of(attached.accepted.unwrap_or_default())
+}
+
+const fn taken_of(accepted: ExecAccepted) -> Taken {
+    Taken {
+        accepted: Accepted {
+            stdin_offset: accepted.stdin_offset,
+            signals: accepted.signals,
+        },
+        stdin_limit: accepted.stdin_limit,
     }
 }
 
-const fn told(accepted: ExecAccepted) -> Accepted {
-    Accepted {
-        stdin_offset: accepted.stdin_offset,
-        signals: accepted.signals,
-    }
+fn message_of(said: Said) -> AttachExecRequest {
+    message(match said {
+        Said::Stdin { offset, bytes } => Request::Input(ExecInput { offset, bytes }),
+        Said::CloseStdin => Request::CloseStdin(CloseStdin {}),
+        Said::Signal { number, ordinal } => Request::Signal(ExecSignal { number, ordinal }),
+        Said::Resize(size) => Request::Resize(wire_size(size)),
+        Said::Acknowledged(offset) => Request::Acknowledged(offset),
+    })
 }
 
 const fn message(request: Request) -> AttachExecRequest {
@@ -355,6 +319,3 @@ const fn message(request: Request) -> AttachExecRequest {
         request: Some(request),
     }
 }
-
-#[cfg(test)]
-mod tests;

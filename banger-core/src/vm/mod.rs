@@ -20,9 +20,9 @@ mod error;
 mod exec;
 mod exec_agent;
 mod exec_call;
+pub mod exec_caller;
 mod exec_command;
 mod exec_id;
-mod exec_outgoing;
 mod exec_relay;
 mod exec_wire;
 mod files;
@@ -34,6 +34,7 @@ mod launch;
 mod lease;
 pub mod lifecycle;
 mod lock;
+mod log_position;
 mod logs;
 pub mod monitor;
 mod monitor_call;
@@ -92,6 +93,7 @@ pub use guest_files::{
     TreeStream, WriteTree,
 };
 pub use kill::KillVmError;
+pub use log_position::{LogPosition, LogPositionParseError};
 pub use pause::PauseVmError;
 pub use preparation::PrepareBootError;
 pub use prune::{LabelFilter, PruneVms, PrunedVms};
@@ -224,13 +226,27 @@ pub struct LogsRequest {
     pub since: Option<SystemTime>,
     /// Go on until the VM stops.
     pub follow: bool,
+    /// Only what follows this place, whatever the other two say.
+    pub after: Option<LogPosition>,
+}
+
+/// A piece of a console log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    /// Its bytes.
+    pub bytes: Buffer,
+    /// The place after it; none where that is not known.
+    pub end: Option<LogPosition>,
+    /// Whether something before it is missing: it is not kept any more, or it is not
+    /// known what was there.
+    pub gap: bool,
 }
 
 /// Chunks of a console log. Bounded; dropping it ends the reading.
 #[derive(Debug)]
 pub struct LogStream {
     /// The chunks, in order.
-    pub chunks: tokio::sync::mpsc::Receiver<Result<Buffer, LogsError>>,
+    pub chunks: tokio::sync::mpsc::Receiver<Result<LogChunk, LogsError>>,
 }
 
 /// Runs virtual machines.

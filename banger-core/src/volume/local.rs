@@ -112,6 +112,7 @@ impl VolumeManager for LocalVolumeManager {
             size: request.size,
             created: self.clock.now(),
             users: Vec::new(),
+            labels: request.labels,
         };
         match self.store.insert_volume(&volume).await {
             Ok(()) => Ok(volume),
@@ -202,6 +203,8 @@ fn make(directory: &Utf8Path, size: Bytes) -> Result<(), MakeError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::{clock::SystemClock, error::ErrorKind};
 
@@ -219,6 +222,7 @@ mod tests {
         CreateVolume {
             name: name.parse().unwrap(),
             size: Bytes::from_mib(mib),
+            labels: BTreeMap::new(),
         }
     }
 

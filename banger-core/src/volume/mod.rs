@@ -9,6 +9,8 @@
 mod error;
 mod local;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::domain::{Bytes, Volume, VolumeName};
@@ -23,6 +25,8 @@ pub struct CreateVolume {
     pub name: VolumeName,
     /// Its size, at least 16 MiB. The disk is sparse: it takes what is written.
     pub size: Bytes,
+    /// What its maker knows it by.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Manages volumes. All methods may be called concurrently, from several

@@ -218,7 +218,7 @@ impl Host {
         let mut log = self.vms.logs(vm, LogsRequest::default()).await.unwrap();
         let mut text = Vec::new();
         while let Some(chunk) = log.chunks.recv().await {
-            text.extend(chunk.unwrap());
+            text.extend(chunk.unwrap().bytes);
         }
         String::from_utf8_lossy(&text).into_owned()
     }

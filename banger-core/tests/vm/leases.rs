@@ -155,7 +155,7 @@ pub(crate) fn logs_since_a_time() {
             let mut log = host.vms.logs(&vm, request).await.unwrap();
             let mut text = Vec::new();
             while let Some(chunk) = log.chunks.recv().await {
-                text.extend(chunk.unwrap());
+                text.extend(chunk.unwrap().bytes);
             }
             String::from_utf8_lossy(&text).replace('\r', "")
         };

@@ -3,6 +3,7 @@
 //! Firecracker, for what goes wrong.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File, FileTimes},
     time::{Duration, UNIX_EPOCH},
 };
@@ -307,6 +308,7 @@ async fn writing_to_a_volume(host: &Host) -> CreateVm {
     let volume = CreateVolume {
         name: "data".parse().unwrap(),
         size: Bytes::from_mib(16),
+        labels: BTreeMap::new(),
     };
     CreateVm {
         volumes: vec![VolumeRequest {

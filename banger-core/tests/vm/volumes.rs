@@ -1,6 +1,6 @@
 //! Disks beside the root: named, in files, copied from directories.
 
-use std::{fs, sync::Arc};
+use std::{collections::BTreeMap, fs, sync::Arc};
 
 use banger_core::{
     ErrorKind,
@@ -62,6 +62,7 @@ pub(crate) fn named_volumes() {
         let request = CreateVolume {
             name: "data".parse().unwrap(),
             size: Bytes::from_mib(32),
+            labels: BTreeMap::new(),
         };
         let volume = manager.create(request).await.unwrap();
         let writer = make(&host, "writer", vec![named("data", false)]).await;

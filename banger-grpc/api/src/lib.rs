@@ -7,6 +7,8 @@
 //! (the test `generated` compares); nothing in it is edited.
 //! Entry points: [`v1`], [`DESCRIPTORS`], [`reason`].
 
+#[cfg(feature = "core")]
+pub mod choices;
 pub mod reason;
 
 /// The API's one version.

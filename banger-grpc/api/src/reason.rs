@@ -12,6 +12,7 @@ const PREFIX: &str = "ERROR_REASON_";
 
 /// The gRPC code that a reason always comes with.
 #[must_use]
+#[expect(clippy::too_many_lines, reason = "a table with a line for each reason")]
 pub const fn code(reason: ErrorReason) -> Code {
     match reason {
         ErrorReason::Unspecified | ErrorReason::Internal => Code::Internal,
@@ -25,11 +26,13 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::SnapshotNotFound
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
+        | ErrorReason::VolumeNotFound
         | ErrorReason::NotInCatalog => Code::NotFound,
         ErrorReason::ObjectExists
         | ErrorReason::VmExists
         | ErrorReason::RequestIdReused
         | ErrorReason::ImageExists
+        | ErrorReason::VolumeExists
         | ErrorReason::KernelExists => Code::AlreadyExists,
         ErrorReason::InvalidRequest
         | ErrorReason::ExecBadWorkingDirectory
@@ -45,6 +48,8 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::ImageInUse
         | ErrorReason::ExecNotExecutable
         | ErrorReason::FileWrongKind
+        | ErrorReason::VolumeInUse
+        | ErrorReason::PortRefused
         | ErrorReason::KernelInUse => Code::FailedPrecondition,
         ErrorReason::Forbidden
         | ErrorReason::PolicyRefused
@@ -59,6 +64,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::ExecTakenOver
         | ErrorReason::VmLost
         | ErrorReason::AgentFailed
+        | ErrorReason::PortBroken
         | ErrorReason::KernelBusy => Code::Aborted,
         ErrorReason::PeerUnavailable
         | ErrorReason::ServerStarting

@@ -221,6 +221,7 @@ async fn open(
         kernels: services.kernels,
         vms: services.vms,
         doctor: services.doctor,
+        volumes: services.volumes,
         store,
         clock: Arc::new(SystemClock),
         budget: budget

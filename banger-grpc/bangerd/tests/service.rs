@@ -19,6 +19,7 @@ mod service {
     pub(crate) mod foreign;
     mod images;
     mod life;
+    mod logs;
     mod measure;
     #[path = "../../../../banger-core/tests/common/scratch.rs"]
     pub(crate) mod scratch;

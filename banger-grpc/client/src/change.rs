@@ -1,13 +1,13 @@
 //! The requests that change something.
 
 use banger_api::v1::{
-    CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
-    DeleteSnapshotRequest, DeleteVmRequest, ImportKernelRequest, Operation, PauseVmRequest,
-    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, PullKernelRequest,
-    RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
-    UpdateVmRequest, image_service_client::ImageServiceClient,
+    CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
+    DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest,
+    ImportKernelRequest, Operation, PauseVmRequest, PromoteImageRequest, PruneImageCacheRequest,
+    PullImageRequest, PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest,
+    StartVmRequest, StopVmRequest, UpdateVmRequest, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
-    vm_service_client::VmServiceClient,
+    vm_service_client::VmServiceClient, volume_service_client::VolumeServiceClient,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -62,10 +62,12 @@ macro_rules! change {
 change!(
     CreateSnapshotRequest => SnapshotServiceClient.create_snapshot,
     CreateVmRequest => VmServiceClient.create_vm,
+    CreateVolumeRequest => VolumeServiceClient.create_volume,
     DeleteImageRequest => ImageServiceClient.delete_image,
     DeleteKernelRequest => KernelServiceClient.delete_kernel,
     DeleteSnapshotRequest => SnapshotServiceClient.delete_snapshot,
     DeleteVmRequest => VmServiceClient.delete_vm,
+    DeleteVolumeRequest => VolumeServiceClient.delete_volume,
     ImportKernelRequest => KernelServiceClient.import_kernel,
     PauseVmRequest => VmServiceClient.pause_vm,
     PromoteImageRequest => ImageServiceClient.promote_image,

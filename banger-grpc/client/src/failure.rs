@@ -171,11 +171,13 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::SnapshotNotFound
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
+        | ErrorReason::VolumeNotFound
         | ErrorReason::WatchExpired => ErrorKind::NotFound,
         ErrorReason::ObjectExists
         | ErrorReason::VmExists
         | ErrorReason::ImageExists
         | ErrorReason::KernelExists
+        | ErrorReason::VolumeExists
         | ErrorReason::RequestIdReused => ErrorKind::AlreadyExists,
         ErrorReason::InvalidRequest
         | ErrorReason::ExecBadWorkingDirectory
@@ -192,7 +194,9 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         ErrorReason::PeerUnavailable
         | ErrorReason::ServerStarting
         | ErrorReason::ServerDraining
-        | ErrorReason::VmLost => ErrorKind::Unavailable,
+        | ErrorReason::VmLost
+        | ErrorReason::PortRefused
+        | ErrorReason::PortBroken => ErrorKind::Unavailable,
         ErrorReason::HostExhausted
         | ErrorReason::HostFull
         | ErrorReason::QuotaExceeded
@@ -207,6 +211,7 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::HostPortTaken
         | ErrorReason::ImageInUse
         | ErrorReason::KernelInUse
+        | ErrorReason::VolumeInUse
         | ErrorReason::KernelBusy
         | ErrorReason::ExecTakenOver
         | ErrorReason::FileWrongKind => ErrorKind::Conflict,

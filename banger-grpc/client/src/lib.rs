@@ -23,8 +23,9 @@ use banger_api::v1::{
     event_service_client::EventServiceClient, exec_service_client::ExecServiceClient,
     file_service_client::FileServiceClient, image_service_client::ImageServiceClient,
     kernel_service_client::KernelServiceClient, operation_service_client::OperationServiceClient,
-    session_service_client::SessionServiceClient, snapshot_service_client::SnapshotServiceClient,
-    system_service_client::SystemServiceClient, vm_service_client::VmServiceClient,
+    port_service_client::PortServiceClient, session_service_client::SessionServiceClient,
+    snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
+    vm_service_client::VmServiceClient, volume_service_client::VolumeServiceClient,
 };
 use camino::Utf8Path;
 use tokio::time::{Instant, timeout};
@@ -177,6 +178,18 @@ impl Client {
     #[must_use]
     pub fn files(&self) -> FileServiceClient<Transport> {
         FileServiceClient::new(self.transport.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn ports(&self) -> PortServiceClient<Transport> {
+        PortServiceClient::new(self.transport.clone())
+    }
+
+    /// See [`Client::images`].
+    #[must_use]
+    pub fn volumes(&self) -> VolumeServiceClient<Transport> {
+        VolumeServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].

@@ -117,8 +117,10 @@ fn rule(service: &str, method: &str) -> Option<Need> {
         "banger.v1.VmService"
         | "banger.v1.ExecService"
         | "banger.v1.FileService"
+        | "banger.v1.PortService"
         | "banger.v1.SessionService"
         | "banger.v1.SnapshotService"
+        | "banger.v1.VolumeService"
         | "banger.v1.EventService" => VMS,
         "banger.v1.OperationService" => ANYBODY,
         "banger.v1.SystemService" if reads => ANYBODY,

@@ -16,6 +16,7 @@ pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod spec;
 pub(crate) mod vm;
+pub(crate) mod volume;
 
 use std::time::{Duration, SystemTime};
 

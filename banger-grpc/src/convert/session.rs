@@ -1,9 +1,9 @@
 //! Sessions.
 
-use banger_api::v1;
+use banger_api::{choices, v1};
 use banger_core::domain::Session;
 
-use super::{duration, timestamp, vm::on_expiry};
+use super::{duration, timestamp};
 use crate::request::name::SESSIONS;
 
 pub(crate) fn session(session: &Session) -> v1::Session {
@@ -16,6 +16,6 @@ pub(crate) fn session(session: &Session) -> v1::Session {
         expire_time: life.and_then(|life| timestamp(kept.checked_add(life)?)),
         end_time: session.ended.and_then(timestamp),
         time_to_live: life.and_then(duration),
-        on_expiry: on_expiry(session.lease.lease.on_expiry).into(),
+        on_expiry: choices::on_expiry(session.lease.lease.on_expiry).into(),
     }
 }

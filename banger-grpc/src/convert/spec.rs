@@ -1,17 +1,17 @@
 //! From what a client asks of a machine to what the core takes.
 
-use std::{collections::BTreeMap, net::Ipv4Addr, num::NonZeroU16, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use banger_api::v1;
+use banger_api::{choices, v1};
 use banger_core::{
     domain::{
-        BackendKind, BootMode, Bytes, Lease, NetworkMode, OnExpiry, PortProtocol, PublishedPort,
-        RootDiskMode, Selector, VmName, VmProcess,
+        BackendKind, BootMode, Bytes, Lease, NetworkMode, OnExpiry, PublishedPort, RootDiskMode,
+        Selector, VmName, VmProcess,
     },
     vm::CreateVm,
 };
 
-use super::vm::OWN_LABELS;
+use super::{vm::OWN_LABELS, volume};
 use crate::request::Checks;
 
 const MAX_LABELS: usize = 64;
@@ -64,6 +64,7 @@ pub(crate) fn create_vm(
             working_directory: given(&spec.working_directory),
             user: given(&spec.user),
         },
+        volumes: volume::requests(&spec.volumes, checks),
         ..defaults
     }
 }
@@ -111,29 +112,21 @@ pub(crate) fn check_labels(field: &str, labels: &BTreeMap<String, String>, check
 
 fn boot_mode(spec: &v1::VmSpec, checks: &mut Checks) -> Option<BootMode> {
     match v1::BootMode::try_from(spec.boot_mode) {
-        Ok(v1::BootMode::Unspecified) => None,
-        Ok(v1::BootMode::Agent) => Some(BootMode::Agent),
-        Ok(v1::BootMode::Entrypoint) => Some(BootMode::Entrypoint),
-        Ok(v1::BootMode::Init) => Some(BootMode::Init),
-        Ok(v1::BootMode::Native) => Some(BootMode::Native),
+        Ok(mode) => choices::boot_mode_of(mode),
         Err(_) => checks.unknown("spec.boot_mode", spec.boot_mode),
     }
 }
 
 fn root_disk(spec: &v1::VmSpec, checks: &mut Checks) -> Option<RootDiskMode> {
     match v1::RootDisk::try_from(spec.root_disk) {
-        Ok(v1::RootDisk::Unspecified) => None,
-        Ok(v1::RootDisk::Overlay) => Some(RootDiskMode::Overlay),
-        Ok(v1::RootDisk::Clone) => Some(RootDiskMode::Clone),
+        Ok(mode) => choices::root_disk_of(mode),
         Err(_) => checks.unknown("spec.root_disk", spec.root_disk),
     }
 }
 
 fn network(spec: &v1::VmSpec, checks: &mut Checks) -> Option<NetworkMode> {
     match v1::Network::try_from(spec.network) {
-        Ok(v1::Network::Unspecified) => None,
-        Ok(v1::Network::None) => Some(NetworkMode::None),
-        Ok(v1::Network::User) => Some(NetworkMode::User),
+        Ok(mode) => choices::network_of(mode),
         Err(_) => checks.unknown("spec.network", spec.network),
     }
 }
@@ -162,34 +155,12 @@ pub(crate) fn ports(
     }
     let mut published = Vec::with_capacity(ports.len());
     for (index, port) in ports.iter().enumerate() {
-        match published_port(port) {
+        match choices::port_of(port) {
             Ok(port) => published.push(port),
             Err(problem) => checks.violated(&format!("{field}[{index}]"), problem),
         }
     }
     published
-}
-
-fn published_port(port: &v1::PublishedPort) -> Result<PublishedPort, &'static str> {
-    let address = match port.address.as_str() {
-        "" => Ok(Ipv4Addr::LOCALHOST),
-        text => text.parse().map_err(|_| "the address is no IPv4 address"),
-    }?;
-    let host = u16::try_from(port.host_port).map_err(|_| "the host's port is no port")?;
-    let guest = u16::try_from(port.guest_port)
-        .ok()
-        .and_then(NonZeroU16::new);
-    let protocol = match v1::PortProtocol::try_from(port.protocol) {
-        Ok(v1::PortProtocol::Unspecified | v1::PortProtocol::Tcp) => PortProtocol::Tcp,
-        Ok(v1::PortProtocol::Udp) => PortProtocol::Udp,
-        Err(_) => return Err("the protocol is unknown"),
-    };
-    Ok(PublishedPort {
-        address,
-        host,
-        guest: guest.ok_or("the machine's port is no port")?,
-        protocol,
-    })
 }
 
 /// The lease that a client asks for.
@@ -205,8 +176,7 @@ pub(crate) fn lease(field: &str, lease: &v1::Lease, checks: &mut Checks) -> Leas
     let max_lifetime = limit("max_lifetime", lease.max_lifetime);
     let idle_timeout = limit("idle_timeout", lease.idle_timeout);
     let on_expiry = match v1::LeaseExpiry::try_from(lease.on_expiry) {
-        Ok(v1::LeaseExpiry::Unspecified | v1::LeaseExpiry::Delete) => Some(OnExpiry::Delete),
-        Ok(v1::LeaseExpiry::Stop) => Some(OnExpiry::Stop),
+        Ok(choice) => choices::on_expiry_of(choice),
         Err(_) => checks.unknown(&format!("{field}.on_expiry"), lease.on_expiry),
     };
     if max_lifetime.is_none() && idle_timeout.is_none() {

@@ -1,13 +1,13 @@
 //! Virtual machines, as they are.
 
-use banger_api::v1::{self, vm_exit::Kind};
-use banger_core::domain::{
-    BootMode, CommandEnd, GrantedLease, NetworkMode, OnExpiry, PortProtocol, PublishedPort,
-    RootDiskMode, Vm, VmChange, VmChangeKind, VmExit, VmSpec, VmState,
+use banger_api::{
+    choices,
+    v1::{self, vm_exit::Kind},
 };
+use banger_core::domain::{CommandEnd, GrantedLease, Vm, VmChange, VmExit, VmSpec};
 use prost_types::Timestamp;
 
-use super::{duration, etag, timestamp};
+use super::{duration, etag, timestamp, volume::vm_volume};
 use crate::{
     request::name::{IMAGES, OPERATIONS, SESSIONS, VMS},
     sessions::SESSION_LABEL,
@@ -32,7 +32,7 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         stop_time: vm.stopped.and_then(timestamp),
         image: IMAGES.name(vm.image),
         spec: Some(spec(&vm.spec)),
-        state: state(vm.state).into(),
+        state: choices::state(vm.state).into(),
         state_message: vm.reason.clone(),
         backend: backend
             .map(|choice| choice.kind.as_str().to_owned())
@@ -40,7 +40,7 @@ pub(crate) fn vm(vm: &Vm) -> v1::Vm {
         backend_message: backend
             .map(|choice| choice.reason.clone())
             .unwrap_or_default(),
-        bound_ports: vm.ports.iter().map(port).collect(),
+        bound_ports: vm.ports.iter().map(choices::port).collect(),
         exit: vm.exit.as_ref().map(exit),
         generation: vm.generation,
         expire_time: vm.spec.lease.as_ref().and_then(expiry),
@@ -64,21 +64,6 @@ fn expiry(granted: &GrantedLease) -> Option<Timestamp> {
     timestamp(granted.granted.wall.checked_add(life)?)
 }
 
-pub(crate) const fn state(state: VmState) -> v1::VmState {
-    match state {
-        VmState::Creating => v1::VmState::Creating,
-        VmState::Created => v1::VmState::Created,
-        VmState::Starting => v1::VmState::Starting,
-        VmState::Running => v1::VmState::Running,
-        VmState::Paused => v1::VmState::Paused,
-        VmState::Stopping => v1::VmState::Stopping,
-        VmState::Stopped => v1::VmState::Stopped,
-        VmState::Failed => v1::VmState::Failed,
-        VmState::Deleting => v1::VmState::Deleting,
-        _ => v1::VmState::Unspecified,
-    }
-}
-
 fn spec(spec: &VmSpec) -> v1::VmSpec {
     let own = |key: &str| key.starts_with(OWN_LABELS);
     let labels = spec.labels.iter().filter(|(key, _)| !own(key));
@@ -86,19 +71,19 @@ fn spec(spec: &VmSpec) -> v1::VmSpec {
         vcpus: spec.vcpus,
         memory_bytes: spec.memory.get(),
         disk_bytes: spec.disk_size.get(),
-        root_disk: root_disk(spec.root_disk).into(),
-        boot_mode: boot_mode(spec.boot_mode).into(),
+        root_disk: choices::root_disk(spec.root_disk).into(),
+        boot_mode: choices::boot_mode(spec.boot_mode).into(),
         backend: spec
             .backend
             .map(|kind| kind.as_str().to_owned())
             .unwrap_or_default(),
-        network: network(spec.network).into(),
-        ports: spec.ports.iter().map(port).collect(),
+        network: choices::network(spec.network).into(),
+        ports: spec.ports.iter().map(choices::port).collect(),
         remove_on_stop: spec.remove_on_stop,
         lease: spec.lease.as_ref().map(|granted| v1::Lease {
             max_lifetime: granted.lease.max_lifetime.and_then(duration),
             idle_timeout: granted.lease.idle_timeout.and_then(duration),
-            on_expiry: on_expiry(granted.lease.on_expiry).into(),
+            on_expiry: choices::on_expiry(granted.lease.on_expiry).into(),
         }),
         labels: labels
             .map(|(key, value)| (key.clone(), value.clone()))
@@ -107,53 +92,7 @@ fn spec(spec: &VmSpec) -> v1::VmSpec {
         env: spec.process.env.clone(),
         working_directory: spec.process.working_directory.clone().unwrap_or_default(),
         user: spec.process.user.clone().unwrap_or_default(),
-    }
-}
-
-const fn root_disk(mode: RootDiskMode) -> v1::RootDisk {
-    match mode {
-        RootDiskMode::Overlay => v1::RootDisk::Overlay,
-        RootDiskMode::Clone => v1::RootDisk::Clone,
-        _ => v1::RootDisk::Unspecified,
-    }
-}
-
-const fn boot_mode(mode: BootMode) -> v1::BootMode {
-    match mode {
-        BootMode::Agent => v1::BootMode::Agent,
-        BootMode::Entrypoint => v1::BootMode::Entrypoint,
-        BootMode::Init => v1::BootMode::Init,
-        BootMode::Native => v1::BootMode::Native,
-        _ => v1::BootMode::Unspecified,
-    }
-}
-
-const fn network(mode: NetworkMode) -> v1::Network {
-    match mode {
-        NetworkMode::None => v1::Network::None,
-        NetworkMode::User => v1::Network::User,
-        _ => v1::Network::Unspecified,
-    }
-}
-
-pub(crate) const fn on_expiry(choice: OnExpiry) -> v1::LeaseExpiry {
-    match choice {
-        OnExpiry::Stop => v1::LeaseExpiry::Stop,
-        OnExpiry::Delete => v1::LeaseExpiry::Delete,
-        _ => v1::LeaseExpiry::Unspecified,
-    }
-}
-
-fn port(port: &PublishedPort) -> v1::PublishedPort {
-    let protocol = match port.protocol {
-        PortProtocol::Tcp => v1::PortProtocol::Tcp,
-        PortProtocol::Udp => v1::PortProtocol::Udp,
-    };
-    v1::PublishedPort {
-        address: port.address.to_string(),
-        host_port: port.host.into(),
-        guest_port: port.guest.get().into(),
-        protocol: protocol.into(),
+        volumes: spec.volumes.iter().map(vm_volume).collect(),
     }
 }
 
@@ -173,52 +112,15 @@ fn exit(exit: &VmExit) -> v1::VmExit {
 
 /// Something that happened to a machine.
 pub(crate) fn change(change: &VmChange) -> v1::VmChange {
-    let kind = match change.kind {
-        VmChangeKind::Created => v1::VmChangeKind::Created,
-        VmChangeKind::Changed => v1::VmChangeKind::Changed,
-        VmChangeKind::Removed => v1::VmChangeKind::Removed,
-        _ => v1::VmChangeKind::Unspecified,
-    };
     v1::VmChange {
-        kind: kind.into(),
+        kind: choices::change_kind(change.kind).into(),
         time: timestamp(change.at),
         vm: VMS.name(&change.name),
         uid: change.vm.to_string(),
-        state: state(change.state).into(),
+        state: choices::state(change.state).into(),
         state_message: change.reason.clone(),
         exit: change.exit.as_ref().map(exit),
         generation: change.generation,
         sequence: change.sequence,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_have_the_cores_names() {
-        for known in VmState::ALL {
-            let name = state(known).as_str_name();
-            let expected = format!("VM_STATE_{}", known.as_str().to_uppercase());
-            assert_eq!(name, expected);
-        }
-    }
-
-    #[test]
-    fn every_choice_of_the_core_has_a_value() {
-        for mode in BootMode::ALL {
-            assert_ne!(boot_mode(mode), v1::BootMode::Unspecified, "{mode:?}");
-        }
-        for mode in NetworkMode::ALL {
-            assert_ne!(network(mode), v1::Network::Unspecified, "{mode:?}");
-        }
-        for choice in OnExpiry::ALL {
-            assert_ne!(
-                on_expiry(choice),
-                v1::LeaseExpiry::Unspecified,
-                "{choice:?}"
-            );
-        }
     }
 }

@@ -92,6 +92,7 @@ impl Refine for CreateVmError {
             }
             Self::Image(error) => error.refine(fault),
             Self::Backend(error) => error.refine(fault),
+            Self::Volume(error) => error.refine(fault),
             _ => fault,
         }
     }

@@ -1,7 +1,9 @@
 //! From errors of commands, files and events to faults.
 
 use banger_api::v1::ErrorReason;
-use banger_core::vm::{CopyError, ExecError, FileFailure, SpawnFailure, VmChangesError};
+use banger_core::vm::{
+    ConnectError, CopyError, ExecError, FileFailure, SpawnFailure, VmChangesError,
+};
 
 use super::{
     Fault,
@@ -11,7 +13,7 @@ use super::{
 /// What the resources of faults are called.
 const EXEC: &str = "banger.v1.Exec";
 
-faults!(CopyError, ExecError, VmChangesError);
+faults!(ConnectError, CopyError, ExecError, VmChangesError);
 
 impl Refine for ExecError {
     fn refine(&self, fault: Fault) -> Fault {
@@ -81,6 +83,26 @@ const fn file(failure: FileFailure) -> Option<ErrorReason> {
         FileFailure::PermissionDenied => Some(ErrorReason::FileForbidden),
         FileFailure::NoSpace => Some(ErrorReason::GuestDiskFull),
         _ => None,
+    }
+}
+
+impl Refine for ConnectError {
+    fn refine(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Query(error) => error.refine(fault),
+            Self::NotRunning { name, state } => fault
+                .with_reason(ErrorReason::VmWrongState)
+                .about(VM, name)
+                .fact("state", state.as_str()),
+            Self::Refused { name, failure, .. } => fault
+                .with_reason(ErrorReason::PortRefused)
+                .about(VM, name)
+                .fact("failure", failure.as_str()),
+            Self::Broken { name, .. } => fault.with_reason(ErrorReason::PortBroken).about(VM, name),
+            Self::VmLost { name, .. } => fault.with_reason(ErrorReason::VmLost).about(VM, name),
+            Self::Agent { name, .. } => fault.with_reason(ErrorReason::AgentFailed).about(VM, name),
+            _ => fault,
+        }
     }
 }
 

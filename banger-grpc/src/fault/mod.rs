@@ -24,6 +24,7 @@ mod life;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -40,6 +41,7 @@ use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 pub(crate) use life::{session_not_found, session_over};
+pub(crate) use volume::volume_not_found;
 
 /// Most bytes of one value beside the message.
 const MAX_VALUE: usize = 256;

@@ -16,7 +16,7 @@ use banger_core::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{artifacts::settled, work::Context};
+use super::{artifacts::settled, volumes::settle_volumes, work::Context};
 use crate::{
     backend::Backend,
     caller::OWNER_LABEL,
@@ -133,6 +133,9 @@ async fn make(context: &Context, request: &CreateVmRequest) -> Result<Vm, Fault>
         create.labels.extend([label]);
         check_session_of_id(&context.backend, session).await?;
     }
+    let mut volumes = request.spec.clone().unwrap_or_default().volumes;
+    // no others of their names since they were settled
+    settle_volumes(&context.backend, &mut volumes, |_| true).await?;
     let vms = &context.backend.vms;
     let creating = vms.create(create, Lifetime::Detached, context.journal.as_ref());
     let created = context.phase(PhaseKind::Create, creating).await?;

@@ -18,6 +18,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 mod update;
+mod volumes;
 mod watch;
 mod work;
 
@@ -54,9 +55,10 @@ pub(crate) use artifacts::pull_request;
 pub(crate) use images::{prune_request, register_request};
 pub(crate) use machines::{check_session, create_request};
 pub(crate) use receipt::Receipt;
-pub(crate) use room::{of_create, of_kept, of_start};
+pub(crate) use room::{of_create, of_kept, of_start, of_volume};
 pub(crate) use snapshots::restore_request;
 pub(crate) use update::update_request;
+pub(crate) use volumes::{have_host_path, settle_volumes, volume_request};
 pub(crate) use watch::Events;
 pub(crate) use work::Work;
 

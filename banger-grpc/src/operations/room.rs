@@ -3,9 +3,10 @@
 use banger_core::{
     domain::{Operation, Selector, Vm, VmSpec, VmState},
     vm::CreateVm,
+    volume::CreateVolume,
 };
 
-use super::{artifacts::settled, machines::create_request, work::Work};
+use super::{artifacts::settled, machines::create_request, volumes::volume_request, work::Work};
 use crate::{
     backend::Backend,
     capacity::{Amounts, Need},
@@ -52,6 +53,18 @@ pub(crate) fn of_kept(owner: &str, vm: &Vm) -> Need {
     }
 }
 
+/// That of making a volume.
+pub(crate) fn of_volume(owner: &str, create: &CreateVolume) -> Need {
+    Need {
+        owner: owner.to_owned(),
+        amounts: Amounts {
+            disk: create.size.get(),
+            ..Amounts::default()
+        },
+        starts: None,
+    }
+}
+
 fn running(spec: &VmSpec) -> Amounts {
     Amounts {
         vcpus: spec.vcpus.into(),
@@ -80,6 +93,7 @@ pub(super) async fn of_operation(backend: &Backend, operation: &Operation) -> Op
             let snapshot = backend.vms.show_snapshot(&id).await.ok()?;
             Some(of_kept(&owner, &snapshot.vm))
         }
+        Work::CreateVolume(request) => Some(of_volume(&owner, &volume_request(&request).ok()?)),
         _ => None,
     }
 }

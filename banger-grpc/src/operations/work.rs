@@ -7,22 +7,23 @@
 use std::sync::Arc;
 
 use banger_api::v1::{
-    self, CreateSnapshotRequest, CreateVmRequest, DeleteImageRequest, DeleteKernelRequest,
-    DeleteSnapshotRequest, DeleteVmRequest, ErrorReason, ImportKernelRequest, OperationKind,
-    PauseVmRequest, PhaseKind, PromoteImageRequest, PruneImageCacheRequest, PullImageRequest,
-    PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
-    StopVmRequest, UpdateVmRequest, operation::Outcome,
+    self, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
+    DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest, ErrorReason,
+    ImportKernelRequest, OperationKind, PauseVmRequest, PhaseKind, PromoteImageRequest,
+    PruneImageCacheRequest, PullImageRequest, PullKernelRequest, RegisterImageRequest,
+    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
+    operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, images, journal::Journal, machines, snapshots, update};
+use super::{artifacts, images, journal::Journal, machines, snapshots, update, volumes};
 use crate::{
     backend::Backend,
     convert::operation::{kind_name, kind_of_name},
     fault::Fault,
-    request::name::{IMAGES, KERNELS, VMS},
+    request::name::{IMAGES, KERNELS, VMS, VOLUMES},
 };
 
 /// What is to be done: a request whose names are settled, without its id and
@@ -51,6 +52,8 @@ pub(crate) enum Work {
     RegisterImage(RegisterImageRequest),
     PromoteImage(PromoteImageRequest),
     PruneImageCache(PruneImageCacheRequest),
+    CreateVolume(CreateVolumeRequest),
+    DeleteVolume(DeleteVolumeRequest),
 }
 
 macro_rules! for_each_kind {
@@ -74,6 +77,8 @@ macro_rules! for_each_kind {
             Work::RegisterImage($request) => $answer,
             Work::PromoteImage($request) => $answer,
             Work::PruneImageCache($request) => $answer,
+            Work::CreateVolume($request) => $answer,
+            Work::DeleteVolume($request) => $answer,
         }
     };
 }
@@ -108,6 +113,8 @@ impl Work {
             Self::RegisterImage(_) => OperationKind::RegisterImage,
             Self::PromoteImage(_) => OperationKind::PromoteImage,
             Self::PruneImageCache(_) => OperationKind::PruneImageCache,
+            Self::CreateVolume(_) => OperationKind::CreateVolume,
+            Self::DeleteVolume(_) => OperationKind::DeleteVolume,
         }
     }
 
@@ -139,6 +146,8 @@ impl Work {
             Self::CreateSnapshot(request) => request.vm.clone(),
             Self::DeleteSnapshot(request) => request.name.clone(),
             Self::RestoreVm(request) => named(VMS, &request.vm_id),
+            Self::CreateVolume(request) => named(VOLUMES, &request.volume_id),
+            Self::DeleteVolume(request) => request.name.clone(),
             Self::UpdateVm(request) => {
                 let vm = request.vm.as_ref();
                 vm.map(|vm| vm.name.clone()).unwrap_or_default()
@@ -185,6 +194,8 @@ impl Work {
             Self::RegisterImage(request) => images::register(context, request).await,
             Self::PromoteImage(request) => images::promote(context, request).await,
             Self::PruneImageCache(request) => images::prune(context, request).await,
+            Self::CreateVolume(request) => volumes::create(context, request).await,
+            Self::DeleteVolume(request) => volumes::delete(context, request).await,
         }
     }
 
@@ -193,6 +204,7 @@ impl Work {
         match self {
             Self::CreateVm(_) | Self::RestoreVm(_) => machines::undo_create(context).await,
             Self::StartVm(request) => machines::undo_start(context, request).await,
+            Self::CreateVolume(request) => volumes::undo_create(context, request).await,
             // what these leave when they are dropped is whole, or nothing
             Self::PullImage(_)
             | Self::DeleteImage(_)
@@ -208,7 +220,8 @@ impl Work {
             | Self::DeleteSnapshot(_)
             | Self::RegisterImage(_)
             | Self::PromoteImage(_)
-            | Self::PruneImageCache(_) => Ok(()),
+            | Self::PruneImageCache(_)
+            | Self::DeleteVolume(_) => Ok(()),
         }
     }
 }
@@ -237,6 +250,8 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::RegisterImage => Work::RegisterImage(message(bytes)?),
         OperationKind::PromoteImage => Work::PromoteImage(message(bytes)?),
         OperationKind::PruneImageCache => Work::PruneImageCache(message(bytes)?),
+        OperationKind::CreateVolume => Work::CreateVolume(message(bytes)?),
+        OperationKind::DeleteVolume => Work::DeleteVolume(message(bytes)?),
     })
 }
 

@@ -18,6 +18,8 @@ pub(crate) const IMAGES: Collection = Collection("images");
 pub(crate) const KERNELS: Collection = Collection("kernels");
 /// Snapshots, by uid.
 pub(crate) const SNAPSHOTS: Collection = Collection("snapshots");
+/// Volumes, by name.
+pub(crate) const VOLUMES: Collection = Collection("volumes");
 /// Sessions of a caller, by name or uid.
 pub(crate) const SESSIONS: Collection = Collection("sessions");
 /// Operations, by id or by request.

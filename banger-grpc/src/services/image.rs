@@ -5,11 +5,11 @@ use std::pin::Pin;
 use banger_api::v1::{
     self, DeleteImageRequest, DeleteImageResponse, DiffImagesRequest, DiffImagesResponse,
     GetImageRequest, GetImageResponse, ListAvailableImagesRequest, ListAvailableImagesResponse,
-    ListImageFilesRequest, ListImageFilesResponse, ListImagesRequest, ListImagesResponse, Operation,
-    PromoteImageRequest, PromoteImageResponse, PruneImageCacheRequest, PruneImageCacheResponse,
-    PullImageRequest, PullImageResponse, ReadImageFileRequest, ReadImageFileResponse,
-    RegisterImageRequest, RegisterImageResponse, SaveImageRequest, SaveImageResponse,
-    image_service_server::ImageService,
+    ListImageFilesRequest, ListImageFilesResponse, ListImagesRequest, ListImagesResponse,
+    Operation, PromoteImageRequest, PromoteImageResponse, PruneImageCacheRequest,
+    PruneImageCacheResponse, PullImageRequest, PullImageResponse, ReadImageFileRequest,
+    ReadImageFileResponse, RegisterImageRequest, RegisterImageResponse, SaveImageRequest,
+    SaveImageResponse, image_service_server::ImageService,
 };
 use banger_core::{
     domain::{Image, Selector},

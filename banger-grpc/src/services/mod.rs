@@ -14,6 +14,7 @@ pub(crate) mod image;
 pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
+pub(crate) mod port;
 pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod system;
@@ -21,14 +22,15 @@ pub(crate) mod vm;
 mod vm_change;
 mod vm_list;
 mod vm_read;
+pub(crate) mod volume;
 pub(crate) mod watcher;
 
 use std::time::Duration;
 
 use banger_api::v1::{
     self, event_service_server, exec_service_server, file_service_server, image_service_server,
-    kernel_service_server, operation_service_server, session_service_server,
-    snapshot_service_server, system_service_server, vm_service_server,
+    kernel_service_server, operation_service_server, port_service_server, session_service_server,
+    snapshot_service_server, system_service_server, vm_service_server, volume_service_server,
 };
 use tonic::Request;
 
@@ -45,17 +47,19 @@ use crate::{
 pub(crate) const SYSTEM: &str = system_service_server::SERVICE_NAME;
 
 /// The full names of all services.
-pub(crate) const NAMES: [&str; 10] = [
+pub(crate) const NAMES: [&str; 12] = [
     event_service_server::SERVICE_NAME,
     exec_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
     image_service_server::SERVICE_NAME,
     kernel_service_server::SERVICE_NAME,
     operation_service_server::SERVICE_NAME,
+    port_service_server::SERVICE_NAME,
     session_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
     SYSTEM,
     vm_service_server::SERVICE_NAME,
+    volume_service_server::SERVICE_NAME,
 ];
 
 /// How a change is asked for, whatever it is.
@@ -85,10 +89,12 @@ macro_rules! mutations {
 mutations!(
     CreateSnapshotRequest,
     CreateVmRequest,
+    CreateVolumeRequest,
     DeleteImageRequest,
     DeleteKernelRequest,
     DeleteSnapshotRequest,
     DeleteVmRequest,
+    DeleteVolumeRequest,
     ImportKernelRequest,
     PauseVmRequest,
     PromoteImageRequest,

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use banger_api::v1::{
-    self, EndSessionRequest, EndSessionResponse, ErrorReason, GetSessionRequest,
-    GetSessionResponse, KeepSessionRequest, KeepSessionResponse, LeaseExpiry,
-    session_service_server::SessionService,
+use banger_api::{
+    choices,
+    v1::{
+        self, EndSessionRequest, EndSessionResponse, ErrorReason, GetSessionRequest,
+        GetSessionResponse, KeepSessionRequest, KeepSessionResponse, LeaseExpiry,
+        session_service_server::SessionService,
+    },
 };
 use banger_core::domain::{GrantedLease, Lease, OnExpiry, Session, SessionName};
 use tonic::{Request, Response, Status};
@@ -62,9 +65,7 @@ impl Asked {
             checks.violated("time_to_live", "is not between 1 second and 24 hours");
         }
         let on_expiry = match LeaseExpiry::try_from(request.on_expiry) {
-            Ok(LeaseExpiry::Unspecified) => None,
-            Ok(LeaseExpiry::Stop) => Some(OnExpiry::Stop),
-            Ok(LeaseExpiry::Delete) => Some(OnExpiry::Delete),
+            Ok(choice) => choices::on_expiry_of(choice),
             Err(_) => checks.unknown("on_expiry", request.on_expiry),
         };
         Self {

@@ -9,18 +9,22 @@ use banger_api::v1::{
     vm_service_server::VmService,
 };
 use banger_core::{
-    domain::{Selector, Vm},
+    domain::{Selector, Vm, Volume},
     vm::VmQueryError,
 };
 use tonic::{Request, Response, Status};
 
 use super::{Ask, change, image, session, vm_change, vm_list::list, vm_read};
 use crate::{
+    access::check_host_files,
     backend::{Front, Hub},
     caller::Caller,
     convert::vm::vm,
     fault::Fault,
-    operations::{Settled, Work, check_session, create_request, of_create, of_start},
+    operations::{
+        Settled, Work, check_session, create_request, have_host_path, of_create, of_start,
+        settle_volumes,
+    },
     request::{
         Checks, MAX_WAIT, caller,
         name::{IMAGES, VMS},
@@ -76,6 +80,9 @@ async fn validate(hub: &Hub, caller: &Caller, request: &CreateVmRequest) -> Resu
         session::settled(hub, caller, &request.session).await?;
     }
     image::find(hub, wanted.image.as_str()).await?;
+    check_host_files(caller, have_host_path(request.spec.as_ref()))?;
+    let mut volumes = request.spec.clone().unwrap_or_default().volumes;
+    settle_volumes(&hub.backend, &mut volumes, |one| caller.sees_volume(one)).await?;
     hub.backend.vms.check(&wanted).await?;
     let need = of_create(caller.identity(), &wanted, request.start);
     hub.operations.admission().check(&need).await
@@ -98,6 +105,7 @@ impl Vms {
         if request.validate_only {
             return validate(hub, &ask.caller, &request).await.map(|()| None);
         }
+        check_host_files(&ask.caller, have_host_path(request.spec.as_ref()))?;
         checks.absorb(create_request(&request))?;
         checks.finish()?;
         let asked = Work::CreateVm(request.clone());
@@ -107,6 +115,10 @@ impl Vms {
             request.image = IMAGES.name(image.id);
             if !request.session.is_empty() {
                 request.session = session::settled(hub, &ask.caller, &request.session).await?;
+            }
+            if let Some(spec) = &mut request.spec {
+                let sees = |one: &Volume| ask.caller.sees_volume(one);
+                settle_volumes(&hub.backend, &mut spec.volumes, sees).await?;
             }
             let need = of_create(
                 ask.caller.identity(),

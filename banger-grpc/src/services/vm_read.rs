@@ -5,12 +5,13 @@
 
 use std::{pin::Pin, time::SystemTime};
 
-use banger_api::v1::{
-    self, GetVmStatsRequest, GetVmStatsResponse, ReadVmLogRequest, ReadVmLogResponse,
+use banger_api::{
+    choices,
+    v1::{self, GetVmStatsRequest, GetVmStatsResponse, ReadVmLogRequest, ReadVmLogResponse},
 };
 use banger_core::{
     domain::Selector,
-    vm::{LogsRequest, RunningStats},
+    vm::{LogPosition, LogsRequest, RunningStats},
 };
 use futures_util::{Stream, stream};
 use tonic::Status;
@@ -46,6 +47,7 @@ fn running(stats: &RunningStats) -> v1::RunningStats {
         read_bytes: stats.read.get(),
         written_bytes: stats.written.get(),
         calls: stats.calls,
+        machine: Some(choices::metrics(stats.machine)),
     }
 }
 
@@ -62,21 +64,30 @@ pub(super) async fn log(
     if since.is_err() {
         checks.violated("since", "is no time");
     }
+    let after = checks.parse_given::<LogPosition>("after", &request.after);
     let id = selector(hub, caller, &request.name, checks).await?;
     let tail = (request.tail_lines != 0).then_some(request.tail_lines as usize);
     let wanted = LogsRequest {
         tail,
         since: since.ok().flatten(),
         follow: request.follow,
+        after,
     };
     let log = hub.backend.vms.logs(&id, wanted).await?;
     let pieces = stream::try_unfold((log, 0), |(mut log, offset)| async move {
         let Some(chunk) = log.chunks.recv().await else {
             return Ok(None);
         };
-        let data = chunk.map_err(Fault::from)?;
-        let next = offset + data.len() as u64;
-        Ok(Some((ReadVmLogResponse { offset, data }, (log, next))))
+        let chunk = chunk.map_err(Fault::from)?;
+        let next = offset + chunk.bytes.len() as u64;
+        let position = chunk.end.map(|end| end.to_string());
+        let piece = ReadVmLogResponse {
+            offset,
+            data: chunk.bytes,
+            position: position.unwrap_or_default(),
+            gap: chunk.gap,
+        };
+        Ok(Some((piece, (log, next))))
     });
     Ok(Box::pin(pieces))
 }

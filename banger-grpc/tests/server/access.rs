@@ -178,6 +178,7 @@ fn about(message: &MessageDescriptor, vm: &str, operation: &str) -> DynamicMessa
                 Value::Message(about(&of, vm, operation))
             }
             ("name" | "vm", _) => Value::String(vm.to_owned()),
+            ("port", _) => Value::U32(22),
             ("path" | "directory", Kind::Bytes) => Value::Bytes(Bytes::from_static(b"/")),
             ("argv" | "command", _) => Value::List(vec![Value::String("true".to_owned())]),
             _ => continue,
@@ -233,9 +234,10 @@ async fn is_missing(
 }
 
 /// Methods that name one machine, command, file or operation.
-const NAMING: [&str; 20] = [
+const NAMING: [&str; 21] = [
     "AttachExec",
     "CancelOperation",
+    "ConnectPort",
     "CreateExec",
     "DeleteExec",
     "DeleteVm",

@@ -32,7 +32,7 @@ const DEPTH: usize = 6;
 const LISTENING: Duration = Duration::from_millis(300);
 
 /// Texts that lead further than random ones.
-const TEXTS: [&str; 22] = [
+const TEXTS: [&str; 23] = [
     "",
     "vms/a",
     "images/small",
@@ -43,6 +43,7 @@ const TEXTS: [&str; 22] = [
     "01936f3e-6b1c-7c5e-9c5a-2f1f5d3c7a10",
     "01936f3e-6b1c-7c5e-9c5a-2f1f5d3c7a11",
     "127.0.0.1:1/a:b",
+    "volumes/data",
     "oci:/nowhere:tag",
     "dir:/nowhere",
     "/nowhere",

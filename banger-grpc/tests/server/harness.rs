@@ -283,6 +283,7 @@ async fn backend(directories: &Directories, budget: Budget) -> Backend {
         kernels: local.kernels,
         vms: local.vms,
         doctor: local.doctor,
+        volumes: local.volumes,
         store: Store::open(directories).await.unwrap(),
         clock: Arc::new(SystemClock),
         budget,

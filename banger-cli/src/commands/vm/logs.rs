@@ -10,6 +10,9 @@ use banger_core::{
 
 use crate::{args::Since, context::Context, error::CliError};
 
+/// What is said where a part of a log is missing.
+const GAP: &[u8] = b"warning: a part of the log is missing here: it is not kept any more\n";
+
 pub(in crate::commands) async fn logs(
     context: &Context,
     vm: &Selector,
@@ -19,7 +22,11 @@ pub(in crate::commands) async fn logs(
     request.since = since.map(point_in_time);
     let mut log = context.services.vms.logs(vm, request).await?;
     while let Some(chunk) = log.chunks.recv().await {
-        context.console.write_stdout(&chunk?).await?;
+        let chunk = chunk?;
+        if chunk.gap {
+            context.console.write_stderr(GAP).await?;
+        }
+        context.console.write_stdout(&chunk.bytes).await?;
     }
     Ok(())
 }

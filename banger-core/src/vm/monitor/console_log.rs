@@ -10,10 +10,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use uuid::Uuid;
+
 use crate::{
     clock::Clock,
     host_fs::{IoContext as _, PathError, remove_tree_if_present},
-    vm::{console_times::TimesWriter, files::VmFiles},
+    vm::{
+        console_times::{Place, TimesWriter},
+        files::VmFiles,
+    },
 };
 
 /// Bytes of one of the two files.
@@ -28,6 +33,7 @@ pub(super) struct ConsoleLog {
     file: File,
     written: u64,
     limit: u64,
+    place: Place,
     times: TimesWriter,
     clock: Arc<dyn Clock>,
     files: VmFiles,
@@ -43,13 +49,18 @@ impl ConsoleLog {
         remove_tree_if_present(&files.older_console_log())?;
         remove_tree_if_present(&files.older_console_times())?;
         let current = files.console_log();
+        // whoever still reads the former one sees that it is another
+        remove_tree_if_present(&current)?;
         let file = File::create(&current).at("create", &current)?;
+        let (_, log) = Uuid::now_v7().as_u64_pair();
+        let place = Place { log, start: 0 };
         let part = file.metadata().at("inspect", &current)?;
         Ok(Self {
             file,
             written: 0,
             limit,
-            times: TimesWriter::create(&files.console_times(), &part)?,
+            place,
+            times: TimesWriter::create(&files.console_times(), &part, place)?,
             clock,
             files,
         })
@@ -85,8 +96,9 @@ impl ConsoleLog {
             .open(&current)
             .at("create", &current)?;
         let part = self.file.metadata().at("inspect", &current)?;
-        self.times = TimesWriter::create(&times, &part)?;
+        self.place.start += self.written;
         self.written = 0;
+        self.times = TimesWriter::create(&times, &part, self.place)?;
         Ok(())
     }
 }
@@ -117,12 +129,16 @@ mod tests {
         log.write(b"abcdefghijKLMNOPQRSTuvw").unwrap();
         assert_eq!(fs::read(&older).unwrap(), b"KLMNOPQRST");
         assert_eq!(fs::read(&current).unwrap(), b"uvw");
-        for (part, times) in [
-            (current, files.console_times()),
-            (older, files.older_console_times()),
+        for (part, times, start) in [
+            (current, files.console_times(), 30),
+            (older, files.older_console_times(), 20),
         ] {
             let times = Times::read(&times).unwrap();
             assert!(times.are_of(&fs::metadata(part).unwrap()));
+            assert_eq!(
+                (times.place().log, times.place().start),
+                (log.place.log, start)
+            );
         }
     }
 }

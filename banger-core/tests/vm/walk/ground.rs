@@ -1,6 +1,6 @@
 //! A state directory that many VMs come to and go from, one at a time.
 
-use std::{fs, net::TcpListener, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, net::TcpListener, sync::Arc, time::Duration};
 
 use banger_core::{
     clock::SystemClock,
@@ -68,6 +68,7 @@ impl Ground {
         let volume = CreateVolume {
             name: VOLUME.parse().unwrap(),
             size: DISK,
+            labels: BTreeMap::new(),
         };
         volumes.create(volume).await.unwrap();
         fs::write(root.join(PORT), free_port().to_string()).unwrap();

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{cutter::Cutter, daemon::Daemon, foreign::sources};
 
 /// Longer than everything takes together.
-const BUDGET: Duration = Duration::from_mins(4);
+pub(super) const BUDGET: Duration = Duration::from_mins(4);
 /// Notes that it was started, answers each line on both streams, and then ends with a
 /// status of its own.
 const ECHO: &str = "echo x >> /tmp/started
@@ -20,7 +20,7 @@ while read -r line; do echo \"out $line\"; echo \"err $line\" >&2; done
 exit 7";
 
 /// A service with a machine that runs.
-async fn with_machine() -> (Daemon, Client) {
+pub(super) async fn with_machine() -> (Daemon, Client) {
     let daemon = Daemon::start();
     let client = Client::connect(&daemon.socket(), BUDGET).unwrap();
     let (source, reference) = sources();
@@ -57,11 +57,11 @@ fn command(script: &str) -> CreateExecRequest {
 
 /// What a command said.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Said {
+pub(super) struct Said {
     stdout: Vec<u8>,
     stderr: Vec<u8>,
     lost: Vec<(u64, u64)>,
-    exit: Option<ExecExit>,
+    pub(super) exit: Option<ExecExit>,
 }
 
 /// Everything, to the end.
@@ -78,7 +78,7 @@ async fn hear(exec: &mut Exec) -> Result<Said, Failure> {
     Ok(said)
 }
 
-async fn converse(client: &Client, request: CreateExecRequest, input: &[Bytes]) -> Said {
+pub(super) async fn converse(client: &Client, request: CreateExecRequest, input: &[Bytes]) -> Said {
     let mut exec = client.exec(request).await.unwrap();
     let control = exec.control.clone();
     let speaking = async move {

@@ -5,24 +5,19 @@
 //! and the last event is exactly one exit or failure; input and signals reach the
 //! command once; what is kept on this side is bounded, and a reader that stops
 //! reading holds the command up; output that the guest did not keep is told as
-//! [`ExecEvent::Truncated`]. Entry points: [`Client::exec`], [`Client::attach`],
+//! [`Truncated`](banger_core::vm::ExecEvent::Truncated). Entry points: [`Client::exec`], [`Client::attach`],
 //! [`Exec`].
 
-mod outgoing;
 mod relay;
 
-use banger_api::v1::{CreateExecRequest, DeleteExecRequest, TerminalSize as WireSize};
-use banger_core::vm::{ExecControl, ExecEvent, TerminalSize};
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-    time::Instant,
-};
+use banger_api::v1::{CreateExecRequest, DeleteExecRequest};
+use banger_core::vm::{ExecControl, exec_caller::Ends};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use crate::{Client, Failure, retry};
 
-pub(crate) use relay::{Ends, Relay, exit_of};
+pub(crate) use relay::{Relay, exit_of, wire_size};
 
 /// A command in a guest, with this process attached to it. Dropping it detaches; the
 /// command goes on, or has its grace.
@@ -49,39 +44,7 @@ pub struct Exec {
 /// Output and end of a command. Bounded: not reading holds the command up. Asking for
 /// the next event says that those before it are done with; what was not done with is
 /// kept by the guest for whoever attaches next.
-#[derive(Debug)]
-pub struct ExecEvents {
-    events: mpsc::Receiver<Result<ExecEvent, Failure>>,
-    offset: u64,
-    acknowledged: watch::Sender<u64>,
-    over: bool,
-}
-
-impl ExecEvents {
-    /// The next event; none after the exit or a failure. Cancelling loses nothing.
-    pub async fn recv(&mut self) -> Option<Result<ExecEvent, Failure>> {
-        if self.over {
-            self.events.close();
-            return None;
-        }
-        self.acknowledged.send_replace(self.offset);
-        let event = self.events.recv().await?;
-        match &event {
-            Ok(ExecEvent::Stdout(bytes) | ExecEvent::Stderr(bytes)) => {
-                self.offset += bytes.len() as u64;
-            }
-            Ok(ExecEvent::Truncated { to, .. }) => self.offset = *to,
-            Ok(ExecEvent::Exit(_)) | Err(_) => self.over = true,
-        }
-        Some(event)
-    }
-
-    /// The offset after the last event that was received: where to attach again.
-    #[must_use]
-    pub const fn offset(&self) -> u64 {
-        self.offset
-    }
-}
+pub type ExecEvents = banger_core::vm::ExecEvents<Failure>;
 
 impl Client {
     /// Starts a command, once whatever breaks, and attaches to it. A process that
@@ -104,22 +67,14 @@ impl Client {
         let mut task = JoinSet::new();
         task.spawn(running);
         let Ends {
-            events,
-            control,
-            acknowledged,
-            ..
+            events, control, ..
         } = ends;
         Ok(Exec {
             name: name.to_owned(),
             pid: attached.pid,
             terminal: attached.terminal,
             stdin_offset: attached.stdin_offset,
-            events: ExecEvents {
-                events,
-                offset: from_offset,
-                acknowledged,
-                over: false,
-            },
+            events,
             control,
             _task: task,
         })
@@ -148,12 +103,5 @@ impl Client {
             async move { execs.delete_exec(request).await }
         });
         deleted.await.map(drop)
-    }
-}
-
-pub(crate) fn wire_size(size: TerminalSize) -> WireSize {
-    WireSize {
-        rows: size.rows.into(),
-        columns: size.columns.into(),
     }
 }

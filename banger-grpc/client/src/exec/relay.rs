@@ -1,12 +1,16 @@
 //! A client's side of a command, over as many connections as it takes.
 
-use std::{convert::Infallible, future::pending, time::Duration};
+use std::time::Duration;
 
 use banger_api::v1::{
-    Accepted, Attach, AttachExecRequest, AttachExecResponse, Attached, Output, OutputStream,
-    attach_exec_request::Message as Said, attach_exec_response::Message as Told, exit::Kind,
+    Accepted, Attach, AttachExecRequest, AttachExecResponse, Attached, CloseStdin, Output,
+    OutputStream, Stdin, TerminalSize as WireSize, attach_exec_request::Message,
+    attach_exec_response::Message as Told, exit::Kind,
 };
-use banger_core::vm::{self, ExecControl, ExecEvent, ExecExit};
+use banger_core::vm::{
+    self, ExecEvent, ExecExit, TerminalSize,
+    exec_caller::{Caller, Ends, Limits, Outgoing, Said, Taken, say},
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep},
@@ -14,11 +18,17 @@ use tokio::{
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
-use super::outgoing::Outgoing;
 use crate::{Client, Failure, retry};
 
 /// Messages that may wait in each direction.
 const QUEUE: usize = 2;
+/// What a server takes. It holds more input than is kept here, so that input never keeps
+/// it from hearing anything else; it lets each piece of output wait for its word.
+const LIMITS: Limits = Limits {
+    input: 128 << 10,
+    piece: 65_536,
+    acknowledged: 1,
+};
 /// The pause before a new connection when the last one brought nothing; each is twice
 /// the one before.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -37,32 +47,12 @@ pub(crate) struct Relay {
     pub(crate) delete_at_end: bool,
 }
 
-/// The caller's ends of a command.
-#[derive(Debug)]
-pub(crate) struct Ends<E> {
-    pub(crate) events: mpsc::Receiver<Result<ExecEvent, E>>,
-    pub(crate) control: mpsc::Sender<ExecControl>,
-    pub(crate) acknowledged: watch::Sender<u64>,
-    pub(crate) accepted: watch::Receiver<vm::Accepted>,
-}
-
 /// A connection to a command.
 #[derive(Debug)]
 struct Joined {
     attached: Attached,
     responses: Streaming<AttachExecResponse>,
     requests: mpsc::Sender<AttachExecRequest>,
-}
-
-/// The other ends of those of the caller.
-struct Caller<E, F> {
-    controls: mpsc::Receiver<ExecControl>,
-    /// Whether more may come from there.
-    open: bool,
-    events: mpsc::Sender<Result<ExecEvent, E>>,
-    acknowledged: watch::Receiver<u64>,
-    accepted: watch::Sender<vm::Accepted>,
-    failed: F,
 }
 
 /// How a connection ended.
@@ -89,33 +79,16 @@ impl Relay {
         F: Fn(Failure) -> E + Send + 'static,
     {
         let joined = self.join(self.client.deadline()).await?;
-        let (control, controls) = mpsc::channel(QUEUE);
-        let (sender, events) = mpsc::channel(QUEUE);
-        let (acknowledged, acknowledging) = watch::channel(self.offset);
-        let (accepting, accepted) = watch::channel(told(accepted(&joined.attached)));
-        let caller = Caller {
-            controls,
-            open: true,
-            events: sender,
-            acknowledged: acknowledging,
-            accepted: accepting,
-            failed,
-        };
-        let ends = Ends {
-            events,
-            control,
-            acknowledged,
-            accepted,
-        };
-        Ok((joined.attached, ends, self.run(joined, caller)))
+        let (caller, ends) = Caller::new(QUEUE, self.offset, taken(&joined.attached).accepted);
+        Ok((joined.attached, ends, self.run(joined, caller, failed)))
     }
 
-    async fn run<E, F>(mut self, mut joined: Joined, mut caller: Caller<E, F>)
+    async fn run<E, F>(mut self, mut joined: Joined, mut caller: Caller<E>, failed: F)
     where
         E: Send,
         F: Fn(Failure) -> E + Send,
     {
-        let mut outgoing = Outgoing::new(accepted(&joined.attached), self.offset);
+        let mut outgoing = Outgoing::new(LIMITS, taken(&joined.attached), false, self.offset);
         let (mut fruitless, mut deadline) = (0_u32, self.client.deadline());
         loop {
             let before = (self.offset, *caller.accepted.borrow());
@@ -124,7 +97,7 @@ impl Relay {
                 // what the caller was told of is not done with until it lets go
                 End::Exit => break caller.events.closed().await,
                 End::Dropped => break,
-                End::Failed(failure) => return fail(&mut caller, failure).await,
+                End::Failed(failure) => return fail(&caller, failed(failure)).await,
             };
             if before == (self.offset, *caller.accepted.borrow()) {
                 fruitless = (fruitless + 1).min(DOUBLED);
@@ -132,7 +105,8 @@ impl Relay {
                 (fruitless, deadline) = (0, self.client.deadline());
             }
             if deadline < Instant::now() {
-                return fail(&mut caller, Failure::out_of_time(Some(broken))).await;
+                let failure = Failure::out_of_time(Some(broken));
+                return fail(&caller, failed(failure)).await;
             }
             let again = tokio::select! {
                 again = self.join_again(fruitless, deadline) => again,
@@ -140,11 +114,11 @@ impl Relay {
             };
             joined = match again {
                 Ok(again) => again,
-                Err(failure) => return fail(&mut caller, failure).await,
+                Err(failure) => return fail(&caller, failed(failure)).await,
             };
-            let taken = accepted(&joined.attached);
-            outgoing.resume(taken, self.offset);
-            caller.accepted.send_replace(told(taken));
+            let taken = taken(&joined.attached);
+            outgoing.resume(taken, false, self.offset);
+            caller.accepted.send_replace(taken.accepted);
         }
         if self.delete_at_end {
             // one that cannot be told has its grace
@@ -173,22 +147,22 @@ impl Relay {
     }
 
     /// Passes everything on while the connection lasts.
-    async fn accompany<E: Send, F>(
+    async fn accompany<E: Send>(
         &mut self,
         joined: Joined,
         outgoing: &mut Outgoing,
-        caller: &mut Caller<E, F>,
+        caller: &mut Caller<E>,
     ) -> End {
         let Joined {
             attached,
             mut responses,
             requests,
         } = joined;
-        let (accepting, accepted) = watch::channel(accepted(&attached));
+        let (taking, taken) = watch::channel(taken(&attached));
         let events = caller.events.clone();
         tokio::select! {
-            end = self.deliver(&mut responses, &events, &accepting) => end,
-            never = say(outgoing, caller, accepted, &requests) => match never {},
+            end = self.deliver(&mut responses, &events, &taking) => end,
+            never = say(outgoing, caller, taken, &requests, message_of) => match never {},
             () = events.closed() => End::Dropped,
         }
     }
@@ -197,7 +171,7 @@ impl Relay {
         &mut self,
         responses: &mut Streaming<AttachExecResponse>,
         events: &mpsc::Sender<Result<ExecEvent, E>>,
-        accepting: &watch::Sender<Accepted>,
+        taking: &watch::Sender<Taken>,
     ) -> End {
         loop {
             let message = match responses.message().await {
@@ -214,7 +188,7 @@ impl Relay {
             };
             let event = match self.event(message) {
                 Ok(Heard::Accepted(accepted)) => {
-                    accepting.send_replace(accepted);
+                    taking.send_replace(taken_of(accepted));
                     continue;
                 }
                 Ok(Heard::Event(event)) => event,
@@ -262,15 +236,15 @@ enum Heard {
     Event(ExecEvent),
 }
 
-async fn fail<E, F: Fn(Failure) -> E>(caller: &mut Caller<E, F>, failure: Failure) {
+async fn fail<E>(caller: &Caller<E>, error: E) {
     // nobody may listen any more
-    drop(caller.events.send(Err((caller.failed)(failure))).await);
+    drop(caller.events.send(Err(error)).await);
 }
 
 async fn join(client: Client, attach: Attach) -> Result<Joined, Status> {
     let (requests, outgoing) = mpsc::channel(QUEUE);
     // the queue is empty and its reader in our hands: this never waits
-    drop(requests.send(message(Said::Attach(attach))).await);
+    drop(requests.send(message(Message::Attach(attach))).await);
     let mut execs = client.execs();
     let answered = execs.attach_exec(ReceiverStream::new(outgoing)).await?;
     let mut responses = answered.into_inner();
@@ -285,23 +259,47 @@ async fn join(client: Client, attach: Attach) -> Result<Joined, Status> {
     }
 }
 
-const fn message(said: Said) -> AttachExecRequest {
+const fn message(message: Message) -> AttachExecRequest {
     AttachExecRequest {
-        message: Some(said),
+        message: Some(message),
     }
 }
 
-const fn accepted(attached: &Attached) -> Accepted {
-    Accepted {
+fn message_of(said: Said) -> AttachExecRequest {
+    message(match said {
+        Said::Stdin { offset, bytes } => Message::Stdin(Stdin {
+            offset,
+            data: bytes,
+        }),
+        Said::CloseStdin => Message::CloseStdin(CloseStdin {}),
+        Said::Signal { number, .. } => Message::Signal(number),
+        Said::Resize(size) => Message::Resize(wire_size(size)),
+        Said::Acknowledged(offset) => Message::Acknowledge(offset),
+    })
+}
+
+pub(crate) fn wire_size(size: TerminalSize) -> WireSize {
+    WireSize {
+        rows: size.rows.into(),
+        columns: size.columns.into(),
+    }
+}
+
+const fn taken(attached: &Attached) -> Taken {
+    taken_of(Accepted {
         stdin_offset: attached.stdin_offset,
         signals: attached.signals,
-    }
+    })
 }
 
-const fn told(accepted: Accepted) -> vm::Accepted {
-    vm::Accepted {
-        stdin_offset: accepted.stdin_offset,
-        signals: accepted.signals,
+/// The server grants nothing: it takes what it has room for.
+const fn taken_of(accepted: Accepted) -> Taken {
+    Taken {
+        accepted: vm::Accepted {
+            stdin_offset: accepted.stdin_offset,
+            signals: accepted.signals,
+        },
+        stdin_limit: u64::MAX,
     }
 }
 
@@ -320,46 +318,5 @@ pub(crate) fn exit_of(exit: banger_api::v1::Exit) -> Option<ExecExit> {
         Kind::Signal(signal) => u8::try_from(signal).ok().map(ExecExit::Signal),
         Kind::TimedOut(_) => Some(ExecExit::TimedOut),
         Kind::OutOfMemory(_) => Some(ExecExit::OutOfMemory),
-    }
-}
-
-/// Says what the caller has to say. When the caller gives this end up and keeps the
-/// other, standard input ends, and the command goes on: this future never ends by
-/// itself.
-async fn say<E, F>(
-    outgoing: &mut Outgoing,
-    caller: &mut Caller<E, F>,
-    mut accepted: watch::Receiver<Accepted>,
-    requests: &mpsc::Sender<AttachExecRequest>,
-) -> Infallible {
-    let (mut taking, mut acknowledging) = (true, true);
-    loop {
-        tokio::select! {
-            place = requests.reserve(), if outgoing.has_next() => match place {
-                Ok(place) => if let Some(said) = outgoing.next() {
-                    place.send(message(said));
-                },
-                // the connection broke, which is noticed where it is read
-                Err(_) => return pending().await,
-            },
-            control = caller.controls.recv(), if caller.open && !outgoing.is_full() => {
-                if control.is_none() && caller.events.is_closed() {
-                    // it let go of everything, which the other side of this notices
-                    return pending().await;
-                }
-                caller.open = control.is_some();
-                outgoing.take(control.unwrap_or(ExecControl::CloseStdin));
-            }
-            changed = accepted.changed(), if taking => {
-                taking = changed.is_ok();
-                let taken = *accepted.borrow_and_update();
-                outgoing.accept(taken);
-                caller.accepted.send_replace(told(taken));
-            }
-            changed = caller.acknowledged.changed(), if acknowledging => {
-                acknowledging = changed.is_ok();
-                outgoing.acknowledge(*caller.acknowledged.borrow_and_update());
-            }
-        }
     }
 }

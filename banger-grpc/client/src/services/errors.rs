@@ -4,6 +4,9 @@
 //! server's words and facts suffice to make it; any other one is a
 //! [`RemoteError`] with all that the server said.
 
+mod connection;
+mod volume;
+
 use std::str::FromStr;
 
 use banger_api::{reason, v1::ErrorReason};
@@ -140,7 +143,10 @@ impl FromServer for CreateVmError {
             let name = fact(failure, OBJECT)?;
             return Some(Self::AlreadyExists { name });
         }
-        ImageQueryError::known(failure).map(Self::Image)
+        let of_volume = || volume::of_vm(failure).map(Self::Volume);
+        ImageQueryError::known(failure)
+            .map(Self::Image)
+            .or_else(of_volume)
     }
 }
 

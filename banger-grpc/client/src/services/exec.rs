@@ -3,10 +3,7 @@
 use banger_api::v1::{self, ListExecsRequest};
 use banger_core::{
     domain::Vm,
-    vm::{
-        ExecError, ExecEvents, ExecId, ExecInfo, ExecRequest, ExecSession, Leaving, Settled,
-        WhenDetached,
-    },
+    vm::{ExecError, ExecId, ExecInfo, ExecRequest, ExecSession, Leaving, Settled, WhenDetached},
 };
 use tokio::sync::oneshot;
 
@@ -75,7 +72,7 @@ impl Server {
             terminal: attached.terminal,
             stdin_offset: attached.stdin_offset,
             control: ends.control,
-            events: ExecEvents::new(ends.events, offset, ends.acknowledged),
+            events: ends.events,
             accepted: ends.accepted,
             leaving: Leaving::default(),
             settled: Settled::new(settling),

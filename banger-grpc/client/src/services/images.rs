@@ -23,9 +23,7 @@ use banger_core::{
     remote::RemoteError,
 };
 
-use super::{
-    Server, catalog, errors::FromServer as _, records, requests::duration, work::OnDrop,
-};
+use super::{Server, catalog, errors::FromServer as _, records, requests::duration, work::OnDrop};
 use crate::Failure;
 
 /// Most records of a page.

@@ -18,6 +18,7 @@ mod images;
 mod kernels;
 mod lifeline;
 mod logs;
+mod ports;
 mod progress;
 mod records;
 mod requests;
@@ -81,10 +82,10 @@ impl RemoteServices {
         Self {
             images: Arc::new(images::RemoteImages(server.clone())),
             kernels: Arc::new(kernels::RemoteKernels(server.clone())),
+            volumes: Arc::new(volumes::RemoteVolumes(server.clone())),
             vms: Arc::new(vms::RemoteVms(server.clone())),
             doctor: Arc::new(doctor::RemoteDoctor(server)),
             builder: Arc::new(build::RemoteBuilder),
-            volumes: Arc::new(volumes::RemoteVolumes),
             tasks,
         }
     }
@@ -105,5 +106,21 @@ impl Server {
     {
         let answer = crate::retry::until(self.client.deadline(), call).await?;
         Ok(answer.into_inner())
+    }
+
+    /// All pages of a list, each got by its token; the token after the last one is empty.
+    async fn pages<T, F>(&self, mut page: impl FnMut(String) -> F) -> Result<Vec<T>, Failure>
+    where
+        F: Future<Output = Result<(Vec<T>, String), Failure>>,
+    {
+        let (mut all, mut next) = (Vec::new(), String::new());
+        loop {
+            let (records, token) = page(next).await?;
+            all.extend(records);
+            if token.is_empty() {
+                return Ok(all);
+            }
+            next = token;
+        }
     }
 }

@@ -10,7 +10,7 @@ mod vm;
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use banger_api::v1;
-use banger_core::domain::{BackendKind, Bytes, Snapshot};
+use banger_core::domain::{BackendKind, Bytes, Snapshot, Volume};
 
 use crate::Failure;
 
@@ -77,5 +77,18 @@ pub(super) fn snapshot(record: v1::Snapshot) -> Result<Snapshot, Failure> {
         size_on_disk: Bytes::new(record.on_disk_bytes),
         created: present(time(what, record.create_time)?, what)?,
         vm: vm(present(record.vm, what)?)?,
+    })
+}
+
+pub(super) fn volume(record: &v1::Volume) -> Result<Volume, Failure> {
+    let what = record.name.as_str();
+    let users = record.vms.iter().map(|name| id_in("vms/", name));
+    Ok(Volume {
+        name: id_in("volumes/", what)?,
+        size: Bytes::new(record.size_bytes),
+        created: present(time(what, record.create_time)?, what)?,
+        users: users.collect::<Result<_, _>>()?,
+        // the API has none
+        labels: [].into(),
     })
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use banger_api::v1;
+use banger_api::{
+    choices,
+    v1::{self, vm_volume::Source},
+};
 use banger_core::{
-    domain::{BootMode, Lease, NetworkMode, OnExpiry, PortProtocol, PublishedPort, RootDiskMode},
-    vm::{CreateVm, ExecRequest, OnFull, WhenDetached},
+    domain::{Lease, PublishedPort},
+    vm::{CreateVm, ExecRequest, OnFull, RequestedSource, VolumeRequest, WhenDetached},
 };
 
 use crate::exec::wire_size;
@@ -20,13 +23,13 @@ pub(super) fn spec(request: &CreateVm) -> v1::VmSpec {
         vcpus: request.vcpus,
         memory_bytes: request.memory.get(),
         disk_bytes: request.disk_size.get(),
-        root_disk: root_disk(request.root_disk).into(),
-        boot_mode: boot_mode(request.boot_mode).into(),
+        root_disk: choices::root_disk(request.root_disk).into(),
+        boot_mode: choices::boot_mode(request.boot_mode).into(),
         backend: request
             .backend
             .map(|kind| kind.as_str().to_owned())
             .unwrap_or_default(),
-        network: network(request.network).into(),
+        network: choices::network(request.network).into(),
         ports: ports(&request.ports),
         remove_on_stop: request.remove_on_stop,
         lease: request.lease.map(lease),
@@ -35,62 +38,33 @@ pub(super) fn spec(request: &CreateVm) -> v1::VmSpec {
         env: process.env,
         working_directory: process.working_directory.unwrap_or_default(),
         user: process.user.unwrap_or_default(),
+        volumes: request.volumes.iter().map(volume).collect(),
+    }
+}
+
+fn volume(volume: &VolumeRequest) -> v1::VmVolume {
+    let source = match &volume.source {
+        RequestedSource::Named(name) => Some(Source::Volume(format!("volumes/{name}"))),
+        RequestedSource::Path(path) => Some(Source::HostPath(path.to_string())),
+        _ => None,
+    };
+    v1::VmVolume {
+        source,
+        target: volume.target.clone(),
+        read_only: volume.read_only,
+        ..v1::VmVolume::default()
     }
 }
 
 pub(super) fn ports(ports: &[PublishedPort]) -> Vec<v1::PublishedPort> {
-    ports.iter().map(port).collect()
-}
-
-fn port(port: &PublishedPort) -> v1::PublishedPort {
-    let protocol = match port.protocol {
-        PortProtocol::Tcp => v1::PortProtocol::Tcp,
-        PortProtocol::Udp => v1::PortProtocol::Udp,
-    };
-    v1::PublishedPort {
-        address: port.address.to_string(),
-        host_port: port.host.into(),
-        guest_port: port.guest.get().into(),
-        protocol: protocol.into(),
-    }
+    ports.iter().map(choices::port).collect()
 }
 
 pub(super) fn lease(lease: Lease) -> v1::Lease {
     v1::Lease {
         max_lifetime: lease.max_lifetime.and_then(duration),
         idle_timeout: lease.idle_timeout.and_then(duration),
-        on_expiry: match lease.on_expiry {
-            OnExpiry::Stop => v1::LeaseExpiry::Stop,
-            OnExpiry::Delete => v1::LeaseExpiry::Delete,
-            _ => v1::LeaseExpiry::Unspecified,
-        }
-        .into(),
-    }
-}
-
-const fn root_disk(mode: RootDiskMode) -> v1::RootDisk {
-    match mode {
-        RootDiskMode::Overlay => v1::RootDisk::Overlay,
-        RootDiskMode::Clone => v1::RootDisk::Clone,
-        _ => v1::RootDisk::Unspecified,
-    }
-}
-
-const fn boot_mode(mode: BootMode) -> v1::BootMode {
-    match mode {
-        BootMode::Agent => v1::BootMode::Agent,
-        BootMode::Entrypoint => v1::BootMode::Entrypoint,
-        BootMode::Init => v1::BootMode::Init,
-        BootMode::Native => v1::BootMode::Native,
-        _ => v1::BootMode::Unspecified,
-    }
-}
-
-const fn network(mode: NetworkMode) -> v1::Network {
-    match mode {
-        NetworkMode::None => v1::Network::None,
-        NetworkMode::User => v1::Network::User,
-        _ => v1::Network::Unspecified,
+        on_expiry: choices::on_expiry(lease.on_expiry).into(),
     }
 }
 

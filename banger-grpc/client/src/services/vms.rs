@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use banger_api::v1::{
-    CreateSnapshotRequest, CreateVmRequest, DeleteSnapshotRequest, DeleteVmRequest, GetVmRequest,
-    GetVmStatsRequest, ListSnapshotsRequest, ListVmsRequest, PauseVmRequest, RestoreVmRequest,
-    ResumeVmRequest, StartVmRequest, StopVmRequest, operation::Outcome,
+use banger_api::{
+    choices,
+    v1::{
+        CreateSnapshotRequest, CreateVmRequest, DeleteSnapshotRequest, DeleteVmRequest,
+        GetVmRequest, GetVmStatsRequest, ListSnapshotsRequest, ListVmsRequest, PauseVmRequest,
+        RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, operation::Outcome,
+    },
 };
 use banger_core::{
     domain::{Bytes, Selector, Snapshot, SnapshotId, Vm, VmChange, VmPage, VmState},
@@ -21,7 +24,6 @@ use banger_core::{
         StartedVm, StopVmError, StreamPiece, TreeStream, VmChangesError, VmQueryError, VmStats,
         VmStatsError, VmSupervisor, WaitVmError, WriteTree,
     },
-    vmm::VmmMetrics,
 };
 
 use super::{
@@ -111,8 +113,7 @@ impl Server {
     }
 
     async fn list_vms(&self) -> Result<Vec<Vm>, Failure> {
-        let (mut all, mut page_token) = (Vec::new(), String::new());
-        loop {
+        let listed = self.pages(|page_token| async {
             let request = ListVmsRequest {
                 page_size: PAGE,
                 page_token,
@@ -123,19 +124,14 @@ impl Server {
                 async move { vms.list_vms(request).await }
             });
             let page = page.await?;
-            for vm in page.vms {
-                all.push(records::vm(vm)?);
-            }
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(all);
-            }
-        }
+            let vms = page.vms.into_iter().map(records::vm);
+            Ok((vms.collect::<Result<_, _>>()?, page.next_page_token))
+        });
+        listed.await
     }
 
     async fn snapshots(&self) -> Result<Vec<Snapshot>, Failure> {
-        let (mut all, mut page_token) = (Vec::new(), String::new());
-        loop {
+        let listed = self.pages(|page_token| async {
             let request = ListSnapshotsRequest {
                 page_size: PAGE,
                 page_token,
@@ -147,14 +143,10 @@ impl Server {
                 async move { snapshots.list_snapshots(request).await }
             });
             let page = page.await?;
-            for snapshot in page.snapshots {
-                all.push(records::snapshot(snapshot)?);
-            }
-            page_token = page.next_page_token;
-            if page_token.is_empty() {
-                return Ok(all);
-            }
-        }
+            let snapshots = page.snapshots.into_iter().map(records::snapshot);
+            Ok((snapshots.collect::<Result<_, _>>()?, page.next_page_token))
+        });
+        listed.await
     }
 
     /// The snapshot that a selector means.
@@ -172,9 +164,6 @@ impl Server {
 
     /// What making such a machine takes.
     async fn create_request(&self, request: CreateVm) -> Result<CreateVmRequest, CreateVmError> {
-        if !request.volumes.is_empty() {
-            return Err(RemoteError::unsupported("volumes").into());
-        }
         let spec = requests::spec(&request);
         let image = self.image(&request.image).await?;
         Ok(CreateVmRequest {
@@ -246,7 +235,7 @@ impl Server {
                 read: Bytes::new(running.read_bytes),
                 written: Bytes::new(running.written_bytes),
                 calls: running.calls,
-                machine: VmmMetrics::default(),
+                machine: choices::metrics_of(running.machine.unwrap_or_default()),
             }),
         };
         Ok(VmStats {
@@ -533,9 +522,10 @@ impl VmSupervisor for RemoteVms {
 
     async fn connect(
         &self,
-        _vm: &Selector,
-        _address: GuestAddress,
+        vm: &Selector,
+        address: GuestAddress,
     ) -> Result<GuestConnection, ConnectError> {
-        Err(RemoteError::unsupported("connections into guests").into())
+        let found = self.0.vm(vm).await?;
+        self.0.connect(&found, address).await
     }
 }

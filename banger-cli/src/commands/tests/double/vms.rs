@@ -11,11 +11,12 @@ use banger_core::{
     vm::{
         BootFailure, ConnectError, Copied, CopyError, CreateVm, CreateVmError, CreatedVm,
         DeleteSnapshotError, DeleteVmError, ExecError, ExecExit, ExecId, ExecInfo, ExecRequest,
-        ExecSession, GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LogStream,
-        LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree, RestartVmError,
-        RestoreVm, RestoreVmError, RunningStats, SetVm, SetVmError, SnapshotQueryError,
-        SnapshotVmError, StartVmError, StartedVm, StopVmError, StreamPiece, TreeStream,
-        VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError, WriteTree,
+        ExecSession, GuestAddress, GuestConnection, GuestFile, KillVmError, Lifetime, LogChunk,
+        LogStream, LogsError, LogsRequest, PauseVmError, PruneVms, PrunedVms, ReadTree,
+        RestartVmError, RestoreVm, RestoreVmError, RunningStats, SetVm, SetVmError,
+        SnapshotQueryError, SnapshotVmError, StartVmError, StartedVm, StopVmError, StreamPiece,
+        TreeStream, VmChangesError, VmQueryError, VmStats, VmStatsError, VmSupervisor, WaitVmError,
+        WriteTree,
     },
     vmm::VmmMetrics,
 };
@@ -292,7 +293,12 @@ impl VmSupervisor for World {
         self.known_vm(selector)?;
         let (sender, chunks) = mpsc::channel(2);
         for chunk in [&b"boot\r\n"[..], b"\xff"] {
-            sender.try_send(Ok(chunk.into())).unwrap();
+            let chunk = LogChunk {
+                bytes: chunk.into(),
+                end: None,
+                gap: false,
+            };
+            sender.try_send(Ok(chunk)).unwrap();
         }
         Ok(LogStream { chunks })
     }

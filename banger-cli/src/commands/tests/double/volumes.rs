@@ -23,6 +23,7 @@ impl VolumeManager for World {
             size: request.size,
             created: SystemTime::UNIX_EPOCH,
             users: Vec::new(),
+            labels: request.labels,
         };
         volumes.push(volume.clone());
         Ok(volume)

@@ -1,12 +1,12 @@
 //! Virtual machines.
 
-use std::net::Ipv4Addr;
-
-use banger_api::v1::{self, vm_exit::Kind};
+use banger_api::{
+    choices,
+    v1::{self, vm_exit::Kind, vm_volume::Source},
+};
 use banger_core::domain::{
-    BackendChoice, BootMode, Bytes, CommandEnd, GrantedLease, ImageId, Lease, Moment, NetworkMode,
-    OnExpiry, PortProtocol, PublishedPort, RootDiskMode, Vm, VmChange, VmChangeKind, VmExit,
-    VmProcess, VmSpec, VmState,
+    BackendChoice, Bytes, CommandEnd, GrantedLease, ImageId, Lease, Moment, PublishedPort, Vm,
+    VmChange, VmExit, VmProcess, VmSpec, VmVolume, VolumeSource,
 };
 
 use super::{backend, duration, given, id_in, parse, present, time};
@@ -30,7 +30,7 @@ pub(in crate::services) fn vm(record: v1::Vm) -> Result<Vm, Failure> {
         id: parse(what, &record.uid)?,
         name: id_in("vms/", what)?,
         image: id_in::<ImageId>("images/", &record.image)?,
-        state: state(what, record.state())?,
+        state: known(what, "its state", choices::state_of(record.state()))?,
         reason: record.state_message.clone(),
         backend: choice,
         boot_id: given(record.boot_id.clone()),
@@ -61,9 +61,17 @@ fn spec(
         vcpus: spec.vcpus,
         memory: Bytes::new(spec.memory_bytes),
         disk_size: Bytes::new(spec.disk_bytes),
-        boot_mode: boot_mode(what, spec.boot_mode())?,
-        root_disk: root_disk(what, spec.root_disk())?,
-        network: network(what, spec.network())?,
+        boot_mode: known(
+            what,
+            "its boot mode",
+            choices::boot_mode_of(spec.boot_mode()),
+        )?,
+        root_disk: known(
+            what,
+            "its root disk",
+            choices::root_disk_of(spec.root_disk()),
+        )?,
+        network: known(what, "its network", choices::network_of(spec.network()))?,
         backend: wanted,
         ports: ports(what, &spec.ports)?,
         remove_on_stop: spec.remove_on_stop,
@@ -72,14 +80,31 @@ fn spec(
             .map(|lease| self::lease(what, lease, granted))
             .transpose()?,
         labels: spec.labels,
-        // the API has none of them
-        volumes: Vec::new(),
+        volumes: spec
+            .volumes
+            .into_iter()
+            .map(|one| volume(what, one))
+            .collect::<Result<_, _>>()?,
         process: VmProcess {
             argv: spec.command,
             env: spec.env,
             working_directory: given(spec.working_directory),
             user: given(spec.user),
         },
+    })
+}
+
+fn volume(what: &str, volume: v1::VmVolume) -> Result<VmVolume, Failure> {
+    let source = match volume.source {
+        Some(Source::Volume(name)) => VolumeSource::Named(id_in("volumes/", &name)?),
+        Some(Source::HostPath(path)) if volume.copied => VolumeSource::Directory(path.into()),
+        Some(Source::HostPath(path)) => VolumeSource::Disk(path.into()),
+        None => return Err(unknown(what, "one of its volumes")),
+    };
+    Ok(VmVolume {
+        source,
+        target: volume.target,
+        read_only: volume.read_only,
     })
 }
 
@@ -92,11 +117,11 @@ fn lease(
         lease: Lease {
             max_lifetime: duration(what, lease.max_lifetime)?,
             idle_timeout: duration(what, lease.idle_timeout)?,
-            on_expiry: match lease.on_expiry() {
-                v1::LeaseExpiry::Stop => OnExpiry::Stop,
-                v1::LeaseExpiry::Delete => OnExpiry::Delete,
-                v1::LeaseExpiry::Unspecified => return Err(unknown(what, "a lease's end")),
-            },
+            on_expiry: known(
+                what,
+                "a lease's end",
+                choices::on_expiry_of(lease.on_expiry()),
+            )?,
         },
         granted: Moment {
             wall: present(granted, what)?,
@@ -105,66 +130,17 @@ fn lease(
     })
 }
 
+fn known<T>(what: &str, value: &str, known: Option<T>) -> Result<T, Failure> {
+    known.ok_or_else(|| unknown(what, value))
+}
+
 fn unknown(what: &str, value: &str) -> Failure {
     Failure::confused(what, &format!("{value} is none that is known here"))
 }
 
-fn state(what: &str, state: v1::VmState) -> Result<VmState, Failure> {
-    Ok(match state {
-        v1::VmState::Creating => VmState::Creating,
-        v1::VmState::Created => VmState::Created,
-        v1::VmState::Starting => VmState::Starting,
-        v1::VmState::Running => VmState::Running,
-        v1::VmState::Paused => VmState::Paused,
-        v1::VmState::Stopping => VmState::Stopping,
-        v1::VmState::Stopped => VmState::Stopped,
-        v1::VmState::Failed => VmState::Failed,
-        v1::VmState::Deleting => VmState::Deleting,
-        v1::VmState::Unspecified => return Err(unknown(what, "its state")),
-    })
-}
-
-fn boot_mode(what: &str, mode: v1::BootMode) -> Result<BootMode, Failure> {
-    Ok(match mode {
-        v1::BootMode::Agent => BootMode::Agent,
-        v1::BootMode::Entrypoint => BootMode::Entrypoint,
-        v1::BootMode::Init => BootMode::Init,
-        v1::BootMode::Native => BootMode::Native,
-        v1::BootMode::Unspecified => return Err(unknown(what, "its boot mode")),
-    })
-}
-
-fn root_disk(what: &str, mode: v1::RootDisk) -> Result<RootDiskMode, Failure> {
-    Ok(match mode {
-        v1::RootDisk::Overlay => RootDiskMode::Overlay,
-        v1::RootDisk::Clone => RootDiskMode::Clone,
-        v1::RootDisk::Unspecified => return Err(unknown(what, "its root disk")),
-    })
-}
-
-fn network(what: &str, mode: v1::Network) -> Result<NetworkMode, Failure> {
-    Ok(match mode {
-        v1::Network::None => NetworkMode::None,
-        v1::Network::User => NetworkMode::User,
-        v1::Network::Unspecified => return Err(unknown(what, "its network")),
-    })
-}
-
 fn ports(what: &str, ports: &[v1::PublishedPort]) -> Result<Vec<PublishedPort>, Failure> {
-    let port = |port: &v1::PublishedPort| {
-        Some(PublishedPort {
-            address: port.address.parse::<Ipv4Addr>().ok()?,
-            host: u16::try_from(port.host_port).ok()?,
-            guest: u16::try_from(port.guest_port).ok()?.try_into().ok()?,
-            protocol: match port.protocol() {
-                v1::PortProtocol::Tcp => PortProtocol::Tcp,
-                v1::PortProtocol::Udp => PortProtocol::Udp,
-                v1::PortProtocol::Unspecified => return None,
-            },
-        })
-    };
-    let ports: Option<_> = ports.iter().map(port).collect();
-    ports.ok_or_else(|| unknown(what, "one of its ports"))
+    let ports: Result<_, _> = ports.iter().map(choices::port_of).collect();
+    ports.map_err(|_| unknown(what, "one of its ports"))
 }
 
 fn vm_exit(what: &str, exit: v1::VmExit) -> Result<VmExit, Failure> {
@@ -194,13 +170,8 @@ pub(in crate::services) fn vm_change(change: v1::VmChange) -> Result<VmChange, F
         at: present(time(what, change.time)?, what)?,
         vm: parse(what, &change.uid)?,
         name: id_in("vms/", what)?,
-        kind: match change.kind() {
-            v1::VmChangeKind::Created => VmChangeKind::Created,
-            v1::VmChangeKind::Changed => VmChangeKind::Changed,
-            v1::VmChangeKind::Removed => VmChangeKind::Removed,
-            v1::VmChangeKind::Unspecified => return Err(unknown(what, "a change")),
-        },
-        state: state(what, change.state())?,
+        kind: known(what, "a change", choices::change_kind_of(change.kind()))?,
+        state: known(what, "its state", choices::state_of(change.state()))?,
         reason: change.state_message.clone(),
         exit: change
             .exit

@@ -1,40 +1,76 @@
-//! What a client has to say to its session, over any number of connections.
+//! What a client has to say to its command, over any number of connections.
 //! Pure.
 //!
-//! Invariants: input and signals are kept until the guest took them, and said
+//! Invariants: input and signals are kept until the command took them, and said
 //! again on a new connection with the same offsets; no input is sent beyond
-//! what the guest granted; what is kept is bounded by not taking more.
+//! what was granted; what is kept is bounded by not taking more.
 
 use std::collections::VecDeque;
 
-use banger_proto::{
-    MAX_EXEC_CHUNK,
-    guest::v1::{
-        CloseStdin, ExecAccepted, ExecAttached, ExecInput, ExecSignal, attach_exec_request::Request,
-    },
-};
 use bytes::Bytes;
 
-use super::{ExecControl, TerminalSize, exec_wire::wire_size};
+use crate::vm::{Accepted, ExecControl, TerminalSize};
 
-/// Bytes of input that are kept before no more is taken.
-const INPUT: u64 = 256 << 10;
 /// Signals that are kept before no more is taken.
 const SIGNALS: usize = 16;
-/// Output that is acknowledged at once: a fraction of what the guest keeps.
-const ACKNOWLEDGED: u64 = 128 << 10;
+
+/// What a protocol allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of input that are kept before no more is taken.
+    pub input: u64,
+    /// Most bytes of input in one message.
+    pub piece: usize,
+    /// Output that is acknowledged at once.
+    pub acknowledged: u64,
+}
+
+/// What a command has taken, and may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// What it has taken.
+    pub accepted: Accepted,
+    /// No input is sent beyond this offset.
+    pub stdin_limit: u64,
+}
+
+/// Something to be said to a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Standard input.
+    Stdin {
+        /// Of its first byte.
+        offset: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// The end of standard input.
+    CloseStdin,
+    /// A signal.
+    Signal {
+        /// By its Linux number.
+        number: u32,
+        /// Which one of all signals to this command it is.
+        ordinal: u64,
+    },
+    /// The terminal has this size.
+    Resize(TerminalSize),
+    /// The output below this offset is done with.
+    Acknowledged(u64),
+}
 
 /// What is to be said.
 #[derive(Debug, Default)]
-pub(super) struct Outgoing {
-    /// Input that the guest has not taken, from `accepted` on.
+pub struct Outgoing {
+    limits: Limits,
+    /// Input that the command has not taken, from `accepted` on.
     input: VecDeque<Bytes>,
     accepted: u64,
     /// Where the next byte of input to be sent is.
     sent: u64,
     limit: u64,
-    closed: Said,
-    /// Signals that the guest has not taken, from `taken_signals` on.
+    closed: Once,
+    /// Signals that the command has not taken, from `taken_signals` on.
     signals: VecDeque<u32>,
     taken_signals: u64,
     sent_signals: u64,
@@ -46,7 +82,7 @@ pub(super) struct Outgoing {
 
 /// Something that is said once a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Said {
+enum Once {
     #[default]
     No,
     ToBe,
@@ -54,18 +90,16 @@ enum Said {
 }
 
 impl Outgoing {
-    /// For a session as its client found it, who has the output below an offset.
-    pub(super) fn new(attached: &ExecAttached, offset: u64) -> Self {
-        let accepted = attached.accepted.unwrap_or_default();
+    /// For a command as its client found it, who has the output below an offset.
+    #[must_use]
+    pub fn new(limits: Limits, taken: Taken, stdin_closed: bool, offset: u64) -> Self {
+        let accepted = taken.accepted;
         Self {
+            limits,
             accepted: accepted.stdin_offset,
             sent: accepted.stdin_offset,
-            limit: accepted.stdin_limit,
-            closed: if attached.stdin_closed {
-                Said::Yes
-            } else {
-                Said::No
-            },
+            limit: taken.stdin_limit,
+            closed: if stdin_closed { Once::Yes } else { Once::No },
             taken_signals: accepted.signals,
             sent_signals: accepted.signals,
             acknowledged: offset,
@@ -75,26 +109,28 @@ impl Outgoing {
     }
 
     /// The same on a new connection, whose client has the output below an offset.
-    pub(super) fn resume(&mut self, attached: &ExecAttached, offset: u64) {
-        self.accept(attached.accepted.unwrap_or_default());
+    pub fn resume(&mut self, taken: Taken, stdin_closed: bool, offset: u64) {
+        self.accept(taken);
         self.sent = self.accepted;
         self.sent_signals = self.taken_signals;
-        if self.closed == Said::Yes && !attached.stdin_closed {
-            self.closed = Said::ToBe;
+        if self.closed == Once::Yes && !stdin_closed {
+            self.closed = Once::ToBe;
         }
         self.size_said = false;
-        self.acknowledged_said = self.acknowledged_said.max(offset);
+        // the connection began there
+        self.acknowledged_said = offset;
     }
 
     /// Whether no more is to be taken now.
-    pub(super) fn is_full(&self) -> bool {
-        INPUT <= self.end() - self.accepted || SIGNALS <= self.signals.len()
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.limits.input <= self.end() - self.accepted || SIGNALS <= self.signals.len()
     }
 
     /// Takes an order of the caller.
-    pub(super) fn take(&mut self, control: ExecControl) {
+    pub fn take(&mut self, control: ExecControl) {
         match control {
-            ExecControl::Stdin(bytes) if self.closed == Said::No => {
+            ExecControl::Stdin(bytes) if self.closed == Once::No => {
                 if !bytes.is_empty() {
                     self.input.push_back(bytes);
                 }
@@ -102,8 +138,8 @@ impl Outgoing {
             // input after its end is nobody's
             ExecControl::Stdin(_) => {}
             ExecControl::CloseStdin => {
-                if self.closed == Said::No {
-                    self.closed = Said::ToBe;
+                if self.closed == Once::No {
+                    self.closed = Once::ToBe;
                 }
             }
             ExecControl::Signal(number) => self.signals.push_back(number),
@@ -115,13 +151,14 @@ impl Outgoing {
     }
 
     /// The caller is done with the output below an offset.
-    pub(super) fn acknowledge(&mut self, offset: u64) {
+    pub fn acknowledge(&mut self, offset: u64) {
         self.acknowledged = self.acknowledged.max(offset);
     }
 
-    /// The guest took input and signals.
-    pub(super) fn accept(&mut self, accepted: ExecAccepted) {
-        self.limit = self.limit.max(accepted.stdin_limit);
+    /// The command took input and signals.
+    pub fn accept(&mut self, taken: Taken) {
+        self.limit = self.limit.max(taken.stdin_limit);
+        let accepted = taken.accepted;
         while self.accepted < accepted.stdin_offset {
             let left = accepted.stdin_offset - self.accepted;
             let Some(first) = self.input.front_mut() else {
@@ -145,7 +182,8 @@ impl Outgoing {
     }
 
     /// Whether there is something to be said now.
-    pub(super) fn has_next(&self) -> bool {
+    #[must_use]
+    pub fn has_next(&self) -> bool {
         self.has_signal()
             || self.has_size()
             || self.has_input()
@@ -154,24 +192,24 @@ impl Outgoing {
     }
 
     /// What is to be said next; it counts as said.
-    pub(super) fn next(&mut self) -> Option<Request> {
+    pub fn next_said(&mut self) -> Option<Said> {
         if self.has_signal() {
             return self.next_signal();
         }
         if self.has_size() {
             self.size_said = true;
-            return self.size.map(|size| Request::Resize(wire_size(size)));
+            return self.size.map(Said::Resize);
         }
         if self.has_acknowledgement() {
             self.acknowledged_said = self.acknowledged;
-            return Some(Request::Acknowledged(self.acknowledged));
+            return Some(Said::Acknowledged(self.acknowledged));
         }
         if self.has_input() {
             return self.next_input();
         }
         self.has_end().then(|| {
-            self.closed = Said::Yes;
-            Request::CloseStdin(CloseStdin {})
+            self.closed = Once::Yes;
+            Said::CloseStdin
         })
     }
 
@@ -193,31 +231,31 @@ impl Outgoing {
     }
 
     fn has_end(&self) -> bool {
-        self.closed == Said::ToBe && self.sent == self.end()
+        self.closed == Once::ToBe && self.sent == self.end()
     }
 
     const fn has_acknowledgement(&self) -> bool {
-        self.acknowledged_said + ACKNOWLEDGED <= self.acknowledged
+        self.acknowledged_said + self.limits.acknowledged <= self.acknowledged
     }
 
-    fn next_signal(&mut self) -> Option<Request> {
+    fn next_signal(&mut self) -> Option<Said> {
         let ordinal = self.sent_signals;
         let place = usize::try_from(ordinal - self.taken_signals).ok()?;
         let number = *self.signals.get(place)?;
         self.sent_signals += 1;
-        Some(Request::Signal(ExecSignal { number, ordinal }))
+        Some(Said::Signal { number, ordinal })
     }
 
-    fn next_input(&mut self) -> Option<Request> {
+    fn next_input(&mut self) -> Option<Said> {
         let mut start = usize::try_from(self.sent - self.accepted).ok()?;
         let granted = usize::try_from(self.limit - self.sent).unwrap_or(usize::MAX);
         for piece in &self.input {
             if start < piece.len() {
-                let length = (piece.len() - start).min(MAX_EXEC_CHUNK).min(granted);
+                let length = (piece.len() - start).min(self.limits.piece).min(granted);
                 let bytes = piece.slice(start..start + length);
                 let offset = self.sent;
                 self.sent += length as u64;
-                return Some(Request::Input(ExecInput { offset, bytes }));
+                return Some(Said::Stdin { offset, bytes });
             }
             start -= piece.len();
         }
