@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use banger_core::host_fs::copy_file;
 use camino::Utf8Path;
 use serde_json::Value;
 
@@ -514,7 +515,7 @@ fn disks_and_files_of_images_are_the_same_with_a_service() {
     let layout = shared.layout("busybox", "latest");
     shared.must(&["rootfs", "build", &layout, "-o", disk.as_str()]);
     let changed = shared.root.join("changed.ext4");
-    fs::copy(&disk, &changed).unwrap();
+    copy_file(&disk, &changed).unwrap();
     for change in [
         "rm /bin/busybox",
         "mkdir /new",
@@ -525,7 +526,7 @@ fn disks_and_files_of_images_are_the_same_with_a_service() {
     let record = twins.embedded.must(&["--json", "kernel", "show", "linux"]);
     let record: Value = serde_json::from_str(&record).unwrap();
     let own = record["boot"]["kernel"].as_str().unwrap();
-    fs::copy(own, &kernel).unwrap();
+    copy_file(Utf8Path::new(own), &kernel).unwrap();
     for environment in [&twins.embedded, &twins.remote] {
         let blobs = environment.root.join("cache/blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();

@@ -2,9 +2,14 @@
 
 use std::{
     io::{Read as _, Write as _},
-    os::unix::net::{UnixListener, UnixStream},
+    os::unix::{
+        net::{UnixListener, UnixStream},
+        process::ExitStatusExt as _,
+    },
     thread,
 };
+
+use rustix::process::Signal;
 
 use super::{bench::Bench, guest};
 use crate::{
