@@ -65,6 +65,34 @@ async fn show(running: &Running, name: &str) -> Volume {
     shown.unwrap().into_inner().volume.unwrap()
 }
 
+/// A machine has it, and it cannot be deleted.
+async fn is_kept_by_a_machine(running: &Running) {
+    let vm = running.vms().create_vm(with("one", named("data"))).await;
+    succeeded(vm.unwrap().into_inner().operation);
+    let name = "vms/one".to_owned();
+    let shown = running.vms().get_vm(GetVmRequest { name }).await.unwrap();
+    let spec = shown.into_inner().vm.unwrap().spec.unwrap();
+    assert_eq!(spec.volumes[0].source, Some(named("data")));
+    assert_eq!(show(running, "data").await.vms, ["vms/one"]);
+    let used = volumes(running)
+        .delete_volume(remove("volumes/data", ""))
+        .await;
+    let Some(Outcome::Failure(failure)) = used.unwrap().into_inner().operation.unwrap().outcome
+    else {
+        panic!("a volume was deleted that a machine has");
+    };
+    assert_eq!(failure.reason().as_str_name(), "ERROR_REASON_VOLUME_IN_USE");
+    assert_eq!(failure.metadata["vms"], "one");
+    let end = DeleteVmRequest {
+        request_id: fresh(),
+        name: "vms/one".to_owned(),
+        wait: wait(60),
+        ..DeleteVmRequest::default()
+    };
+    let ended = running.vms().delete_vm(end).await.unwrap();
+    succeeded(ended.into_inner().operation);
+}
+
 #[tokio::test]
 async fn a_volume_is_made_once_and_is_that_volume_and_no_other_of_its_name() {
     let running = Running::serving(HASTY).await;
@@ -86,31 +114,7 @@ async fn a_volume_is_made_once_and_is_that_volume_and_no_other_of_its_name() {
     };
     assert_eq!(failure.reason().as_str_name(), "ERROR_REASON_VOLUME_EXISTS");
 
-    // a machine has it, and it cannot be deleted
-    let vm = running.vms().create_vm(with("one", named("data"))).await;
-    succeeded(vm.unwrap().into_inner().operation);
-    let name = "vms/one".to_owned();
-    let shown = running.vms().get_vm(GetVmRequest { name }).await.unwrap();
-    let spec = shown.into_inner().vm.unwrap().spec.unwrap();
-    assert_eq!(spec.volumes[0].source, Some(named("data")));
-    assert_eq!(show(&running, "data").await.vms, ["vms/one"]);
-    let used = volumes(&running)
-        .delete_volume(remove("volumes/data", ""))
-        .await;
-    let Some(Outcome::Failure(failure)) = used.unwrap().into_inner().operation.unwrap().outcome
-    else {
-        panic!("a volume was deleted that a machine has");
-    };
-    assert_eq!(failure.reason().as_str_name(), "ERROR_REASON_VOLUME_IN_USE");
-    assert_eq!(failure.metadata["vms"], "one");
-    let end = DeleteVmRequest {
-        request_id: fresh(),
-        name: "vms/one".to_owned(),
-        wait: wait(60),
-        ..DeleteVmRequest::default()
-    };
-    let ended = running.vms().delete_vm(end).await.unwrap();
-    succeeded(ended.into_inner().operation);
+    is_kept_by_a_machine(&running).await;
 
     // another one of the name is none that was asked for
     let request = remove("volumes/data", &first.uid);

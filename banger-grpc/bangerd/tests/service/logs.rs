@@ -56,7 +56,7 @@ async fn a_followed_log_is_the_same_wherever_its_streams_are_cut() {
     );
     assert!(said.exit.is_some());
     let cuts = cutter.cuts();
-    assert!(3 < cuts, "{cuts} cuts");
+    assert!(1 < cuts, "{cuts} cuts");
 
     // and over a service that is killed
     cutter.cut(0, 0);
