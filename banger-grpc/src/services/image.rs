@@ -95,7 +95,7 @@ impl Images {
     }
 
     async fn available(&self) -> Result<Available, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let pieces = pieces(hub.backend.images.available().await);
         Ok(Box::pin(pieces.map(|piece| {
             let (images, failures) = piece?;
