@@ -48,6 +48,7 @@ async fn operations(scratch: &TempDir) -> Operations {
         kernels: local.kernels,
         vms: local.vms,
         doctor: local.doctor,
+        volumes: local.volumes,
         store: local.store,
         clock: Arc::new(SystemClock),
         budget: Budget::default(),
