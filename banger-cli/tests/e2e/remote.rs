@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{bundles::configure, environment::Environment};
 
 mod machines;
+mod refusals;
 
 /// A service over the state of an environment.
 struct Service {
@@ -576,24 +577,4 @@ fn change_disk(disk: &Utf8Path, line: &str) {
     debugfs.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     let output = debugfs.args(["-w", "-R", line, disk.as_str()]).output();
     assert!(output.unwrap().status.success(), "{line}");
-}
-
-#[test]
-fn what_a_service_does_not_do_is_said_so() {
-    let twins = Twins::start();
-
-    // nobody is there
-    let socket = twins.remote.root.join("nobody.sock");
-    let endpoint = format!("unix://{socket}");
-    let nobody = twins
-        .remote
-        .refused(&["--endpoint", &endpoint, "vm", "list"], 6);
-    assert!(nobody.contains("cannot be reached"), "{nobody}");
-    assert!(nobody.contains("hint: start it: `bangerd`"), "{nobody}");
-    let wrong = twins
-        .remote
-        .refused(&["--endpoint", "http://h:1", "vm", "list"], 2);
-    assert!(wrong.contains("is not unix:///SOCKET"), "{wrong}");
-    // and the host itself works on
-    twins.remote.must(&["--endpoint", "local", "vm", "list"]);
 }
