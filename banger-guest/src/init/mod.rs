@@ -54,8 +54,8 @@ const NEVER_KILLED: &[u8] = b"-1000";
 const GENERATION: &str = "--generation";
 
 /// Brings the machine up, serves it, powers it off. Returns only when the
-/// program is not the first process, and then has done nothing but to answer
-/// [`GENERATION`].
+/// program is not the first process, and then has only told the generation of its
+/// protocol, if that was asked for.
 #[must_use]
 pub fn run() -> ExitCode {
     if !rustix::process::getpid().is_init() {
