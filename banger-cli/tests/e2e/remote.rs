@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{bundles::configure, environment::Environment};
 
+mod elsewhere;
 mod machines;
 mod refusals;
 
@@ -21,6 +22,8 @@ mod refusals;
 struct Service {
     child: Child,
     endpoint: String,
+    /// What it said until it listened.
+    said: Vec<String>,
 }
 
 impl Service {
@@ -28,11 +31,11 @@ impl Service {
         clippy::print_stderr,
         reason = "a failed test shows what the service logged"
     )]
-    fn start(environment: &Environment) -> Self {
+    fn start(environment: &Environment, arguments: &[String]) -> Self {
         let banger = Utf8Path::new(env!("CARGO_BIN_EXE_banger"));
         #[expect(clippy::disallowed_methods, reason = "the service under test")]
         let mut command = Command::new(banger.with_file_name("bangerd"));
-        command.env_clear().stdin(Stdio::null());
+        command.args(arguments).env_clear().stdin(Stdio::null());
         for (name, value) in environment.command(&[]).get_envs() {
             command.env(name, value.unwrap_or_default());
         }
@@ -41,11 +44,20 @@ impl Service {
             .spawn()
             .expect("bangerd is built beside banger by `cargo xtask test`");
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listens = |line: &String| line.contains("listening socket=");
-        while !listens(&lines.next().expect("the service did not start").unwrap()) {}
+        let mut said: Vec<String> = Vec::new();
+        while !said
+            .last()
+            .is_some_and(|line| line.contains("listening socket="))
+        {
+            said.push(lines.next().expect("the service did not start").unwrap());
+        }
         thread::spawn(move || lines.for_each(|line| eprintln!("{}", line.unwrap_or_default())));
         let endpoint = format!("unix://{}", environment.root.join("run/grpc.sock"));
-        Self { child, endpoint }
+        Self {
+            child,
+            endpoint,
+            said,
+        }
     }
 }
 
@@ -79,7 +91,7 @@ impl Twins {
     }
 
     fn over(embedded: Environment, remote: Environment) -> Self {
-        let service = Service::start(&remote);
+        let service = Service::start(&remote, &[]);
         Self {
             embedded,
             remote,

@@ -46,6 +46,6 @@ fn volumes_are_the_same_with_a_service() {
 #[test]
 fn forwarded_ports_reach_a_guests_servers_over_a_service() {
     let environment = Environment::with_image();
-    let service = Service::start(&environment);
+    let service = Service::start(&environment, &[]);
     port_forward::reach(&environment, &["--endpoint", &service.endpoint]);
 }

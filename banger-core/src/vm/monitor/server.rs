@@ -110,7 +110,8 @@ impl Server {
 
     async fn accept(self, listener: UnixListener) {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let mut is_at_rest = false;
+        // while its machine comes up it needs itself; when that is up it is stirred
+        let mut is_at_rest = true;
         while let Ok(place) = places.clone().acquire_owned().await {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
