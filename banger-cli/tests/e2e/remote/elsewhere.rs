@@ -79,77 +79,91 @@ fn start(environment: &Environment) -> (Service, String) {
     (service, uri)
 }
 
+/// Somebody who asks that service.
+struct Asker {
+    environment: Environment,
+    uri: String,
+    _service: Service,
+}
+
+impl Asker {
+    fn new() -> Self {
+        let environment = Environment::empty();
+        let (service, uri) = start(&environment);
+        Self {
+            environment,
+            uri,
+            _service: service,
+        }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.environment.root.join(name).into_string()
+    }
+
+    /// The option of a token.
+    fn token(&self, token: &str) -> [String; 2] {
+        let file = write(&self.environment.root, token, &format!("{token}\n"));
+        ["--token-file".to_owned(), file]
+    }
+
+    /// Asks a service of that name, if that authority says so.
+    fn ask(&self, name: &str, authority: &str, rest: &[&str]) -> Command {
+        let authority = self.file(authority);
+        let place = ["--endpoint", &self.uri, "--tls-name", name, "--tls-ca"];
+        let words = [&place[..], &[&authority], rest].concat();
+        self.environment.command(&words)
+    }
+
+    /// What is said to one who shows this.
+    fn said(&self, shown: &[String], command: &[&str], status: i32) -> String {
+        let shown = shown.iter().map(String::as_str);
+        let words: Vec<_> = shown.chain(command.iter().copied()).collect();
+        said(self.ask(NAME, "ca.crt", &words), status)
+    }
+}
+
+/// Runs, and answers standard error.
+fn said(mut command: Command, status: i32) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(status),
+        "{command:?}: {output:?}"
+    );
+    String::from_utf8(output.stderr).unwrap()
+}
+
+const VMS: [&str; 2] = ["vm", "list"];
+
 #[test]
 fn a_service_is_asked_over_tls_by_whom_it_knows() {
-    let environment = Environment::empty();
-    let root = environment.root.clone();
-    let (_service, uri) = start(&environment);
-    let file = |name: &str| root.join(name).into_string();
-    let (authority, stranger) = (file("ca.crt"), file("stranger.crt"));
-    let (first, second) = (write(&root, "1", "first\n"), write(&root, "2", "second\n"));
-    let wrong = write(&root, "3", "third\n");
-    let (certificate, key) = (file("runner.crt"), file("runner.key"));
-    let at = |credentials: &[&str], command: &[&str]| -> Vec<String> {
-        let place = [
-            "--endpoint",
-            &uri,
-            "--tls-name",
-            NAME,
-            "--tls-ca",
-            &authority,
-        ];
-        let words = [&place[..], credentials, command].concat();
-        words.into_iter().map(str::to_owned).collect()
-    };
-    let by_token = |token| at(&["--token-file", token], &["vm", "list"]);
-    let must = |words: Vec<String>| {
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        environment.must(&words)
-    };
-    let refused = |words: Vec<String>, status| {
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        environment.refused(&words, status)
-    };
+    let asker = Asker::new();
+    let first = asker.token("first");
+    asker.said(&first, &VMS, 0);
+    asker.said(&asker.token("second"), &["image", "list"], 0);
+    let (certificate, key) = (asker.file("runner.crt"), asker.file("runner.key"));
+    let certificate = ["--tls-cert".to_owned(), certificate];
+    let shown = [&certificate[..], &["--tls-key".to_owned(), key]].concat();
+    asker.said(&shown, &VMS, 0);
+    let mut by_variable = asker.ask(NAME, "ca.crt", &VMS);
+    by_variable.env("BANGER_TOKEN", "first");
+    said(by_variable, 0);
 
-    must(by_token(&first));
-    must(at(
-        &["--tls-cert", &certificate, "--tls-key", &key],
-        &["vm", "list"],
-    ));
-    must(at(&["--token-file", &second], &["image", "list"]));
-    // by the variable
-    let words = at(&[], &["vm", "list"]);
-    let words: Vec<_> = words.iter().map(String::as_str).collect();
-    let mut command = environment.command(&words);
-    let output = command.env("BANGER_TOKEN", "first").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-
-    let nobody = refused(at(&[], &["vm", "list"]), 5);
+    let nobody = asker.said(&[], &VMS, 5);
     assert!(nobody.contains("--token-file or BANGER_TOKEN"), "{nobody}");
-    let unknown = refused(by_token(&wrong), 5);
+    let unknown = asker.said(&asker.token("third"), &VMS, 5);
     assert!(!unknown.contains("third"), "{unknown}");
-    refused(by_token(&second), 5);
-    // a service that nobody vouches for
-    let place = [
-        "--endpoint",
-        &uri,
-        "--tls-name",
-        NAME,
-        "--tls-ca",
-        &stranger,
-    ];
-    let unproven = [&place[..], &["--token-file", &first, "vm", "list"]].concat();
-    let unproven = environment.refused(&unproven, 6);
-    assert!(unproven.contains("certificate"), "{unproven}");
-    // nor one of another name
-    let place = [
-        "--endpoint",
-        &uri,
-        "--tls-name",
-        "other.test",
-        "--tls-ca",
-        &authority,
-    ];
-    let other = [&place[..], &["--token-file", &first, "vm", "list"]].concat();
-    environment.refused(&other, 6);
+    // its scope is too small
+    asker.said(&asker.token("second"), &VMS, 5);
+}
+
+#[test]
+fn a_service_that_nobody_vouches_for_is_told_nothing() {
+    let asker = Asker::new();
+    let [option, file] = asker.token("first");
+    let rest = [&[option.as_str(), file.as_str()], &VMS[..]].concat();
+    let stranger = said(asker.ask(NAME, "stranger.crt", &rest), 6);
+    assert!(stranger.contains("certificate"), "{stranger}");
+    said(asker.ask("other.test", "ca.crt", &rest), 6);
 }
