@@ -103,10 +103,7 @@ impl Refine for StartVmError {
         match self {
             Self::Query(error) => error.refine(fault),
             Self::Backend(error) => error.refine(fault),
-            Self::WrongState { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::WrongState { name, state } => fault.in_wrong_state(name, *state),
             Self::Busy { name } => fault.with_reason(ErrorReason::VmBusy).about(VM, name),
             Self::LeaseOver { name } => fault.with_reason(ErrorReason::VmLeaseOver).about(VM, name),
             Self::BootFailed {
@@ -153,10 +150,7 @@ impl Refine for DeleteVmError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::Running { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::Running { name, state } => fault.in_wrong_state(name, *state),
             Self::Busy { name } => fault.with_reason(ErrorReason::VmBusy).about(VM, name),
             Self::Stop(error) => error.refine(fault),
             _ => fault,

@@ -20,10 +20,7 @@ impl Refine for ExecError {
         match self {
             Self::Query(error) => error.refine(fault),
             Self::Image(error) => error.refine(fault),
-            Self::NotRunning { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::NotRunning { name, state } => fault.in_wrong_state(name, *state),
             Self::Spawn { failure, .. } => match spawn(*failure) {
                 Some(reason) => fault.with_reason(reason),
                 None => fault,
@@ -58,10 +55,7 @@ impl Refine for CopyError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::NotRunning { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::NotRunning { name, state } => fault.in_wrong_state(name, *state),
             Self::Guest { name, failure, .. } => match file(*failure) {
                 Some(reason) => fault
                     .with_reason(reason)
@@ -90,10 +84,7 @@ impl Refine for ConnectError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::NotRunning { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::NotRunning { name, state } => fault.in_wrong_state(name, *state),
             Self::Refused { name, failure, .. } => fault
                 .with_reason(ErrorReason::PortRefused)
                 .about(VM, name)

@@ -47,10 +47,7 @@ impl Refine for SetVmError {
         match self {
             Self::Query(error) => error.refine(fault),
             Self::InvalidSpec { field, problem, .. } => fault.violated(field, problem),
-            Self::Running { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::Running { name, state } => fault.in_wrong_state(name, *state),
             Self::Busy { name } => fault.with_reason(ErrorReason::VmBusy).about(VM, name),
             Self::Changed { name } => fault.with_reason(ErrorReason::VmChanged).about(VM, name),
             _ => fault,
@@ -62,10 +59,7 @@ impl Refine for PauseVmError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::NotRunning { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::NotRunning { name, state } => fault.in_wrong_state(name, *state),
             Self::Monitor { name, .. } => fault
                 .with_reason(ErrorReason::MonitorFailed)
                 .about(VM, name),

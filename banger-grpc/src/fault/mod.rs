@@ -36,7 +36,11 @@ use banger_api::{
     ERROR_DOMAIN, MAX_ERROR_MESSAGE, reason,
     v1::{ErrorReason, Failure},
 };
-use banger_core::{ErrorKind, error::in_words};
+use banger_core::{
+    ErrorKind,
+    domain::{VmName, VmState},
+    error::in_words,
+};
 use tonic::Status;
 use tonic_types::{ErrorDetails, StatusExt as _};
 
@@ -200,6 +204,14 @@ impl Fault {
         self.metadata.insert(OBJECT.to_owned(), name.clone());
         self.resource = Some(Resource { kind, name });
         self
+    }
+
+    /// Says that a machine's state does not allow what was asked for.
+    #[must_use]
+    fn in_wrong_state(self, vm: &VmName, state: VmState) -> Self {
+        self.with_reason(ErrorReason::VmWrongState)
+            .about(core::VM, vm)
+            .fact("state", state.as_str())
     }
 
     /// Adds the end of a text for people.

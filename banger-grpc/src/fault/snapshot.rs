@@ -33,10 +33,7 @@ impl Refine for SnapshotVmError {
     fn refine(&self, fault: Fault) -> Fault {
         match self {
             Self::Query(error) => error.refine(fault),
-            Self::NotRunning { name, state } => fault
-                .with_reason(ErrorReason::VmWrongState)
-                .about(VM, name)
-                .fact("state", state.as_str()),
+            Self::NotRunning { name, state } => fault.in_wrong_state(name, *state),
             Self::SharedVolume { name, volume } => fault.about(VM, name).fact("volume", volume),
             Self::Monitor { name, .. } => fault
                 .with_reason(ErrorReason::MonitorFailed)
