@@ -5,15 +5,17 @@
 //! between fork and exec makes system calls only; a descriptor is inherited
 //! by the one child it is meant for and by no other.
 //! Entry points: [`start_session`], [`die_with_parent`], [`inherit`],
-//! [`adopt`], [`time_stamp`], [`namespace`], [`jail`], [`mappings`].
+//! [`adopt`], [`time_stamp`], [`namespace`], [`jail`], [`mappings`],
+//! [`write_back`].
 #![expect(
     unsafe_code,
-    reason = "pre_exec, descriptors by number, the counter and advice on memory have no safe form"
+    reason = "pre_exec, descriptors by number, the counter and advice to the kernel have no safe form"
 )]
 
 pub(crate) mod jail;
 pub(crate) mod mappings;
 pub(crate) mod namespace;
+pub(crate) mod write_back;
 
 use std::{
     io,

@@ -18,11 +18,15 @@ use crate::{
     domain::Digest,
     host_fs::{FileLock, IoContext as _, PathError, sync_directory},
     step::reached,
+    sys::write_back::begin_write_back,
     task::off_thread,
 };
 
 /// Bytes that are collected before they are written.
 const BUFFER: usize = 1 << 18;
+
+/// Bytes whose writing to the device begins together.
+const WRITE_BACK: u64 = 8 << 20;
 
 /// A partial download. Dropping it keeps the written bytes for the next
 /// attempt.
@@ -42,6 +46,9 @@ pub(super) struct Partial {
 struct PartialFile {
     file: File,
     hasher: Sha256,
+    /// Bytes of the file, and those that are on their way to the device.
+    length: u64,
+    on_their_way: u64,
     path: Utf8PathBuf,
     target: Utf8PathBuf,
     _lock: Arc<FileLock>,
@@ -200,6 +207,8 @@ impl PartialFile {
         let mut partial = Self {
             file: options.open(&path).at("open", &path)?,
             hasher: Sha256::new(),
+            length: 0,
+            on_their_way: 0,
             path,
             target,
             _lock: lock,
@@ -210,20 +219,20 @@ impl PartialFile {
             return Ok((partial, 0));
         }
         reached("made the file of a download");
-        let length = partial.hash_all()?;
+        partial.hash_all()?;
+        let length = partial.length;
         Ok((partial, length))
     }
 
-    fn hash_all(&mut self) -> Result<u64, PathError> {
+    fn hash_all(&mut self) -> Result<(), PathError> {
         let mut buffer = vec![0; BUFFER];
-        let mut length = 0;
         loop {
             let read = self.file.read(&mut buffer).at("read", &self.path)?;
             if read == 0 {
-                return Ok(length);
+                return Ok(());
             }
             self.hasher.update(&buffer[..read]);
-            length += read as u64;
+            self.length += read as u64;
         }
     }
 
@@ -231,6 +240,7 @@ impl PartialFile {
         self.file.set_len(0).at("truncate", &self.path)?;
         self.file.rewind().at("rewind", &self.path)?;
         self.hasher = Sha256::new();
+        (self.length, self.on_their_way) = (0, 0);
         Ok(())
     }
 
@@ -238,6 +248,12 @@ impl PartialFile {
         self.file.write_all(bytes).at("write", &self.path)?;
         reached("wrote a piece of a download");
         self.hasher.update(bytes);
+        self.length += bytes.len() as u64;
+        let waiting = self.length - self.on_their_way;
+        if WRITE_BACK <= waiting {
+            begin_write_back(&self.file, self.on_their_way, waiting);
+            self.on_their_way = self.length;
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@
 //! shows after all is read again, and places that nothing shows are given back.
 
 use std::{
-    collections::BTreeSet,
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
@@ -92,7 +92,7 @@ impl Assembly<'_> {
         let tree = self.merge(layers)?;
         let numbering = Numbering::of(&tree);
         let merged = Instant::now();
-        let mut used = BTreeSet::new();
+        let mut used = HashSet::new();
         let mut content = 0;
         for (key, file) in numbering.contents(&tree) {
             if used.insert(key) {
@@ -109,12 +109,7 @@ impl Assembly<'_> {
             ..
         } = places;
         Ok(Assembled {
-            view: View {
-                tree,
-                numbering,
-                extents,
-                placements,
-            },
+            view: View::new(tree, numbering, extents, &placements),
             allocator,
             dead,
             content,
@@ -237,7 +232,7 @@ fn place_again(
 }
 
 /// Gives the places back that nothing shows.
-fn give_back(places: &mut Places<'_>, used: &BTreeSet<ContentKey>) -> Vec<Run> {
+fn give_back(places: &mut Places<'_>, used: &HashSet<ContentKey>) -> Vec<Run> {
     let unused = places.placements.take_unused(used);
     let mut dead = Vec::new();
     for placed in unused {

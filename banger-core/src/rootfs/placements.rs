@@ -1,6 +1,6 @@
 //! Which content was placed where.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{HashMap, HashSet};
 
 use super::place::Placed;
 
@@ -9,7 +9,7 @@ pub(super) type ContentKey = (usize, u64);
 
 /// The place of every file's content that has one.
 #[derive(Debug, Default)]
-pub(super) struct Placements(BTreeMap<ContentKey, Placed>);
+pub(super) struct Placements(HashMap<ContentKey, Placed>);
 
 impl Placements {
     pub(super) fn add(&mut self, key: ContentKey, placed: Placed) {
@@ -24,9 +24,11 @@ impl Placements {
         self.0.values().copied()
     }
 
-    /// Forgets what is not in `used` and answers it.
-    pub(super) fn take_unused(&mut self, used: &BTreeSet<ContentKey>) -> Vec<Placed> {
-        let unused = self.0.extract_if(.., |key, _| !used.contains(key));
-        unused.map(|(_, placed)| placed).collect()
+    /// Forgets what is not in `used` and answers it, in order of its content.
+    pub(super) fn take_unused(&mut self, used: &HashSet<ContentKey>) -> Vec<Placed> {
+        let unused = self.0.extract_if(|key, _| !used.contains(key));
+        let mut unused: Vec<_> = unused.collect();
+        unused.sort_unstable_by_key(|(key, _)| *key);
+        unused.into_iter().map(|(_, placed)| placed).collect()
     }
 }

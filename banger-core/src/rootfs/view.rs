@@ -92,8 +92,9 @@ impl Numbering {
 pub(super) struct View {
     pub(super) tree: Tree,
     pub(super) numbering: Numbering,
-    pub(super) extents: Extents,
-    pub(super) placements: Placements,
+    extents: Extents,
+    /// Where the content of each inode is, by number.
+    placed: Vec<Placed>,
 }
 
 impl crate::ext4::Tree for View {
@@ -105,7 +106,7 @@ impl crate::ext4::Tree for View {
         let node = self.tree.node(self.numbering.order[number]);
         let metadata = node.metadata;
         Inode {
-            kind: self.kind(&node.kind),
+            kind: self.kind(number, &node.kind),
             mode: metadata.mode,
             uid: metadata.uid,
             gid: metadata.gid,
@@ -127,6 +128,30 @@ impl crate::ext4::Tree for View {
 }
 
 impl View {
+    /// Puts together what describes the disk.
+    pub(super) fn new(
+        tree: Tree,
+        numbering: Numbering,
+        extents: Extents,
+        placements: &Placements,
+    ) -> Self {
+        let placed = |id: &NodeId| match &tree.node(*id).kind {
+            // content without a place is all holes
+            NodeKind::File { layer, content } => placements.of((*layer, content.offset)),
+            _ => None,
+        };
+        let placed = numbering
+            .order
+            .iter()
+            .map(|id| placed(id).unwrap_or_default());
+        Self {
+            placed: placed.collect(),
+            tree,
+            numbering,
+            extents,
+        }
+    }
+
     /// A path of the inode with that number, escaped.
     pub(super) fn path(&self, number: usize) -> String {
         self.numbering.path(&self.tree, number)
@@ -139,12 +164,12 @@ impl View {
         names.sum::<usize>() as u64
     }
 
-    fn kind<'a>(&'a self, kind: &'a NodeKind) -> Kind<'a> {
+    fn kind<'a>(&'a self, number: usize, kind: &'a NodeKind) -> Kind<'a> {
         match kind {
             NodeKind::Directory(_) => Kind::Directory,
-            NodeKind::File { layer, content } => Kind::File {
+            NodeKind::File { content, .. } => Kind::File {
                 size: content.size,
-                extents: self.extents.of(self.placed((*layer, content.offset))),
+                extents: self.extents.of(self.placed[number]),
             },
             NodeKind::Symlink(target) => Kind::Symlink(target),
             NodeKind::CharDevice { major, minor } => Kind::CharDevice {
@@ -157,10 +182,5 @@ impl View {
             },
             NodeKind::Fifo => Kind::Fifo,
         }
-    }
-
-    /// Content without a place is all holes.
-    fn placed(&self, key: ContentKey) -> Placed {
-        self.placements.of(key).unwrap_or_default()
     }
 }
