@@ -98,6 +98,24 @@ fn whiteouts_hide_lower_layers_only() {
             ],
         ),
         case(
+            "a hard link's first name, whose content is too large to be held",
+            vec![
+                layer().file("a", &[7; 9 << 20]).hard_link("b", "a"),
+                layer().file("a", b"new"),
+            ],
+        ),
+        case(
+            "a hard link's first name, long before the link",
+            vec![
+                layer()
+                    .file("a", &[7; 5 << 20])
+                    .file("c", &[8; 5 << 20])
+                    .hard_link("b", "a")
+                    .hard_link("d", "c"),
+                layer().file("a", b"new").file(".wh.c", b""),
+            ],
+        ),
+        case(
             "a link, not its target",
             vec![
                 layer().file("t", b"t").symlink("l", "t"),
