@@ -36,6 +36,14 @@ pub(super) trait Reading: Send + 'static {
 
     /// Takes a message, and goes on behind it.
     fn take(&mut self, answer: Self::Answer) -> Result<Vec<Self::Piece>, Self::Error>;
+
+    /// The stream was cut: the next message is one of another stream.
+    fn cut(&mut self) {}
+
+    /// Whether a stream may end here.
+    fn is_whole(&self) -> bool {
+        true
+    }
 }
 
 /// Reads to the end, or until nobody takes any more.
@@ -62,10 +70,12 @@ pub(super) async fn pass_on<R: Reading + Sync>(
                         }
                     }
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) if reading.is_whole() => return Ok(()),
+                Ok(None) => break Failure::cut(),
                 Err(status) => break Failure::from(status),
             }
         };
+        reading.cut();
         fruitless += 1;
         if !failure.is_retryable() || ATTEMPTS <= fruitless {
             return Err(R::Error::from_server(failure));
