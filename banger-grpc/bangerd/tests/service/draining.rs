@@ -75,7 +75,7 @@ async fn a_drained_service_says_what_it_has_let_in_and_waits_for_it() {
     let refused = client.execs().create_exec(exec).await.unwrap_err();
     let refused = Failure::from(refused);
     assert_eq!(refused.reason, Some(ErrorReason::ServerDraining));
-    let (_, nothing) = mpsc::channel(1);
+    let (_kept, nothing) = mpsc::channel(1);
     let another = WriteTree {
         directory: b"/in".to_vec(),
         keep_owners: false,

@@ -40,9 +40,9 @@ pub(super) trait Reading: Send + 'static {
     /// The stream was cut: the next message is one of another stream.
     fn cut(&mut self) {}
 
-    /// Whether a stream may end here.
-    fn is_whole(&self) -> bool {
-        true
+    /// Whether the last message was taken; none where a stream's own end says that.
+    fn is_over(&self) -> Option<bool> {
+        None
     }
 }
 
@@ -69,8 +69,12 @@ pub(super) async fn pass_on<R: Reading + Sync>(
                             return Ok(());
                         }
                     }
+                    // what ends the stream after that may be lost
+                    if reading.is_over() == Some(true) {
+                        return Ok(());
+                    }
                 }
-                Ok(None) if reading.is_whole() => return Ok(()),
+                Ok(None) if reading.is_over().is_none() => return Ok(()),
                 Ok(None) => break Failure::cut(),
                 Err(status) => break Failure::from(status),
             }

@@ -106,10 +106,18 @@ impl Server {
             }
             drop(sender);
         };
+        // a server that says no does not wait for what there is still to come
+        let both = async {
+            tokio::pin!(writing);
+            tokio::select! {
+                written = &mut writing => written,
+                () = feeding => writing.await,
+            }
+        };
         let written = tokio::select! {
             // what the server says first counts, also when nobody takes pieces any more
             biased;
-            (written, ()) = async { tokio::join!(writing, feeding) } => written,
+            written = both => written,
             Ok(()) = abandoned => return Err(CopyError::Abandoned),
         };
         match written {
@@ -257,8 +265,8 @@ impl Reading for Tree {
         });
     }
 
-    fn is_whole(&self) -> bool {
-        self.over
+    fn is_over(&self) -> Option<bool> {
+        Some(self.over)
     }
 }
 
@@ -306,11 +314,11 @@ mod tests {
         tree.cut();
         assert_eq!(passed(&mut tree, data("ab")), Ok(String::new()));
         assert_eq!(passed(&mut tree, data("cdefg")), Ok("fg".to_owned()));
-        assert!(!tree.is_whole());
+        assert_eq!(tree.is_over(), Some(false));
         tree.cut();
         assert_eq!(passed(&mut tree, data("abcdefg")), Ok(String::new()));
         assert_eq!(passed(&mut tree, end()), Ok("END".to_owned()));
-        assert!(tree.is_whole());
+        assert_eq!(tree.is_over(), Some(true));
     }
 
     #[test]
