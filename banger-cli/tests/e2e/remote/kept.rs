@@ -10,12 +10,10 @@ const AFTER: &str = "
     0 same --json vm show one
     0 same --json vm show two
     4 both vm start two
-    4 both image delete small
     0 same vm kill one
     0 same vm kill two
     0 same vm delete one
-    0 same vm delete two
-    4 both image delete small";
+    0 same vm delete two";
 const END: &str = "
     0 both snapshot list
     0 same image delete small";

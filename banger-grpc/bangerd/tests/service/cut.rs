@@ -96,7 +96,8 @@ pub(super) async fn converse(client: &Client, request: CreateExecRequest, input:
                 .await
                 .unwrap();
         }
-        control.send(ExecControl::CloseStdin).await.unwrap();
+        // a command that is over takes nothing
+        drop(control.send(ExecControl::CloseStdin).await);
     };
     let (said, ()) = tokio::join!(hear(&mut exec), speaking);
     said.unwrap()
