@@ -20,7 +20,7 @@ use super::{
 
 /// Makes files that are many frames.
 const TREE: &str = "busybox mkdir -p /tree/empty && cd /tree && busybox ln -s numbers link
-busybox head -c 300000 /dev/urandom > random && busybox seq 2000 > numbers";
+busybox head -c 150000 /dev/urandom > random && busybox seq 2000 > numbers";
 /// Writes more into the log than fits into some messages.
 const LINES: &str = "one=0; while [ $one -lt 3000 ]; do
 echo \"a line of the console that has the number $one.\"; one=$((one + 1))
@@ -58,7 +58,7 @@ async fn tree(client: Client) -> (Vec<u8>, String) {
 /// Some files of this host.
 fn files(root: &Utf8Path) {
     fs::create_dir_all(root.join("deep/er")).unwrap();
-    let numbers = (0..40_000_u32).fold(String::new(), |mut text, one| {
+    let numbers = (0..25_000_u32).fold(String::new(), |mut text, one| {
         writeln!(text, "{one}").unwrap();
         text
     });
@@ -70,11 +70,11 @@ fn files(root: &Utf8Path) {
 async fn files_of_machines_are_the_same_wherever_their_streams_are_cut() {
     let (daemon, direct) = with_machine().await;
     say(&direct, TREE).await;
-    everywhere("ReadFiles", &daemon, 20, tree).await;
+    everywhere("ReadFiles", &daemon, 15, tree).await;
 
     let source = daemon.root.join("source");
     files(&source);
-    everywhere("WriteFiles", &daemon, 20, async |client| {
+    everywhere("WriteFiles", &daemon, 15, async |client| {
         say(&direct, "busybox rm -rf /in && busybox mkdir /in").await;
         let vms = RemoteServices::new(client).vms;
         let (machine, options) = (Selector::from("g"), CopyOptions::default());
