@@ -138,6 +138,11 @@ impl<R: BufRead> Archive<R> {
     }
 
     /// The reader, which stands somewhere behind the last entry.
+    pub(crate) const fn reader_mut(&mut self) -> &mut R {
+        &mut self.reader
+    }
+
+    /// The reader, as [`Self::reader_mut`] has it.
     #[must_use]
     pub fn into_reader(self) -> R {
         self.reader

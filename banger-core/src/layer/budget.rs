@@ -1,14 +1,14 @@
 //! Memory for bytes on their way between threads.
 //!
-//! Invariants: no more chunks exist than were allowed; the stream whose turn
-//! it is always gets a few, so that streams ahead of it never starve it; once
-//! stopped, nobody waits.
+//! Invariants: no more chunks exist than were allowed; a stream that is being
+//! read always gets a few, so that others never starve it; once stopped,
+//! nobody waits.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of one chunk.
 pub(crate) const CHUNK: usize = 1 << 18;
-/// Chunks that the stream whose turn it is may have beyond the limit.
+/// Chunks that every stream being read may have, beyond the limit too.
 const RESERVE: usize = 8;
 
 /// Hands out buffers of [`CHUNK`] bytes.
@@ -23,9 +23,10 @@ pub(crate) struct Budget {
 struct State {
     /// Chunks that exist.
     used: usize,
-    /// Those of the stream whose turn it is, and which stream that is.
-    used_in_turn: usize,
-    turn: usize,
+    /// Those of each stream.
+    used_by: Vec<usize>,
+    /// How many streams are being read, or were.
+    begun: usize,
     spare: Vec<Vec<u8>>,
     stopped: bool,
 }
@@ -41,17 +42,21 @@ pub(crate) struct Chunk {
 }
 
 impl Budget {
-    /// At most `bytes` at a time, and the reserve.
-    pub(crate) fn new(bytes: u64) -> Arc<Self> {
+    /// At most `bytes` at a time for so many streams, and the reserves of those
+    /// that are being read.
+    pub(crate) fn new(bytes: u64, streams: usize) -> Arc<Self> {
         let limit = usize::try_from(bytes).unwrap_or(usize::MAX) / CHUNK;
         Arc::new(Self {
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                used_by: vec![0; streams],
+                ..State::default()
+            }),
             changed: Condvar::new(),
             limit,
         })
     }
 
-    /// Most chunks that exist at a time.
+    /// Most chunks of one stream that exist at a time.
     pub(crate) fn most(&self) -> usize {
         self.limit.saturating_add(RESERVE)
     }
@@ -68,7 +73,7 @@ impl Budget {
             return None;
         }
         state.used += 1;
-        state.used_in_turn += usize::from(state.turn == stream);
+        state.used_by[stream] += 1;
         let spare = state.spare.pop();
         drop(state);
         Some(Chunk {
@@ -80,16 +85,12 @@ impl Budget {
     }
 
     fn allows(&self, state: &State, stream: usize) -> bool {
-        state.used < self.limit || (state.turn == stream && state.used_in_turn < RESERVE)
+        state.used < self.limit || (stream < state.begun && state.used_by[stream] < RESERVE)
     }
 
-    /// Says whose turn it is. Streams take turns in ascending order.
-    pub(crate) fn set_turn(&self, stream: usize) {
-        let mut state = self.lock();
-        state.turn = stream;
-        // chunks it took ahead of its turn do not count against its reserve
-        state.used_in_turn = 0;
-        drop(state);
+    /// Says that a stream is being read now. Streams begin in ascending order.
+    pub(crate) fn begin(&self, stream: usize) {
+        self.lock().begun = stream + 1;
         self.changed.notify_all();
     }
 
@@ -109,9 +110,7 @@ impl Drop for Chunk {
         let bytes = std::mem::take(&mut self.bytes);
         let mut state = self.budget.lock();
         state.used -= 1;
-        if state.turn == self.stream {
-            state.used_in_turn = state.used_in_turn.saturating_sub(1);
-        }
+        state.used_by[self.stream] -= 1;
         state.spare.push(bytes);
         drop(state);
         self.budget.changed.notify_all();
@@ -123,14 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_ahead_never_starves_the_one_whose_turn_it_is() {
-        let budget = Budget::new(2 * CHUNK as u64);
+    fn others_never_starve_a_stream_that_is_being_read() {
+        let budget = Budget::new(2 * CHUNK as u64, 6);
         let ahead: Vec<Chunk> = (0..2).filter_map(|_| budget.take(1)).collect();
         assert_eq!(ahead.len(), 2);
+        budget.begin(0);
         let reserve: Vec<Chunk> = (0..RESERVE).filter_map(|_| budget.take(0)).collect();
-        assert_eq!(ahead.len() + reserve.len(), budget.most());
-        // another stream's turn: it has a reserve of its own
-        budget.set_turn(1);
+        assert_eq!(reserve.len(), RESERVE);
+        // another one begins: it has a reserve of its own
+        budget.begin(1);
         assert!(budget.take(1).is_some());
         drop((ahead, reserve));
         let again: Vec<Chunk> = (0..2).filter_map(|_| budget.take(5)).collect();
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_let_go() {
-        let budget = Budget::new(0);
+        let budget = Budget::new(0, 8);
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| budget.take(7).is_none());
             budget.stop();

@@ -10,13 +10,14 @@ mod budget;
 mod entry;
 mod limits;
 mod path;
+mod permits;
 mod reader;
 mod sparse;
 mod stream;
 mod xattr;
 
 pub(crate) use stream::{
-    LayerStream, StreamDigests, StreamError, StreamResources, Streams, with_streams,
+    LANES, LayerStream, StreamDigests, StreamError, StreamResources, Streams, with_streams,
 };
 
 pub(crate) use archive::pass;

@@ -1,8 +1,9 @@
 //! Layers inflated on threads of their own, ahead of whoever parses them.
 //!
-//! Invariants: streams are taken in the order of their blobs; every stream's
-//! digest is computed to its very end, and a blob's where it was not verified;
-//! threads end with [`with_streams`], whatever happens.
+//! Invariants: streams are taken in the order of their blobs, and at most
+//! [`LANES`] are read side by side; every stream's digest is computed to its
+//! very end, and a blob's where it was not verified; threads end with
+//! [`with_streams`], whatever happens.
 //! Entry points: [`with_streams`], [`LayerStream`].
 
 use std::{
@@ -21,12 +22,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     LayerReader, RootfsLimits,
     budget::{Budget, Chunk},
+    permits::Permits,
 };
 use crate::{
     domain::{Bytes, Digest},
     host_fs::PathError,
     oci::LayerBlob,
 };
+
+/// Most streams that may be read side by side without waiting for each other.
+pub(crate) const LANES: usize = 2;
 
 /// What comes out of a blob's thread.
 enum Message {
@@ -67,6 +72,8 @@ struct Shared<'a> {
     limits: &'a RootfsLimits,
     cancel: &'a CancellationToken,
     budget: Arc<Budget>,
+    /// Who may inflate.
+    permits: Permits,
     /// Blobs that no thread took yet, each with where its messages go.
     left: Mutex<VecDeque<Task<'a>>>,
 }
@@ -79,8 +86,8 @@ struct Task<'a> {
     sender: SyncSender<Message>,
 }
 
-/// Inflates `blobs`, and lets `work` read their streams, one after the other
-/// in the given order, each to its end.
+/// Inflates `blobs`, and lets `work` read their streams in the given order, at
+/// most [`LANES`] side by side, each to its end.
 pub(crate) fn with_streams<T>(
     blobs: &[&LayerBlob],
     limits: &RootfsLimits,
@@ -88,7 +95,7 @@ pub(crate) fn with_streams<T>(
     cancel: &CancellationToken,
     work: impl FnOnce(&mut Streams) -> T,
 ) -> T {
-    let budget = Budget::new(resources.memory.get());
+    let budget = Budget::new(resources.memory.get(), blobs.len());
     let mut left = VecDeque::new();
     let mut streams = Streams {
         left: VecDeque::new(),
@@ -108,9 +115,11 @@ pub(crate) fn with_streams<T>(
         limits,
         cancel,
         budget,
+        permits: Permits::new(resources.decoders.max(1)),
         left: Mutex::new(left),
     };
-    let threads = resources.decoders.clamp(1, blobs.len().max(1));
+    // each stream that is read has a thread; the permits bound how many work
+    let threads = resources.decoders.max(LANES).min(blobs.len());
     thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| decode_some(&shared));
@@ -150,7 +159,7 @@ fn decode(shared: &Shared<'_>, task: &Task<'_>) -> Option<Message> {
         let hasher = scope.spawn(move || hash(&to_hash));
         loop {
             let mut chunk = shared.budget.take(task.number)?;
-            match reader.read_full(&mut chunk.bytes) {
+            match shared.permits.with(|| reader.read_full(&mut chunk.bytes)) {
                 Ok(0) => break,
                 Ok(length) => chunk.length = length,
                 Err(error) => return Some(Message::Failed(StreamError::Read(error))),
@@ -184,10 +193,11 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// The next blob's stream. The last one is to be finished before.
+    /// The next blob's stream. All but [`LANES`] less one of those before are to
+    /// be finished.
     pub(crate) fn next_stream(&mut self) -> Option<LayerStream> {
         let (number, messages) = self.left.pop_front()?;
-        self.budget.set_turn(number);
+        self.budget.begin(number);
         Some(LayerStream {
             messages,
             chunk: None,

@@ -1,9 +1,9 @@
 //! From layers to a merged tree whose content has its place.
 //!
-//! Layers are read newest first, each once, and file content goes straight to
-//! its place unless a newer layer surely hides it. The entries are then merged
-//! oldest first, which alone decides what the tree is; content that shows
-//! after all is read again, and places that nothing shows are given back.
+//! Layers are [read](super::reading) once, and file content goes straight to
+//! its place unless a newer layer is known to hide it. The entries are then
+//! merged oldest first, which alone decides what the tree is; content that
+//! shows after all is read again, and places that nothing shows are given back.
 
 use std::{
     collections::BTreeSet,
@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     EntryPosition, RootfsError, RootfsRequest,
-    hidden::Hidden,
     merge::apply_layer,
     output::Output,
     place::{Extents, Placed, Placer},
     placements::{ContentKey, Placements},
+    reading::read_all,
     tree::Tree,
     view::{Numbering, View},
 };
@@ -26,15 +26,12 @@ use crate::{
     domain::{Bytes, Digest},
     ext4::{self, Allocator, BLOCK_SIZE, Run},
     layer::{
-        Archive, ArchiveError, Content, Entry, EntryKind, LayerStream, LimitExceeded,
-        StreamDigests, StreamError, StreamResources, Streams, claimed_length, pass, with_streams,
+        ArchiveError, Content, Entry, StreamDigests, StreamError, StreamResources, Streams, pass,
+        with_streams,
     },
     oci::LayerBlob,
-    progress::{ProgressEvent, ProgressSink},
+    progress::ProgressSink,
 };
-
-/// Inflated bytes between two progress events.
-const PROGRESS_STEP: u64 = 16 * Bytes::MIB;
 
 /// A merged tree whose content has its place.
 pub(super) struct Assembled {
@@ -59,11 +56,11 @@ pub(super) struct Assembly<'a> {
 }
 
 /// Where content goes, and where it went.
-struct Places<'a> {
+pub(super) struct Places<'a> {
     allocator: Allocator,
     extents: Extents,
-    placements: Placements,
-    output: &'a mut Output,
+    pub(super) placements: Placements,
+    pub(super) output: &'a mut Output,
 }
 
 impl Places<'_> {
@@ -126,23 +123,13 @@ impl Assembly<'_> {
         })
     }
 
-    /// Reads every layer, newest first; answers their entries, oldest first.
+    /// Reads every layer; answers their entries, oldest first.
     fn read_layers(&self, places: &mut Places<'_>) -> Result<Vec<Vec<Entry>>, RootfsError> {
         let newest_first: Vec<&LayerBlob> = self.request.layers.iter().rev().collect();
         let resources = self.stream_resources();
         let limits = &self.request.limits;
         with_streams(&newest_first, limits, resources, self.cancel, |streams| {
-            let mut reading = Reading {
-                assembly: self,
-                places,
-                hidden: Hidden::default(),
-                entries: 0,
-                inflated: 0,
-                reported: 0,
-            };
-            let mut layers = reading.all(streams)?;
-            layers.reverse();
-            Ok(layers)
+            read_all(self, places, streams)
         })
     }
 
@@ -151,20 +138,9 @@ impl Assembly<'_> {
     fn stream_resources(&self) -> StreamResources {
         let resources = self.request.resources;
         StreamResources {
-            memory: Bytes::new(resources.memory.get() / 8 * 3),
+            memory: Bytes::new(resources.memory.get() / 4),
             decoders: resources.decoders,
         }
-    }
-
-    /// What the lowest layers say they inflate to, at least what they are;
-    /// those that still arrive have said nothing yet.
-    fn claimed(&self, layers: usize) -> u64 {
-        let claims = self.request.layers[..layers].iter().map(|layer| {
-            let there = Some(layer).filter(|layer| layer.is_there());
-            let claimed = there.and_then(|layer| claimed_length(layer).ok().flatten());
-            claimed.unwrap_or_else(|| layer.descriptor.size.get())
-        });
-        claims.fold(0, u64::saturating_add)
     }
 
     fn merge(&self, layers: Vec<Vec<Entry>>) -> Result<Tree, RootfsError> {
@@ -203,135 +179,8 @@ impl Assembly<'_> {
     }
 }
 
-/// One reading of all layers, newest first.
-struct Reading<'a, 'p> {
-    assembly: &'a Assembly<'a>,
-    places: &'a mut Places<'p>,
-    hidden: Hidden,
-    /// Entries of all layers so far.
-    entries: u64,
-    /// Bytes of the layers that were read to their end.
-    inflated: u64,
-    reported: u64,
-}
-
-impl Reading<'_, '_> {
-    fn all(&mut self, streams: &mut Streams) -> Result<Vec<Vec<Entry>>, RootfsError> {
-        let layers = &self.assembly.request.layers;
-        let mut all = Vec::with_capacity(layers.len());
-        for (number, layer) in layers.iter().enumerate().rev() {
-            let total = layers.len();
-            self.assembly.progress.emit(ProgressEvent::ReadingLayers {
-                done: all.len(),
-                total,
-            });
-            let stream = streams.next_stream().ok_or(RootfsError::Cancelled)?;
-            let entries = self.layer(number, layer, stream)?;
-            self.hidden.add_layer(&entries);
-            all.push(entries);
-        }
-        let total = layers.len();
-        let done = ProgressEvent::ReadingLayers { done: total, total };
-        self.assembly.progress.emit(done);
-        Ok(all)
-    }
-
-    /// Reads a layer to its end, and makes sure that it is the one its image
-    /// names.
-    fn layer(
-        &mut self,
-        number: usize,
-        layer: &LayerBlob,
-        stream: LayerStream,
-    ) -> Result<Vec<Entry>, RootfsError> {
-        let digest = layer.descriptor.digest;
-        let mut archive = Archive::new(stream, &self.assembly.request.limits);
-        let mut entries = Vec::new();
-        let read = self.entries(number, &mut archive, &mut entries);
-        self.inflated += archive.position();
-        let mut stream = archive.into_reader();
-        let failed = |error| stream_error(digest, error, entries.last());
-        match (read, stream.take_failure()) {
-            (_, Some(failure)) => Err(failed(failure)),
-            (Err(error), None) => Err(layer_error(digest, error, entries.last())),
-            (Ok(()), None) => {
-                verify(layer, stream.finish().map_err(failed)?)?;
-                Ok(entries)
-            }
-        }
-    }
-
-    fn entries(
-        &mut self,
-        number: usize,
-        archive: &mut Archive<LayerStream>,
-        entries: &mut Vec<Entry>,
-    ) -> Result<(), ArchiveError> {
-        loop {
-            let entry = archive.next_entry()?;
-            self.check(number, archive.position())?;
-            let Some(entry) = entry else { return Ok(()) };
-            self.count()?;
-            let placed = self.place(number, &entry, archive);
-            // also one whose content fails: it is where the failure was
-            entries.push(entry);
-            placed?;
-        }
-    }
-
-    /// Places the content of a file, unless it has none or is hidden.
-    fn place(
-        &mut self,
-        number: usize,
-        entry: &Entry,
-        archive: &mut Archive<LayerStream>,
-    ) -> Result<(), ArchiveError> {
-        if let EntryKind::File(content) = &entry.kind
-            && content.stored != 0
-            && !self.hidden.covers(&entry.path)
-        {
-            let placed = place(self.places, content, |sink| archive.read_content(sink));
-            let key = (number, content.offset);
-            self.places.placements.add(key, placed?);
-        }
-        Ok(())
-    }
-
-    fn count(&mut self) -> Result<(), ArchiveError> {
-        let most = self.assembly.request.limits.entries;
-        self.entries += 1;
-        if most < self.entries {
-            return Err(LimitExceeded::Entries(most).into());
-        }
-        Ok(())
-    }
-
-    /// Whether a layer that was read up to `position` may be read on.
-    fn check(&mut self, number: usize, position: u64) -> Result<(), ArchiveError> {
-        let limits = &self.assembly.request.limits;
-        let inflated = self.inflated + position;
-        if limits.total_bytes.get() < inflated {
-            return Err(LimitExceeded::TotalBytes(limits.total_bytes).into());
-        }
-        if self.places.output.is_broken() {
-            // the writer tells why
-            return Err(ArchiveError::Cancelled);
-        }
-        if self.reported + PROGRESS_STEP <= inflated {
-            self.reported = inflated;
-            let claimed = self.assembly.claimed(number + 1);
-            let total = self.inflated.saturating_add(claimed);
-            self.assembly.progress.emit(ProgressEvent::WritingDisk {
-                done: Bytes::new(inflated.min(total)),
-                total: Bytes::new(total),
-            });
-        }
-        Ok(())
-    }
-}
-
 /// Places one file's content as `read` hands it over.
-fn place(
+pub(super) fn place(
     places: &mut Places<'_>,
     content: &Content,
     read: impl FnOnce(&mut dyn FnMut(&[u8])) -> Result<(), ArchiveError>,
@@ -404,7 +253,7 @@ fn give_back(places: &mut Places<'_>, used: &BTreeSet<ContentKey>) -> Vec<Run> {
 }
 
 /// Compares what a layer was with what its image names.
-fn verify(layer: &LayerBlob, digests: StreamDigests) -> Result<(), RootfsError> {
+pub(super) fn verify(layer: &LayerBlob, digests: StreamDigests) -> Result<(), RootfsError> {
     let descriptor = &layer.descriptor;
     if let Some(actual) = digests.blob
         && actual != descriptor.digest
@@ -425,14 +274,14 @@ fn verify(layer: &LayerBlob, digests: StreamDigests) -> Result<(), RootfsError> 
 }
 
 /// `last` is the entry read before the failure.
-fn stream_error(layer: Digest, error: StreamError, last: Option<&Entry>) -> RootfsError {
+pub(super) fn stream_error(layer: Digest, error: StreamError, last: Option<&Entry>) -> RootfsError {
     match error {
         StreamError::Open(error) => RootfsError::Io(error),
         StreamError::Read(error) => layer_error(layer, error.into(), last),
     }
 }
 
-fn layer_error(layer: Digest, error: ArchiveError, last: Option<&Entry>) -> RootfsError {
+pub(super) fn layer_error(layer: Digest, error: ArchiveError, last: Option<&Entry>) -> RootfsError {
     match error {
         ArchiveError::Cancelled => RootfsError::Cancelled,
         ArchiveError::Corrupt(problem) => RootfsError::CorruptLayer { layer, problem },

@@ -1,9 +1,10 @@
-//! Which content of a lower layer the layers above it surely hide.
+//! Which content of a lower layer the layers above it hide.
 //!
-//! Layers are read newest first, so that hidden content need not be written.
-//! The answer is only a guess: paths through symbolic links, hard links to
-//! hidden names and colliding hashes can make it wrong. The merge decides; what
-//! it misses is read again.
+//! Newer layers are read ahead of older ones, so that most hidden content need
+//! not be written. The answer is only a guess: what a newer layer says may be
+//! read too late, and paths through symbolic links, hard links to hidden names
+//! and colliding hashes can make it wrong. The merge decides; what
+//! it misses and is not [kept](super::kept) is read again.
 
 use std::collections::HashMap;
 
@@ -14,49 +15,51 @@ use crate::layer::{Entry, EntryKind, LayerPath};
 const HASH_START: u64 = 0xcbf2_9ce4_8422_2325;
 const HASH_FACTOR: u64 = 0x0100_0000_01b3;
 
-/// What layers above say of a path.
+/// What layers say of a path: for each thing the newest layer that says it.
+/// It counts for the layers below that one; for none when it is the lowest.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     /// Something that is not a directory is there, or nothing.
-    replaced: bool,
+    replaced: usize,
     /// A directory is there.
-    directory: bool,
+    directory: usize,
     /// Nothing below it shows.
-    opaque: bool,
+    opaque: usize,
 }
 
-/// The marks of all layers read so far.
+/// The marks of all entries read so far.
 #[derive(Debug, Default)]
 pub(super) struct Hidden(HashMap<u64, Mark>);
 
 impl Hidden {
-    /// Whether the content of a file at `path` in the next lower layer is
-    /// hidden.
-    pub(super) fn covers(&self, path: &LayerPath) -> bool {
+    /// Whether the content of a layer's file at `path` is hidden.
+    pub(super) fn covers(&self, layer: usize, path: &LayerPath) -> bool {
         let whole = path.as_bytes().len();
         let mut marks = hashes(path).map(|(end, hash)| (end, self.0.get(&hash)));
         marks.any(|(end, mark)| {
             mark.is_some_and(|mark| {
-                mark.replaced || (end < whole && mark.opaque) || (end == whole && mark.directory)
+                layer < mark.replaced
+                    || (end < whole && layer < mark.opaque)
+                    || (end == whole && layer < mark.directory)
             })
         })
     }
 
-    /// Takes a layer's marks into account for the layers below it.
-    pub(super) fn add_layer(&mut self, entries: &[Entry]) {
-        for entry in entries {
-            match whiteout_of(&entry.path) {
-                Some(Whiteout::Opaque { directory }) => self.mark(directory).opaque = true,
-                Some(Whiteout::Of { directory, name }) => {
-                    let path = [directory, name].join(&b'/');
-                    self.mark(path.strip_prefix(b"/").unwrap_or(&path)).replaced = true;
-                }
-                Some(Whiteout::Nothing) => {}
-                None if entry.kind == EntryKind::Directory => {
-                    self.mark(entry.path.as_bytes()).directory = true;
-                }
-                None => self.mark(entry.path.as_bytes()).replaced = true,
+    /// Takes a layer's entry into account for the layers below it.
+    pub(super) fn add(&mut self, layer: usize, entry: &Entry) {
+        let newest = |mark: &mut usize| *mark = layer.max(*mark);
+        match whiteout_of(&entry.path) {
+            Some(Whiteout::Opaque { directory }) => newest(&mut self.mark(directory).opaque),
+            Some(Whiteout::Of { directory, name }) => {
+                let path = [directory, name].join(&b'/');
+                let path = path.strip_prefix(b"/").unwrap_or(&path);
+                newest(&mut self.mark(path).replaced);
             }
+            Some(Whiteout::Nothing) => {}
+            None if entry.kind == EntryKind::Directory => {
+                newest(&mut self.mark(entry.path.as_bytes()).directory);
+            }
+            None => newest(&mut self.mark(entry.path.as_bytes()).replaced),
         }
     }
 
