@@ -13,6 +13,8 @@ mod e2e {
     mod bad_input;
     pub(crate) mod building;
     mod bundles;
+    #[path = "../../../banger-core/tests/common/certificates.rs"]
+    pub(crate) mod certificates;
     mod containerfiles;
     mod copy;
     mod crash;
@@ -29,7 +31,7 @@ mod e2e {
     mod save;
     #[path = "../../../banger-core/tests/common/scratch.rs"]
     pub(crate) mod scratch;
-    mod shell;
+    pub(crate) mod shell;
     mod sign_in;
     mod trust;
 }

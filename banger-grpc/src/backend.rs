@@ -3,12 +3,17 @@
 //! Invariants: nothing is asked of the core before what crashes left is repaired:
 //! until then there is no `Hub`. Entry points: [`Backend`], `Front`.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use banger_core::{
     clock::Clock, diagnostics::Doctor, image::ImageManager, kernel::KernelResolver, store::Store,
     vm::VmSupervisor, volume::VolumeManager,
 };
+use tokio::time::timeout;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     capacity::Budget, fault::Fault, operations::Operations, phase::Phases, services::watcher::News,
@@ -48,6 +53,8 @@ pub(crate) struct Hub {
 pub(crate) struct Front {
     pub(crate) phases: Phases,
     pub(crate) hub: Arc<OnceLock<Arc<Hub>>>,
+    /// Counts the calls that change something and are no operations.
+    acting: TaskTracker,
 }
 
 impl Front {
@@ -55,6 +62,7 @@ impl Front {
         Self {
             phases,
             hub: Arc::default(),
+            acting: TaskTracker::new(),
         }
     }
 
@@ -64,9 +72,25 @@ impl Front {
         self.hub.get().ok_or_else(Fault::starting)
     }
 
-    /// For what changes something.
+    /// For what changes something by an operation, which is counted as such.
     pub(crate) fn changing(&self) -> Result<&Arc<Hub>, Fault> {
         self.phases.check_serving()?;
         self.hub.get().ok_or_else(Fault::starting)
+    }
+
+    /// For what changes something and is no operation: it counts as at work for as long
+    /// as what comes with the hub lives.
+    pub(crate) fn acting(&self) -> Result<(&Arc<Hub>, TaskTrackerToken), Fault> {
+        // counted before the phase is looked at: whoever drains after that waits for it
+        let counted = self.acting.token();
+        Ok((self.changing()?, counted))
+    }
+
+    /// Waits until no such call is at work, and answers how many still are when the time
+    /// is up. The server drains: none is let in any more.
+    pub(crate) async fn acted(&self, limit: Duration) -> usize {
+        self.acting.close();
+        drop(timeout(limit, self.acting.wait()).await);
+        self.acting.len()
     }
 }

@@ -59,8 +59,8 @@ pub struct Limits {
     pub calls_per_caller: u32,
     /// Most connections at a time of each listener.
     pub connections: u32,
-    /// How long operations may go on after the server was asked to end, before they are
-    /// left to the next one.
+    /// How long operations and changes may go on after the server was asked to end,
+    /// before operations are left to the next one and calls broken.
     pub drain: Duration,
 }
 
@@ -215,7 +215,8 @@ impl Server {
             asked_to_end.await;
             front.phases.drain().await;
             if let Some(hub) = front.hub.get() {
-                hub.operations.drain(limits.drain).await;
+                let calls = front.acted(limits.drain);
+                tokio::join!(hub.operations.drain(limits.drain), calls);
             }
             ended.cancel();
         };

@@ -25,6 +25,7 @@ mod server {
     mod requests;
     mod sessions;
     mod snapshots;
+    mod streams;
     mod tls;
     mod volumes;
 }

@@ -14,9 +14,12 @@ use serde_json::Value;
 
 use super::{bundles::configure, environment::Environment};
 
+mod bound;
 mod elsewhere;
+mod kept;
 mod machines;
 mod refusals;
+mod streams;
 
 /// A service over the state of an environment.
 struct Service {

@@ -109,18 +109,24 @@ impl Terminal {
 #[test]
 fn a_shell_behaves_like_a_terminal_and_gives_it_back() {
     let environment = Environment::with_image();
-    environment.must(&[
-        "vm", "run", "--detach", "--boot", "agent", "--name", "one", "small",
-    ]);
-    keys_and_sizes(&environment);
-    signals_give_it_back(&environment);
-    a_vanished_vm_gives_it_back(&environment);
-    environment.must(&["vm", "delete", "--force", "one"]);
+    use_shells(&environment, &[]);
     environment.assert_no_vm_left();
 }
 
-fn keys_and_sizes(environment: &Environment) {
-    let mut terminal = Terminal::run(environment, &["vm", "shell", "one", "--user", "user"]);
+/// What a shell does, with the program told that first.
+pub(crate) fn use_shells(environment: &Environment, way: &[&str]) {
+    environment.must(&[
+        "vm", "run", "--detach", "--boot", "agent", "--name", "one", "small",
+    ]);
+    keys_and_sizes(environment, way);
+    signals_give_it_back(environment, way);
+    a_vanished_vm_gives_it_back(environment, way);
+    environment.must(&["vm", "delete", "--force", "one"]);
+}
+
+fn keys_and_sizes(environment: &Environment, way: &[&str]) {
+    let shell = ["vm", "shell", "one", "--user", "user"];
+    let mut terminal = Terminal::run(environment, &[way, &shell].concat());
     terminal.expect("$ ");
     assert!(terminal.is_raw());
     terminal.keys("echo $0 $USER $((40+2))\n");
@@ -148,8 +154,8 @@ fn keys_and_sizes(environment: &Environment) {
     assert!(!terminal.is_raw());
 }
 
-fn signals_give_it_back(environment: &Environment) {
-    let mut terminal = Terminal::run(environment, &["vm", "shell", "one"]);
+fn signals_give_it_back(environment: &Environment, way: &[&str]) {
+    let mut terminal = Terminal::run(environment, &[way, &["vm", "shell", "one"]].concat());
     terminal.expect("# ");
     assert!(terminal.is_raw());
     // an interactive shell does not mind the first
@@ -161,8 +167,8 @@ fn signals_give_it_back(environment: &Environment) {
     assert!(!terminal.is_raw());
 }
 
-fn a_vanished_vm_gives_it_back(environment: &Environment) {
-    let mut terminal = Terminal::run(environment, &["vm", "shell", "one"]);
+fn a_vanished_vm_gives_it_back(environment: &Environment, way: &[&str]) {
+    let mut terminal = Terminal::run(environment, &[way, &["vm", "shell", "one"]].concat());
     terminal.expect("# ");
     environment.must(&["vm", "kill", "one"]);
     terminal.expect("VM one went away while the command ran");

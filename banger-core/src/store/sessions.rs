@@ -131,6 +131,31 @@ impl Store {
         commit(transaction).await.map_err(failed)
     }
 
+    /// Binds the run of a VM that began at that time to a session, until it is over. A
+    /// run that is over already is fine.
+    pub async fn bind_run(
+        &self,
+        vm: VmId,
+        started: SystemTime,
+        session: SessionId,
+    ) -> Result<(), StoreError> {
+        let failed = StoreError::query("bind a run to a session");
+        let mut transaction = self.write().await?;
+        sqlx::query(
+            "INSERT INTO session_runs (vm_id, session_id) SELECT id, ? FROM vms \
+             WHERE id = ? AND started_at = ? \
+             AND state IN ('starting', 'running', 'paused', 'stopping') \
+             ON CONFLICT (vm_id) DO UPDATE SET session_id = excluded.session_id",
+        )
+        .bind(session.to_string())
+        .bind(vm.to_string())
+        .bind(from_time(started))
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
+        commit(transaction).await.map_err(failed)
+    }
+
     /// The VMs of sessions that are over, but for those that their session's end only
     /// stops and that do not run.
     pub async fn vms_of_ended_sessions(&self) -> Result<Vec<(VmId, SessionId)>, StoreError> {
@@ -138,7 +163,9 @@ impl Store {
             "SELECT vms.id, sessions.id FROM vms JOIN sessions \
              ON sessions.id = json_extract(vms.labels, '$.\"banger.session\"') \
              WHERE sessions.ended_at IS NOT NULL AND (json_extract(sessions.lease, '$.on_expiry') <> 'stop' \
-             OR vms.state IN ('creating', 'starting', 'running', 'paused'))",
+             OR vms.state IN ('creating', 'starting', 'running', 'paused')) \
+             UNION SELECT session_runs.vm_id, sessions.id FROM session_runs JOIN sessions \
+             ON sessions.id = session_runs.session_id WHERE sessions.ended_at IS NOT NULL",
         )
         .fetch_all(&self.reader)
         .await
@@ -155,7 +182,8 @@ impl Store {
         let mut transaction = self.write().await?;
         sqlx::query(
             "DELETE FROM sessions WHERE ended_at < ? AND NOT EXISTS (SELECT 1 FROM vms \
-             WHERE json_extract(labels, '$.\"banger.session\"') = sessions.id)",
+             WHERE json_extract(labels, '$.\"banger.session\"') = sessions.id) \
+             AND NOT EXISTS (SELECT 1 FROM session_runs WHERE session_id = sessions.id)",
         )
         .bind(from_time(before))
         .execute(&mut *transaction)

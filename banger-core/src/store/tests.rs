@@ -30,7 +30,7 @@ fn time(seconds: u64) -> std::time::SystemTime {
     std::time::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-fn kernel() -> Kernel {
+pub(super) fn kernel() -> Kernel {
     let directory = Utf8PathBuf::from("/k/linux");
     Kernel {
         name: "linux".parse().unwrap(),
@@ -50,7 +50,7 @@ fn kernel() -> Kernel {
     }
 }
 
-fn image(name: &str) -> Image {
+pub(super) fn image(name: &str) -> Image {
     let id = ImageId::generate();
     Image {
         id,
@@ -85,7 +85,7 @@ fn image(name: &str) -> Image {
     }
 }
 
-fn vm(name: &str, image: ImageId) -> Vm {
+pub(super) fn vm(name: &str, image: ImageId) -> Vm {
     Vm {
         id: VmId::generate(),
         name: name.parse().unwrap(),

@@ -11,16 +11,22 @@
 
 mod service {
     mod activation;
+    #[path = "../../../../banger-core/tests/common/certificates.rs"]
+    pub(crate) mod certificates;
     mod chaos;
     mod cut;
     mod cutter;
     pub(crate) mod daemon;
+    mod draining;
     mod elsewhere;
+    mod everywhere;
     pub(crate) mod foreign;
+    mod guests;
     mod images;
     mod life;
     mod logs;
     mod measure;
+    mod readers;
     #[path = "../../../../banger-core/tests/common/scratch.rs"]
     pub(crate) mod scratch;
     mod sessions;

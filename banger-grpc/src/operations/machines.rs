@@ -198,10 +198,43 @@ pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
 
 pub(super) async fn start(context: &Context, request: &StartVmRequest) -> Outcomes {
     let id = settled(&request.name, "vms/").unwrap_or_default();
-    match context.phase(PhaseKind::Launch, boot(context, id)).await? {
-        Some(vm) => outcome(&vm),
-        None => Err(gone(id)),
+    let session = settled(&request.session, "sessions/");
+    if let Some(session) = session
+        && let Err(over) = check_session_of_id(&context.backend, session).await
+    {
+        // a server before this one may have booted it
+        undo_start(context, request).await?;
+        return Err(over);
     }
+    let Some(vm) = context.phase(PhaseKind::Launch, boot(context, id)).await? else {
+        return Err(gone(id));
+    };
+    if let Some(session) = session
+        && let Err(error) = bind_run(context, &vm, session).await
+    {
+        undo_start(context, request).await?;
+        return Err(error);
+    }
+    outcome(&vm)
+}
+
+/// Binds what the operation began to a session. A session that ended meanwhile finds
+/// it as the others.
+async fn bind_run(context: &Context, vm: &Vm, session: &str) -> Result<(), Fault> {
+    let session = session.parse().map_err(|_| session_not_found(session))?;
+    match vm.started.filter(|_| is_begun_by(context, vm)) {
+        Some(started) => {
+            let store = &context.backend.store;
+            Ok(store.bind_run(vm.id, started, session).await?)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether the machine's run began with the operation, and not before it.
+fn is_begun_by(context: &Context, vm: &Vm) -> bool {
+    vm.started
+        .is_some_and(|started| context.operation.created <= started)
 }
 
 /// Ends a boot that was given up.
@@ -211,10 +244,7 @@ pub(super) async fn undo_start(context: &Context, request: &StartVmRequest) -> R
         return Ok(());
     };
     // one that ran before the operation began is not its own
-    let ours = vm
-        .started
-        .is_some_and(|started| context.operation.created <= started);
-    if ours && matches!(vm.state, VmState::Starting | VmState::Running) {
+    if is_begun_by(context, &vm) && matches!(vm.state, VmState::Starting | VmState::Running) {
         stop_now(context, id, Duration::ZERO).await?;
     }
     Ok(())

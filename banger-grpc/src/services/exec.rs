@@ -60,7 +60,7 @@ impl Execs {
         &self,
         request: Request<CreateExecRequest>,
     ) -> Result<CreateExecResponse, Fault> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         checks.request_id(&request.request_id);
@@ -133,7 +133,7 @@ impl Execs {
         &self,
         request: Request<DeleteExecRequest>,
     ) -> Result<DeleteExecResponse, Fault> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let (caller, request) = (caller(&request), request.into_inner());
         let mut checks = Checks::default();
         let name = exec_name(&request.name, &mut checks);

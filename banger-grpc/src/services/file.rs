@@ -100,7 +100,7 @@ impl Files {
         &self,
         request: Request<Streaming<WriteFilesRequest>>,
     ) -> Result<WriteFilesResponse, Fault> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let (caller, mut sent) = (caller(&request), request.into_inner());
         let start = start(&mut sent).await?;
         let vm = machine(hub, &caller, &start.vm).await?;

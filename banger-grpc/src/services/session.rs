@@ -88,7 +88,7 @@ impl Asked {
 
 impl Sessions {
     async fn keep(&self, request: Request<KeepSessionRequest>) -> Result<v1::Session, Fault> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let mut checks = Checks::default();
         let asked = Asked::parse(request.get_ref(), &mut checks);
         checks.finish()?;
@@ -112,7 +112,7 @@ impl Sessions {
     }
 
     async fn end(&self, request: Request<EndSessionRequest>) -> Result<v1::Session, Fault> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let (caller, name) = (caller(&request), &request.get_ref().name);
         let found = find(hub, &caller, name).await?;
         let now = hub.backend.clock.now();

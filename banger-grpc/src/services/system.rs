@@ -36,10 +36,12 @@ impl System {
         let wait = checks.duration("wait", request.wait).unwrap_or_default();
         checks.finish()?;
         self.front.phases.drain().await;
-        let operations = hub.operations.finish(wait.min(MAX_WAIT)).await;
-        tracing::info!(operations, "draining: a caller asked for it");
+        let wait = wait.min(MAX_WAIT);
+        let (operations, calls) = tokio::join!(hub.operations.finish(wait), self.front.acted(wait));
+        tracing::info!(operations, calls, "draining: a caller asked for it");
         Ok(DrainResponse {
             operations: u32::try_from(operations).unwrap_or(u32::MAX),
+            calls: u32::try_from(calls).unwrap_or(u32::MAX),
         })
     }
 

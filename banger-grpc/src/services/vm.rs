@@ -27,7 +27,7 @@ use crate::{
     },
     request::{
         Checks, MAX_WAIT, caller,
-        name::{IMAGES, VMS},
+        name::{IMAGES, SESSIONS, VMS},
     },
 };
 
@@ -139,11 +139,17 @@ impl Vms {
         let mut checks = Checks::default();
         let (ask, mut request) = Ask::of(request, &mut checks);
         VMS.id("name", &request.name, &mut checks);
+        if !request.session.is_empty() {
+            SESSIONS.id("session", &request.session, &mut checks);
+        }
         checks.finish()?;
         let asked = Work::StartVm(request.clone());
         let settle = async {
             let vm = named(hub, &ask.caller, &request.name, "").await?;
             check_session(&hub.backend, &vm).await?;
+            if !request.session.is_empty() {
+                request.session = session::settled(hub, &ask.caller, &request.session).await?;
+            }
             request.name = VMS.name(vm.id);
             let room = match of_start(ask.caller.identity(), &vm) {
                 Some(need) => Some(hub.operations.admission().reserve(need).await?),
@@ -275,7 +281,7 @@ impl VmService for Vms {
         &self,
         request: Request<RenewLeaseRequest>,
     ) -> Result<Response<RenewLeaseResponse>, Status> {
-        let hub = self.0.changing()?;
+        let (hub, _acting) = self.0.acting()?;
         let vm = Some(vm_change::renew(hub, &caller(&request), request.get_ref()).await?);
         Ok(Response::new(RenewLeaseResponse { vm }))
     }

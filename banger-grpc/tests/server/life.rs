@@ -85,7 +85,8 @@ async fn drained_it_finishes_what_was_begun_and_begins_nothing() {
 
     // once more, to its end
     let drained = system.drain(DrainRequest { wait: wait(120) }).await;
-    assert_eq!(drained.unwrap().get_ref().operations, 0);
+    let drained = drained.unwrap().into_inner();
+    assert_eq!((drained.operations, drained.calls), (0, 0));
     let request = WaitOperationRequest {
         name,
         timeout: None,

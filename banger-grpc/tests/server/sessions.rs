@@ -136,6 +136,23 @@ async fn a_session_is_ended_at_once_and_its_machines_are_not_started_again() {
     let refused = running.vms().start_vm(start).await.unwrap_err();
     assert_eq!(reason(&refused), "SESSION_OVER");
     assert_eq!(names(&running).await, ["vms/a"]);
+    // no run of any machine belongs to a session that is over, or to none there is
+    let made = running.vms().create_vm(create("alone")).await.unwrap();
+    succeeded(made.into_inner().operation);
+    for (session, why) in [
+        ("sessions/ci", "SESSION_OVER"),
+        ("sessions/nobody", "SESSION_NOT_FOUND"),
+        ("nobody", "INVALID_REQUEST"),
+    ] {
+        let start = StartVmRequest {
+            request_id: fresh(),
+            name: "vms/alone".to_owned(),
+            session: session.to_owned(),
+            ..StartVmRequest::default()
+        };
+        let refused = running.vms().start_vm(start).await.unwrap_err();
+        assert_eq!(reason(&refused), why);
+    }
 
     let nobody = running.vms().create_vm(in_session("b", "nobody")).await;
     assert_eq!(reason(&nobody.unwrap_err()), "SESSION_NOT_FOUND");

@@ -1,10 +1,11 @@
 //! A service on another host: TLS, tokens and certificates.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, process::Command};
 
 use camino::Utf8Path;
 
 use super::{Environment, Service};
+use crate::e2e::certificates::{certify, certify_by_authority, protect};
 
 /// SHA-256 of the tokens `first` and `second` (sha256sum).
 const TOKENS: &str = r#"
@@ -19,32 +20,6 @@ sha256 = "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4"
 scopes = ["images"]
 "#;
 const NAME: &str = "server.test";
-
-/// Makes a key and a certificate.
-fn certify(root: &Utf8Path, name: &str, extra: &[&str]) {
-    let line = "req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256";
-    let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
-    #[expect(clippy::disallowed_methods, reason = "a tool of the test's own")]
-    let mut openssl = Command::new("openssl");
-    openssl.current_dir(root).args(line.split(' ')).args(extra);
-    let output = openssl
-        .args(["-keyout", &key, "-out", &certificate])
-        .output();
-    assert!(output.unwrap().status.success(), "{name}");
-    protect(&root.join(key));
-}
-
-/// One that the authority `ca` has signed.
-fn certify_by_authority(root: &Utf8Path, name: &str, dns: &str) {
-    let alternative = format!("subjectAltName=DNS:{dns}");
-    let of = "-CA ca.crt -CAkey ca.key -subj /CN=x -addext basicConstraints=critical,CA:FALSE";
-    let words: Vec<_> = of.split(' ').chain(["-addext", &alternative]).collect();
-    certify(root, name, &words);
-}
-
-fn protect(path: &Utf8Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
 
 /// Writes a file that is its user's alone.
 fn write(root: &Utf8Path, name: &str, text: &str) -> String {

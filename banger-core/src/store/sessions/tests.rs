@@ -5,10 +5,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use camino::Utf8Path;
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    super::tests::{image, kernel, vm},
+    *,
+};
 use crate::{
     directories::Directories,
-    domain::{Lease, OnExpiry, SinceBoot},
+    domain::{Lease, OnExpiry, SinceBoot, VmState},
 };
 
 async fn open(scratch: &TempDir) -> Store {
@@ -92,5 +95,42 @@ async fn the_next_service_counts_anew_and_forgets_what_ended_long_ago() {
     assert_eq!(store.sessions().await.unwrap().len(), 1);
     let later = end + Duration::from_secs(1);
     store.forget_sessions(later).await.unwrap();
+    assert_eq!(store.sessions().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_run_belongs_to_its_session_until_it_is_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let store = open(&scratch).await;
+    let (image, session) = (image("small"), keep(&store, &moment(0, 0)).await);
+    let mut vm = vm("one", image.id);
+    store.insert_kernel(&kernel()).await.unwrap();
+    store.insert_image(&image).await.unwrap();
+    store.insert_vm(&vm).await.unwrap();
+    let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+    let bound = async || store.vms_of_ended_sessions().await.unwrap();
+    // one that does not run
+    store.bind_run(vm.id, at(5), session.id).await.unwrap();
+    (vm.state, vm.started) = (VmState::Running, Some(at(5)));
+    vm = store.update_vm(&vm).await.unwrap();
+    store.end_session(session.id, at(9)).await.unwrap();
+    assert_eq!(bound().await, []);
+    // another run than the one that was meant
+    store.bind_run(vm.id, at(4), session.id).await.unwrap();
+    assert_eq!(bound().await, []);
+    store.bind_run(vm.id, at(5), session.id).await.unwrap();
+    assert_eq!(bound().await, [(vm.id, session.id)]);
+    // a session with a run is not forgotten
+    store.forget_sessions(at(100)).await.unwrap();
+    vm.state = VmState::Stopping;
+    vm = store.update_vm(&vm).await.unwrap();
+    assert_eq!(bound().await, [(vm.id, session.id)]);
+    vm.state = VmState::Stopped;
+    vm = store.update_vm(&vm).await.unwrap();
+    // its next run is nobody's
+    vm.state = VmState::Running;
+    store.update_vm(&vm).await.unwrap();
+    assert_eq!(bound().await, []);
+    store.forget_sessions(at(100)).await.unwrap();
     assert_eq!(store.sessions().await.unwrap(), []);
 }

@@ -15,10 +15,11 @@ use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use banger_transfer::{Piece, TransferError, piece_channel};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     Copied, GuestFile, GuestFileKind, GuestPath, ReadTree, TreeEvent, TreeRead, TreeStream,
@@ -26,13 +27,19 @@ use super::{
 };
 use crate::{
     domain::Selector,
+    error::ErrorKind,
     task::{off_thread, settle},
 };
-use plan::{Destination, Source};
+use plan::{Destination, Source, Target};
 
 pub(super) use calls::{read_tree, stat_path, write_tree};
 pub use error::{CopyError, FileFailure};
 pub use plan::PlanError;
+
+/// How often a copy into a guest is begun whose service goes away.
+const ATTEMPTS: u32 = 8;
+/// How long the first pause between them is; the others grow by as much.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// How to copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,7 +52,8 @@ pub struct CopyOptions {
 }
 
 /// Copies a file or a directory of the host into a guest. A source whose last
-/// part is `.` is what the directory holds. Cancelling leaves what was copied.
+/// part is `.` is what the directory holds. Cancelling leaves what was copied. Begun
+/// again when the way to the guest's host breaks.
 pub async fn copy_in(
     vms: &dyn VmSupervisor,
     vm: &Selector,
@@ -57,11 +65,43 @@ pub async fn copy_in(
     let source = off_thread(move || host::source(&given, options.follow_link)).await?;
     let there = look(vms, vm, destination).await?;
     let target = plan::plan(&source, &there)?;
+    let path = PathBuf::from(OsString::from_vec(source.path));
+    let mut attempt = 0;
+    loop {
+        let copied = copy_once(vms, vm, path.clone(), target.clone(), options).await;
+        attempt += 1;
+        match copied {
+            Err(error) if is_cut(&error) && attempt < ATTEMPTS => sleep(PAUSE * attempt).await,
+            copied => return copied,
+        }
+    }
+}
+
+/// Whether a service, or the way to it, went away. What was written by then is whole,
+/// and is written again.
+fn is_cut(error: &CopyError) -> bool {
+    let CopyError::Remote(error) = error else {
+        return false;
+    };
+    match error.kind() {
+        ErrorKind::Unavailable => true,
+        // nobody of banger's said that
+        ErrorKind::Internal => error.reason().is_none(),
+        _ => false,
+    }
+}
+
+async fn copy_once(
+    vms: &dyn VmSupervisor,
+    vm: &Selector,
+    path: PathBuf,
+    target: Target,
+    options: CopyOptions,
+) -> Result<TreeRead, CopyError> {
     let request = WriteTree {
         directory: target.directory,
         keep_owners: options.keep_owners,
     };
-    let path = PathBuf::from(OsString::from_vec(source.path));
     let (sender, pieces) = piece_channel();
     let packing =
         tokio::task::spawn_blocking(move || host::pack_into(&path, target.name.as_deref(), sender));

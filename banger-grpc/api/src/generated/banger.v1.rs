@@ -7422,7 +7422,8 @@ pub struct Session {
     /// How long it lives after it was kept.
     #[prost(message, optional, tag = "6")]
     pub time_to_live: ::core::option::Option<::prost_types::Duration>,
-    /// What happens to its machines then. One that is stopped cannot be started.
+    /// What happens to its machines then. One that was made in it and is stopped cannot be
+    /// started.
     #[prost(enumeration = "LeaseExpiry", tag = "7")]
     pub on_expiry: i32,
 }
@@ -8816,11 +8817,16 @@ pub struct DrainRequest {
 /// The server begins nothing new.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DrainResponse {
-    /// How many operations are still at work; the server may be ended without any loss
-    /// when there are none. Those that are at work when it ends are gone on with by the
-    /// next one.
+    /// How many operations are still at work. Those that are at work when the server ends
+    /// are gone on with by the next one.
     #[prost(uint32, tag = "1")]
     pub operations: u32,
+    /// How many calls are still at work that change something and are no operations: a
+    /// command is being started or ended, files are being written, a lease or a session is
+    /// being kept. The server may be ended without any loss when there are none of both:
+    /// such a call that is at work when it ends breaks, and its client makes it again.
+    #[prost(uint32, tag = "2")]
+    pub calls: u32,
 }
 /// Asks for a look at the host.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -9063,7 +9069,8 @@ pub mod system_service_client {
         }
         /// Has the server begin nothing new, as it does before it ends: changes are refused
         /// with SERVER_DRAINING and a delay to try again after, health says NOT_SERVING, and
-        /// what was begun is finished. Reads and streams go on, and virtual machines run on.
+        /// what was begun is finished: operations, and calls that change something without
+        /// one. Reads and streams go on, and virtual machines and their commands run on.
         /// Asking again is fine and waits again. It cannot be undone: the server that is
         /// started next serves. Needs the scope admin.
         pub async fn drain(
@@ -9150,7 +9157,8 @@ pub mod system_service_server {
         >;
         /// Has the server begin nothing new, as it does before it ends: changes are refused
         /// with SERVER_DRAINING and a delay to try again after, health says NOT_SERVING, and
-        /// what was begun is finished. Reads and streams go on, and virtual machines run on.
+        /// what was begun is finished: operations, and calls that change something without
+        /// one. Reads and streams go on, and virtual machines and their commands run on.
         /// Asking again is fine and waits again. It cannot be undone: the server that is
         /// started next serves. Needs the scope admin.
         async fn drain(
@@ -9617,6 +9625,12 @@ pub struct StartVmRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "3")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The caller's session that this run of the machine belongs to, as sessions/NAME or
+    /// sessions/UID: what the session says happens to the machine if it still runs when
+    /// the session is over. Its next run does not belong to it, nor does one that somebody
+    /// else began before. None when empty.
+    #[prost(string, tag = "4")]
+    pub session: ::prost::alloc::string::String,
 }
 /// The boot.
 #[derive(Clone, PartialEq, ::prost::Message)]

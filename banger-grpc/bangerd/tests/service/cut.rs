@@ -64,6 +64,14 @@ pub(super) struct Said {
     pub(super) exit: Option<ExecExit>,
 }
 
+impl Said {
+    /// What a command said on standard output that ended well.
+    pub(super) fn successful(self) -> String {
+        assert_eq!(self.exit, Some(ExecExit::Code(0)), "{self:?}");
+        String::from_utf8(self.stdout).unwrap()
+    }
+}
+
 /// Everything, to the end.
 async fn hear(exec: &mut Exec) -> Result<Said, Failure> {
     let mut said = Said::default();
@@ -88,7 +96,8 @@ pub(super) async fn converse(client: &Client, request: CreateExecRequest, input:
                 .await
                 .unwrap();
         }
-        control.send(ExecControl::CloseStdin).await.unwrap();
+        // a command that is over takes nothing
+        drop(control.send(ExecControl::CloseStdin).await);
     };
     let (said, ()) = tokio::join!(hear(&mut exec), speaking);
     said.unwrap()

@@ -1,45 +1,17 @@
 //! Clients from elsewhere that are not ours: Python's own gRPC over TLS.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use super::daemon::Daemon;
+use super::{
+    certificates::{certify, certify_by_authority, protect},
+    daemon::Daemon,
+};
 
 /// SHA-256 of the tokens `first` and `second` (sha256sum).
 const FIRST: &str = "a7937b64b8caa58f03721bb6bacf5c78cb235febe0e70b1b84cd99541461a08e";
 const SECOND: &str = "16367aacb67a4a017c8da8ab95682ccb390863780f7114dda0a0e0c55644c7c4";
-
-fn openssl(root: &Utf8Path, name: &str, extra: &[&str]) {
-    let line = "req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:P-256";
-    let (key, certificate) = (format!("{name}.key"), format!("{name}.crt"));
-    #[expect(clippy::disallowed_methods, reason = "a tool of the test's own")]
-    let mut openssl = Command::new("openssl");
-    let output = openssl
-        .current_dir(root)
-        .args(line.split(' '))
-        .args(["-keyout", &key, "-out", &certificate])
-        .args(extra)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    protect(&root.join(key));
-}
-
-fn protect(path: &Utf8Path) {
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
-
-fn certify(root: &Utf8Path, name: &str, dns: &str) {
-    let alternative = format!("subjectAltName=DNS:{dns}");
-    let of = ["-CA", "ca.crt", "-CAkey", "ca.key", "-subj", "/CN=x"];
-    let end = ["-addext", "basicConstraints=critical,CA:FALSE"];
-    openssl(
-        root,
-        name,
-        &[&of[..], &["-addext", &alternative], &end].concat(),
-    );
-}
 
 fn list_token(root: &Utf8Path, digest: &str) -> Utf8PathBuf {
     let path = root.join("tokens");
@@ -54,9 +26,9 @@ fn list_token(root: &Utf8Path, digest: &str) -> Utf8PathBuf {
 fn a_foreign_client_comes_in_over_tls_with_a_token_or_a_certificate() {
     let mut daemon = Daemon::stopped();
     let root = daemon.root.clone();
-    openssl(&root, "ca", &["-subj", "/CN=ca"]);
-    certify(&root, "server", "server.test");
-    certify(&root, "runner", "runner.test");
+    certify(&root, "ca", &["-subj", "/CN=ca"]);
+    certify_by_authority(&root, "server", "server.test");
+    certify_by_authority(&root, "runner", "runner.test");
     let file = |name: &str| root.join(name).into_string();
     daemon.arguments = vec![
         "--listen=127.0.0.1:0".to_owned(),

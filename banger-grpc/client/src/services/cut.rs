@@ -36,6 +36,14 @@ pub(super) trait Reading: Send + 'static {
 
     /// Takes a message, and goes on behind it.
     fn take(&mut self, answer: Self::Answer) -> Result<Vec<Self::Piece>, Self::Error>;
+
+    /// The stream was cut: the next message is one of another stream.
+    fn cut(&mut self) {}
+
+    /// Whether the last message was taken; none where a stream's own end says that.
+    fn is_over(&self) -> Option<bool> {
+        None
+    }
 }
 
 /// Reads to the end, or until nobody takes any more.
@@ -61,11 +69,17 @@ pub(super) async fn pass_on<R: Reading + Sync>(
                             return Ok(());
                         }
                     }
+                    // what ends the stream after that may be lost
+                    if reading.is_over() == Some(true) {
+                        return Ok(());
+                    }
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) if reading.is_over().is_none() => return Ok(()),
+                Ok(None) => break Failure::cut(),
                 Err(status) => break Failure::from(status),
             }
         };
+        reading.cut();
         fruitless += 1;
         if !failure.is_retryable() || ATTEMPTS <= fruitless {
             return Err(R::Error::from_server(failure));

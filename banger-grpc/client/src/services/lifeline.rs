@@ -1,13 +1,16 @@
 //! Machines that live no longer than whoever made them.
 //!
-//! Invariants: a machine is made in a session that this process keeps; when its
-//! lifeline is dropped the session is ended, and when the process dies, nobody keeps
-//! it. Entry points: [`Server::begin_session`].
+//! Invariants: a machine is made, or runs, in a session that this process keeps; when
+//! its lifeline is dropped the session is ended, and when the process dies, nobody keeps
+//! it. Entry points: [`Server::session_for`].
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
 use banger_api::v1::{EndSessionRequest, KeepSessionRequest, LeaseExpiry};
-use banger_core::{ErrorKind, vm::Lifeline};
+use banger_core::{
+    ErrorKind,
+    vm::{Lifeline, Lifetime},
+};
 use tokio::{
     io::AsyncReadExt as _,
     net::unix::pipe::{self, Receiver},
@@ -23,13 +26,21 @@ const LIFE: Duration = Duration::from_secs(30);
 const BEAT: Duration = Duration::from_secs(8);
 
 impl Server {
-    /// Begins a session whose machines are removed with the lifeline; answers its name.
-    pub(super) async fn begin_session(&self) -> Result<(String, Lifeline), Failure> {
+    /// Begins a session for what lives no longer than its caller; answers its name, which
+    /// is empty where there is none, and what keeps it.
+    pub(super) async fn session_for(
+        &self,
+        lifetime: Lifetime,
+        on_expiry: LeaseExpiry,
+    ) -> Result<(String, Option<Lifeline>), Failure> {
+        if lifetime == Lifetime::Detached {
+            return Ok((String::new(), None));
+        }
         let name = format!("sessions/cli-{}", Uuid::now_v7());
         let keep = KeepSessionRequest {
             name: name.clone(),
             time_to_live: duration(LIFE),
-            on_expiry: LeaseExpiry::Delete.into(),
+            on_expiry: on_expiry.into(),
         };
         self.keep(&keep).await?;
         let (lifeline, end) = lifeline().map_err(|error| Failure::no_lifeline(&error))?;
@@ -37,7 +48,7 @@ impl Server {
         drop(self.tasks.spawn(async move {
             server.keep_until(&keep, end).await;
         }));
-        Ok((name, lifeline))
+        Ok((name, Some(lifeline)))
     }
 
     async fn keep(&self, keep: &KeepSessionRequest) -> Result<(), Failure> {

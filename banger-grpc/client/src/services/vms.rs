@@ -7,8 +7,9 @@ use banger_api::{
     choices,
     v1::{
         CreateSnapshotRequest, CreateVmRequest, DeleteSnapshotRequest, DeleteVmRequest,
-        GetVmRequest, GetVmStatsRequest, ListSnapshotsRequest, ListVmsRequest, PauseVmRequest,
-        RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, operation::Outcome,
+        GetVmRequest, GetVmStatsRequest, LeaseExpiry, ListSnapshotsRequest, ListVmsRequest,
+        PauseVmRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+        operation::Outcome,
     },
 };
 use banger_core::{
@@ -180,6 +181,7 @@ impl Server {
     async fn boot(
         &self,
         selector: &Selector,
+        session: String,
         progress: &dyn ProgressSink,
     ) -> Result<Vm, StartVmError> {
         let found = self.vm(selector).await?;
@@ -192,6 +194,7 @@ impl Server {
         }
         let start = StartVmRequest {
             name: name_of(&found),
+            session,
             ..StartVmRequest::default()
         };
         let started = self.carry_out(start, OnDrop::Leave, progress).await;
@@ -255,13 +258,9 @@ impl VmSupervisor for RemoteVms {
         progress: &dyn ProgressSink,
     ) -> Result<CreatedVm, CreateVmError> {
         let mut create = self.0.create_request(request).await?;
-        let mut lifeline = None;
-        if lifetime == Lifetime::BoundToCaller {
-            let begun = self.0.begin_session().await;
-            let (session, line) = begun.map_err(CreateVmError::from_server)?;
-            create.session = session;
-            lifeline = Some(line);
-        }
+        let begun = self.0.session_for(lifetime, LeaseExpiry::Delete).await;
+        let (session, lifeline) = begun.map_err(CreateVmError::from_server)?;
+        create.session = session;
         let created = self.0.carry_out(create, OnDrop::Cancel, progress).await;
         let vm = created.and_then(vm).map_err(CreateVmError::from_server)?;
         Ok(CreatedVm { vm, lifeline })
@@ -282,12 +281,13 @@ impl VmSupervisor for RemoteVms {
     async fn start(
         &self,
         vm: &Selector,
-        _lifetime: Lifetime,
+        lifetime: Lifetime,
         progress: &dyn ProgressSink,
     ) -> Result<StartedVm, StartVmError> {
-        // what it is bound to is its session, which it has since it was made
-        let vm = self.0.boot(vm, progress).await?;
-        Ok(StartedVm { vm, lifeline: None })
+        let begun = self.0.session_for(lifetime, LeaseExpiry::Stop).await;
+        let (session, lifeline) = begun.map_err(StartVmError::from_server)?;
+        let vm = self.0.boot(vm, session, progress).await?;
+        Ok(StartedVm { vm, lifeline })
     }
 
     async fn stop(&self, vm: &Selector, grace: Duration) -> Result<Vm, StopVmError> {
@@ -308,7 +308,7 @@ impl VmSupervisor for RemoteVms {
             }
             self.0.end(&id, grace).await?;
         }
-        Ok(self.0.boot(&id, progress).await?)
+        Ok(self.0.boot(&id, String::new(), progress).await?)
     }
 
     async fn kill(&self, vm: &Selector) -> Result<Vm, KillVmError> {
@@ -367,14 +367,8 @@ impl VmSupervisor for RemoteVms {
         progress: &dyn ProgressSink,
     ) -> Result<StartedVm, RestoreVmError> {
         let snapshot = self.0.snapshot(snapshot).await?;
-        let (session, lifeline) = match lifetime {
-            Lifetime::Detached => (String::new(), None),
-            Lifetime::BoundToCaller => {
-                let begun = self.0.begin_session().await;
-                let (session, line) = begun.map_err(RestoreVmError::from_server)?;
-                (session, Some(line))
-            }
-        };
+        let begun = self.0.session_for(lifetime, LeaseExpiry::Delete).await;
+        let (session, lifeline) = begun.map_err(RestoreVmError::from_server)?;
         let restore = RestoreVmRequest {
             snapshot: format!("snapshots/{}", snapshot.id),
             vm_id: request
@@ -506,8 +500,7 @@ impl VmSupervisor for RemoteVms {
 
     async fn read_tree(&self, vm: &Selector, request: ReadTree) -> Result<TreeStream, CopyError> {
         let found = self.0.vm(vm).await?;
-        let reading = self.0.read_tree(name_of(&found), request).await;
-        reading.map_err(CopyError::from_server)
+        Ok(self.0.read_tree(name_of(&found), request))
     }
 
     async fn write_tree(
