@@ -53,6 +53,7 @@ pub(super) fn apply_layer(
         tree,
         number: layer,
         created_unix,
+        last_parent: None,
     };
     for (entry, lower_target) in additions.into_iter().zip(lower_targets) {
         layer.add(entry, lower_target)?;
@@ -136,6 +137,9 @@ struct Layer<'a> {
     tree: &'a mut Tree,
     number: usize,
     created_unix: i64,
+    /// Where the last entry went; none once a name was replaced, which may be
+    /// one of the path's.
+    last_parent: Option<(Box<[u8]>, NodeId)>,
 }
 
 impl Layer<'_> {
@@ -148,7 +152,7 @@ impl Layer<'_> {
         if path.prefixes().next() == Some(LOST_AND_FOUND) {
             return disks_own(&entry);
         }
-        let directory = make_directory(self.tree, parents, self.created_unix);
+        let directory = self.parent(parents);
         let directory = directory.map_err(|error| failed(&path, &error))?;
         let (metadata, xattrs) = (entry.metadata, entry.xattrs);
         match node_kind(entry.kind, self.number) {
@@ -170,6 +174,18 @@ impl Layer<'_> {
         Ok(())
     }
 
+    /// The directory at a path; entries of one follow each other.
+    fn parent(&mut self, path: &[u8]) -> Result<NodeId, LookupError> {
+        if let Some((last, directory)) = &self.last_parent
+            && **last == *path
+        {
+            return Ok(*directory);
+        }
+        let directory = make_directory(self.tree, path, self.created_unix)?;
+        self.last_parent = Some((path.into(), directory));
+        Ok(directory)
+    }
+
     /// Gives a new inode its name; a directory that is there already is only
     /// described anew and keeps what is in it.
     fn place(&mut self, directory: NodeId, name: &[u8], node: Node) {
@@ -177,9 +193,10 @@ impl Layer<'_> {
             Some(existing) if self.is_directory(existing) && node.kind.is_directory() => {
                 self.describe(existing, node.metadata, node.xattrs);
             }
-            _ => {
+            existing => {
                 let id = self.tree.add(node);
                 self.tree.bind(directory, name, id);
+                self.last_parent.take_if(|_| existing.is_some());
             }
         }
     }
@@ -213,6 +230,7 @@ impl Layer<'_> {
             return Err("it is a hard link to a directory");
         }
         self.tree.bind(directory, name, inode);
+        self.last_parent = None;
         Ok(())
     }
 }

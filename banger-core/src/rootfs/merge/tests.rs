@@ -92,7 +92,7 @@ type Case = (
     &'static [&'static str],
 );
 
-const RULES: [Case; 17] = [
+const RULES: [Case; 18] = [
     (
         "the disk's own directory",
         &[&["lost+found/", "a"]],
@@ -145,6 +145,11 @@ const RULES: [Case; 17] = [
         "through a link",
         &[&["usr/", "usr/lib/", "lib=->usr/lib"], &["lib/x"]],
         &["lib->usr/lib", "usr/ 0", "usr/lib/ 1", "usr/lib/x 100"],
+    ),
+    (
+        "over the link that its own path goes through",
+        &[&["l=->.", "l/a", "l/l/", "l/b"]],
+        &["a 1", "l/ 2", "l/b 3"],
     ),
     (
         "through an absolute link",
