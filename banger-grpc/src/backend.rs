@@ -12,6 +12,7 @@ use banger_core::{
 
 use crate::{
     capacity::Budget, fault::Fault, operations::Operations, phase::Phases, services::watcher::News,
+    uploads::Uploads,
 };
 
 /// The core, by its traits, and where operations are remembered.
@@ -31,6 +32,8 @@ pub struct Backend {
     pub store: Store,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Files of clients.
+    pub uploads: Uploads,
     /// How much machines may take.
     pub budget: Budget,
 }

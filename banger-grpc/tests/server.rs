@@ -26,5 +26,6 @@ mod server {
     mod sessions;
     mod snapshots;
     mod tls;
+    mod uploads;
     mod volumes;
 }

@@ -17,6 +17,7 @@ use super::{bundles::configure, environment::Environment};
 mod elsewhere;
 mod machines;
 mod refusals;
+mod uploads;
 
 /// A service over the state of an environment.
 struct Service {
