@@ -21,14 +21,14 @@ use std::{
 use banger_api::v1::ErrorReason;
 use banger_core::{
     domain::Digest,
-    host_fs::{IoContext as _, PathError, create_private_directory},
+    host_fs::{IoContext as _, PathError, create_directory, create_private_directory},
 };
 use bytes::Bytes;
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{
     sync::{OwnedMutexGuard, mpsc, watch as channel},
     task::spawn_blocking,
-    time::sleep,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -43,6 +43,8 @@ use partial::Partial;
 const PARTIAL: &str = ".part";
 /// Letters of a file's name that say whose it is.
 const OWNER: usize = 32;
+/// How long a stream may take to let go.
+const LETTING_GO: Duration = Duration::from_secs(30);
 /// How often it is looked for what nobody needs.
 const PERIOD: Duration = Duration::from_mins(5);
 
@@ -147,6 +149,9 @@ impl Uploads {
     /// Finds what servers that are gone left.
     pub(crate) fn find(&self) -> Result<(), PathError> {
         let directory = &self.0.directory;
+        if let Some(cache) = directory.parent() {
+            create_directory(cache)?;
+        }
         create_private_directory(directory)?;
         let mut ledger = self.lock();
         let entries = directory.read_dir_utf8();
@@ -179,7 +184,8 @@ impl Uploads {
             Arc::clone(&entry.place)
         };
         // whoever wrote lets go as soon as it is told
-        let place = place.lock_owned().await;
+        let place = timeout(LETTING_GO, place.lock_owned()).await;
+        let place = place.map_err(|_| taken_over())?;
         let ledger = self.lock();
         match ledger.0.get(key) {
             _ if turn.is_cancelled() => Err(taken_over()),

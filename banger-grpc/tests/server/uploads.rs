@@ -301,14 +301,12 @@ async fn failures_name_the_clients_files_and_no_others() {
         ("images/x", "oci-archive:/a", "INVALID_REQUEST"),
         ("", "oci-archive:/a", "OUT_OF_SCOPE"),
     ] {
-        let refused = images
-            .clone()
-            .pull_image(pull(upload.to_owned(), reference));
+        let mut images = images.clone();
+        let refused = images.pull_image(pull(upload.to_owned(), reference));
         assert_eq!(reason(&refused.await.unwrap_err()), expected);
     }
     let name = format!("uploads/{}", fresh());
-    let refused = images
-        .clone()
-        .pull_image(pull(name, "registry.example/a:b"));
+    let mut images = images.clone();
+    let refused = images.pull_image(pull(name, "registry.example/a:b"));
     assert_eq!(reason(&refused.await.unwrap_err()), "INVALID_REQUEST");
 }

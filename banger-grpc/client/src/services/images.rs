@@ -26,6 +26,7 @@ use banger_core::{
     progress::{NoProgress, ProgressSink},
     remote::RemoteError,
 };
+use tokio::task::spawn_blocking;
 
 use super::{
     Server, catalog,
@@ -36,7 +37,6 @@ use super::{
     work::{OnDrop, settle},
 };
 use crate::Failure;
-use tokio::task::spawn_blocking;
 
 /// Most records of a page.
 pub(super) const PAGE: i32 = 1000;

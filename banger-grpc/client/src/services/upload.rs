@@ -9,10 +9,11 @@ mod window;
 use std::io::{self, Write};
 
 use banger_api::v1::{
-    DeleteUploadRequest, WriteUploadEnd, WriteUploadRequest, WriteUploadResponse, WriteUploadStart,
-    write_upload_request::Piece, write_upload_response::Progress,
+    DeleteUploadRequest, ErrorReason, WriteUploadEnd, WriteUploadRequest, WriteUploadResponse,
+    WriteUploadStart, write_upload_request::Piece, write_upload_response::Progress,
 };
 use banger_core::{
+    ErrorKind,
     domain::Digest,
     host_fs::PathError,
     oci::{Delivery, Undelivered},
@@ -133,7 +134,7 @@ impl Server {
             let begun = sending.news;
             let failure = match sending.stream(&self.client, &id).await {
                 Ok(()) => return Ok(upload),
-                Err(Unsent::Server(failure)) if failure.is_retryable() => failure,
+                Err(Unsent::Server(failure)) if is_worth_a_try(&failure) => failure,
                 Err(unsent) => return Err(unsent),
             };
             if begun != sending.news {
@@ -184,7 +185,8 @@ impl Sending {
             return Ok(());
         };
         if !self.window.reaches(sent) {
-            let failure = Failure::confused("an upload", "what it kept is lost");
+            let message = "the service lost a part of what was sent to it";
+            let failure = Failure::own(ErrorKind::Conflict, message);
             return Err(Unsent::Server(failure));
         }
         let mut has_ended = false;
@@ -256,6 +258,11 @@ impl Sending {
             digest: Digest::from_bytes(digest).to_string(),
         })
     }
+}
+
+/// A stream that broke may be heard of after the one that follows it, and end that.
+fn is_worth_a_try(failure: &Failure) -> bool {
+    failure.is_retryable() || failure.reason == Some(ErrorReason::UploadTakenOver)
 }
 
 fn server(status: Status) -> Unsent {
