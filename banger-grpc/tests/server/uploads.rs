@@ -285,6 +285,7 @@ async fn failures_name_the_clients_files_and_no_others() {
     let pull = |upload: String, reference: &str| PullImageRequest {
         request_id: fresh(),
         reference: reference.to_owned(),
+        kernel: "kernels/none".to_owned(),
         upload,
         wait: wait(60),
         ..PullImageRequest::default()

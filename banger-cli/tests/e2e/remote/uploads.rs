@@ -57,12 +57,12 @@ const BUNDLES: &str = "
     8 both -q image pull file:BUNDLE@WRONG --name x
     8 both -q image pull file:JUNK --name x
     3 both -q image pull file:/nowhere --name x
-    2 both image pull file:BARE --name bare
+    3 both image pull file:BARE --name bare
     9 both -q image pull file:KBUNDLE --name x
     3 both -q image pull file:BARE --name bare --kernel nothing
     0 both image list";
 const CATALOG: &str = "
-    3 both image pull nothing
+    2 both image pull nothing
     0 same --json image pull golden
     0 both image show golden
     4 both -q image pull golden
