@@ -103,7 +103,7 @@ fn files() -> (Environment, Vec<(&'static str, String)>) {
         words.push((word, file.to_string()));
     }
     let junk = root.join("junk");
-    fs::write(&junk, [7; 70_000]).unwrap();
+    fs::write(&junk, vec![7; 70_000]).unwrap();
     words.push(("JUNK", junk.to_string()));
     let directory = root.join("directory");
     fs::create_dir(&directory).unwrap();
