@@ -139,7 +139,7 @@ async fn a_pipe_is_read_once_over_connections_that_never_last_and_servers_that_a
     let bytes = fs::read(&file).unwrap();
     let (half, rest) = (bytes.len() / 2, bytes.len());
     let (go_on, waiting) = std::sync::mpsc::channel();
-    let writing = thread::spawn(move || {
+    let feeder = thread::spawn(move || {
         writer.write_all(&bytes[..half]).unwrap();
         waiting.recv().unwrap();
         writer.write_all(&bytes[half..rest]).unwrap();
@@ -165,7 +165,7 @@ async fn a_pipe_is_read_once_over_connections_that_never_last_and_servers_that_a
     let (pulled, ()) = tokio::join!(pulling, killing);
     assert_eq!(content(&pulled.unwrap()), expected);
     assert!(1 < cutter.cuts(), "{} cuts", cutter.cuts());
-    writing.join().unwrap();
+    feeder.join().unwrap();
     assert_eq!(left(&daemon), [""; 0]);
 
     // one that is given up is removed
