@@ -75,7 +75,7 @@ impl Services {
 
     /// Those of a service, which answers.
     pub async fn open_remote(settings: &Settings, endpoint: &Endpoint) -> Result<Self, CliError> {
-        let remote = RemoteServices::new(endpoint.client().await?);
+        let remote = RemoteServices::with_input(endpoint.client().await?, standard_input());
         Ok(Self {
             sources: Arc::new(source_options(settings)),
             images: Arc::clone(&remote.images),

@@ -17,6 +17,7 @@ use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     capacity::Budget, fault::Fault, operations::Operations, phase::Phases, services::watcher::News,
+    uploads::Uploads,
 };
 
 /// The core, by its traits, and where operations are remembered.
@@ -36,6 +37,8 @@ pub struct Backend {
     pub store: Store,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Files of clients.
+    pub uploads: Uploads,
     /// How much machines may take.
     pub budget: Budget,
 }
@@ -72,7 +75,8 @@ impl Front {
         self.hub.get().ok_or_else(Fault::starting)
     }
 
-    /// For what changes something by an operation, which is counted as such.
+    /// For what changes something by an operation, which is counted as such, or may be
+    /// cut anywhere and goes on with the next server.
     pub(crate) fn changing(&self) -> Result<&Arc<Hub>, Fault> {
         self.phases.check_serving()?;
         self.hub.get().ok_or_else(Fault::starting)

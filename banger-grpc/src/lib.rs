@@ -25,3 +25,4 @@ pub mod socket;
 #[cfg(test)]
 mod testing;
 pub mod transport;
+pub mod uploads;

@@ -15,7 +15,8 @@ use banger_api::{
         operation_service_server::OperationServiceServer, port_service_server::PortServiceServer,
         session_service_server::SessionServiceServer,
         snapshot_service_server::SnapshotServiceServer, system_service_server::SystemServiceServer,
-        vm_service_server::VmServiceServer, volume_service_server::VolumeServiceServer,
+        upload_service_server::UploadServiceServer, vm_service_server::VmServiceServer,
+        volume_service_server::VolumeServiceServer,
     },
 };
 use banger_core::store::StoreError;
@@ -34,7 +35,7 @@ use crate::{
     services::{
         event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
         operation::OperationsOf, port::Ports, session::Sessions, snapshot::Snapshots,
-        system::System, vm::Vms, volume::Volumes, watcher::News,
+        system::System, upload::UploadsOf, vm::Vms, volume::Volumes, watcher::News,
     },
     transport::{Listeners, security::Security},
 };
@@ -121,6 +122,10 @@ impl Opener {
     /// What crashes left is repaired: the server goes on with the operations of those
     /// before it, and serves from now on.
     pub async fn open(self, backend: Backend) -> Result<(), StoreError> {
+        if let Err(error) = backend.uploads.find() {
+            let error = banger_core::error::in_words(&error);
+            tracing::warn!(error, "uploads of former servers cannot be gone on with");
+        }
         let operations = Operations::new(backend.clone());
         operations.resume().await?;
         let hub = Arc::new(Hub {
@@ -259,6 +264,7 @@ fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> Layere
         .add_service(limited!(PortServiceServer, Ports(front.clone())))
         .add_service(limited!(SessionServiceServer, Sessions(front.clone())))
         .add_service(limited!(SnapshotServiceServer, Snapshots(front.clone())))
+        .add_service(limited!(UploadServiceServer, UploadsOf::new(front.clone())))
         .add_service(limited!(VmServiceServer, Vms(front.clone())))
         .add_service(limited!(VolumeServiceServer, Volumes(front.clone())))
 }

@@ -27,5 +27,6 @@ mod server {
     mod snapshots;
     mod streams;
     mod tls;
+    mod uploads;
     mod volumes;
 }

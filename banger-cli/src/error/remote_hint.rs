@@ -1,11 +1,22 @@
 //! What a user can do about what a service said.
 
-use banger_core::ErrorKind;
+use std::error::Error;
+
+use banger_core::{ErrorKind, remote::RemoteError};
 
 use super::{
     CliError,
     hint::{LIST_IMAGES, LIST_KERNELS, too_small},
 };
+
+/// Whether there is nothing at all; else the words tell what there is.
+fn is_nowhere(said: &RemoteError) -> bool {
+    let mut last: &dyn Error = said;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last.to_string().ends_with(" does not exist")
+}
 
 /// What would help, if it was a service that said so.
 pub(super) fn of(error: &CliError) -> Option<String> {
@@ -17,7 +28,7 @@ pub(super) fn of(error: &CliError) -> Option<String> {
         Some("VM_NOT_FOUND") => "`banger vm list` shows the VMs",
         Some("IMAGE_NOT_FOUND") => LIST_IMAGES,
         Some("KERNEL_NOT_FOUND") => LIST_KERNELS,
-        Some("OBJECT_NOT_FOUND") if matches!(error, CliError::Pull(_)) => {
+        Some("OBJECT_NOT_FOUND") if matches!(error, CliError::Pull(_)) && is_nowhere(said) => {
             "check the spelling and the tag"
         }
         Some("IMAGE_IN_USE") => {

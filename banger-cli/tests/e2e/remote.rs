@@ -20,6 +20,7 @@ mod kept;
 mod machines;
 mod refusals;
 mod streams;
+mod uploads;
 
 /// A service over the state of an environment.
 struct Service {

@@ -95,7 +95,7 @@ impl BundleError {
     }
 
     /// Turns a host file's failure into one of `location`.
-    pub(crate) fn io(location: &impl ToString) -> impl Fn(PathError) -> Self {
+    pub fn io(location: &impl ToString) -> impl Fn(PathError) -> Self {
         let location = location.to_string();
         move |source| Self::Io {
             location: location.clone(),

@@ -7,7 +7,7 @@
 use camino::{Utf8Path, Utf8PathBuf};
 
 use super::{
-    BundleError, BundleReference, Location, Opened,
+    BroughtFile, BundleError, BundleReference, Location, Opened,
     open::{open_file, verify},
 };
 use crate::{
@@ -24,9 +24,9 @@ const BUNDLE_TYPE: &str = "application/vnd.banger.bundle.v1.tar+zstd";
 /// Media type of the minisign signature of what is beside it in an artifact.
 const SIGNATURE_TYPE: &str = "application/vnd.banger.minisig.v1";
 /// What a signature's file name has behind that of what it signs.
-const SIGNATURE_SUFFIX: &str = ".minisig";
+pub(super) const SIGNATURE_SUFFIX: &str = ".minisig";
 /// Largest signature; minisign's have 400 bytes.
-const MAX_SIGNATURE: Bytes = Bytes::new(16 * Bytes::KIB);
+pub(super) const MAX_SIGNATURE: Bytes = Bytes::new(16 * Bytes::KIB);
 
 /// Bounds on what is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +146,7 @@ impl Fetcher {
         let beside = match location {
             Location::File(path) => Location::File(format!("{path}{SIGNATURE_SUFFIX}").into()),
             Location::Url(url) => Location::Url(format!("{url}{SIGNATURE_SUFFIX}")),
+            Location::Brought(brought) => return Ok(brought.signature.clone()),
             Location::Artifact(_) => return Ok(None),
         };
         match self.read(&beside, MAX_SIGNATURE).await {
@@ -159,7 +160,7 @@ impl Fetcher {
     async fn read(&self, location: &Location, limit: Bytes) -> Result<Vec<u8>, BundleError> {
         let name = location.to_string();
         match location {
-            Location::File(path) => {
+            Location::File(path) | Location::Brought(BroughtFile { file: path, .. }) => {
                 let path = path.clone();
                 off_thread(move || read_file(&name, &path, limit)).await
             }
@@ -183,7 +184,7 @@ impl Fetcher {
     ) -> Result<Source, BundleError> {
         let name = reference.location.to_string();
         let (file, digest, size) = match &reference.location {
-            Location::File(path) => {
+            Location::File(path) | Location::Brought(BroughtFile { file: path, .. }) => {
                 return Ok(Source {
                     path: path.clone(),
                     expected: reference.digest,
@@ -273,7 +274,7 @@ async fn announced_length(
     })
 }
 
-fn read_file(name: &str, path: &Utf8Path, limit: Bytes) -> Result<Vec<u8>, BundleError> {
+pub(super) fn read_file(name: &str, path: &Utf8Path, limit: Bytes) -> Result<Vec<u8>, BundleError> {
     let file = open_file(&name, path, limit)?;
     // it may have grown meanwhile
     let read = file.read_at_most(limit.get() + 1);

@@ -25,7 +25,7 @@ pub(crate) use fetch::{DocumentKind, SignedDocument};
 pub use fetch::{FetchLimits, Fetcher};
 pub use manifest::{BundlePath, Content, KernelFacts, Manifest, ManifestFile};
 pub use open::{Opened, Unpacked, Unvouched};
-pub use reference::{BundleReference, BundleReferenceParseError, Location};
+pub use reference::{BroughtFile, BundleReference, BundleReferenceParseError, Location};
 pub use write::{BundleContents, write};
 
 /// A bundle that was written.

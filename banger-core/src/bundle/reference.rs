@@ -10,7 +10,16 @@ use std::{fmt, str::FromStr};
 
 use camino::{Utf8Path, Utf8PathBuf};
 
-use crate::{domain::Digest, oci::RegistryReference};
+use super::{
+    BundleError,
+    fetch::{MAX_SIGNATURE, SIGNATURE_SUFFIX, read_file},
+    open::open_file,
+};
+use crate::{
+    domain::{Bytes, Digest},
+    error::ErrorKind,
+    oci::{BROUGHT, Delivery, RegistryReference},
+};
 
 /// What the place of an artifact starts with.
 const ARTIFACT: &str = "oci://";
@@ -22,10 +31,23 @@ const LONGEST: usize = 4096;
 pub enum Location {
     /// A file of the host.
     File(Utf8PathBuf),
+    /// A file that was brought here from elsewhere.
+    Brought(BroughtFile),
     /// An `https:` URL, or an `http:` one of this machine.
     Url(String),
     /// An artifact in a registry, `oci://HOST/REPOSITORY[:TAG][@sha256:HEX]`.
     Artifact(RegistryReference),
+}
+
+/// A file that was brought here from elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BroughtFile {
+    /// How it was called there.
+    pub called: Utf8PathBuf,
+    /// Where it is here.
+    pub file: Utf8PathBuf,
+    /// The minisign signature that was beside it.
+    pub signature: Option<String>,
 }
 
 impl Location {
@@ -79,6 +101,7 @@ impl Location {
                 let directory = path.parent().unwrap_or_else(|| Utf8Path::new(""));
                 Ok(Self::File(directory.join(text)))
             }
+            Self::Brought(_) => Err("its catalog was brought here, and nothing with it"),
             Self::Url(url) => {
                 let base = reqwest::Url::parse(url).map_err(|_| "its document has no valid URL")?;
                 let joined = base.join(text).map_err(|_| "it makes no valid URL")?;
@@ -93,7 +116,7 @@ impl Location {
     pub fn absolute(&self, directory: &Utf8Path) -> Self {
         match self {
             Self::File(path) => Self::File(directory.join(path)),
-            Self::Url(_) | Self::Artifact(_) => self.clone(),
+            Self::Brought(_) | Self::Url(_) | Self::Artifact(_) => self.clone(),
         }
     }
 
@@ -103,7 +126,7 @@ impl Location {
             Self::Artifact(image) => {
                 format!("{ARTIFACT}{}/{}", image.registry(), image.repository())
             }
-            Self::File(_) | Self::Url(_) => self.to_string(),
+            Self::Brought(_) | Self::File(_) | Self::Url(_) => self.to_string(),
         }
     }
 }
@@ -111,7 +134,9 @@ impl Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "file:{path}"),
+            Self::File(path) | Self::Brought(BroughtFile { called: path, .. }) => {
+                write!(f, "file:{path}")
+            }
             Self::Url(url) => f.write_str(url),
             Self::Artifact(image) => write!(f, "{ARTIFACT}{image}"),
         }
@@ -157,6 +182,48 @@ impl BundleReference {
     #[must_use]
     pub fn place(&self) -> String {
         self.location.without_version()
+    }
+
+    /// The same of a file that was brought here, where it is called as the reference
+    /// says; what is no file stays.
+    #[must_use]
+    pub fn brought_to(self, file: &Utf8Path, signature: Option<String>) -> Self {
+        let location = match self.location {
+            Location::File(called) => Location::Brought(BroughtFile {
+                called,
+                file: file.to_owned(),
+                signature,
+            }),
+            other => other,
+        };
+        Self { location, ..self }
+    }
+
+    /// What it names on this host, with the minisign signature beside it; none of what
+    /// is elsewhere. Holds up its thread for a moment.
+    pub fn delivery(&self) -> Result<Option<(Delivery, Option<String>)>, BundleError> {
+        let Location::File(path) = &self.location else {
+            return Ok(None);
+        };
+        let location = self.location.to_string();
+        let file = open_file(&location, path, Bytes::new(u64::MAX))?;
+        let beside: Utf8PathBuf = format!("{path}{SIGNATURE_SUFFIX}").into();
+        let signature = match read_file(&location, &beside, MAX_SIGNATURE) {
+            Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Some((Delivery::of_range(path, file), signature)))
+    }
+
+    /// What a policy is asked about: the reference, and the same without tag and
+    /// digests. How a file was called elsewhere is only what somebody says.
+    pub(crate) fn subjects(&self) -> (String, String) {
+        let (whole, place) = (self.to_string(), self.place());
+        match self.location {
+            Location::Brought(_) => (format!("{BROUGHT}{whole}"), format!("{BROUGHT}{place}")),
+            _ => (whole, place),
+        }
     }
 
     /// The same, a relative file's path continued from `directory`.

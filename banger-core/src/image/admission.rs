@@ -14,7 +14,7 @@ pub(super) fn admit(
     name: &ImageName,
 ) -> Result<Admission, PullError> {
     let rules = manager.options.supply.policy.images.as_ref();
-    let subject = request.reference.to_string();
+    let subject = request.reference.subject();
     let untagged = match &request.reference {
         ImageReference::Registry(image) => {
             Some(format!("{}/{}", image.registry(), image.repository()))

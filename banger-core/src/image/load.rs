@@ -61,7 +61,7 @@ pub(super) async fn load(
     request: LoadRequest,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
-    if let Some(name) = request.name() {
+    if let Some(name) = request.known_name() {
         manager.name_is_free(name).await?;
     }
     let wanted = find(manager, &request.source).await?;
@@ -124,11 +124,13 @@ async fn open(
 ) -> Result<Loading, PullError> {
     let failed = failed(&wanted.reference);
     let supply = &manager.options.supply;
-    let subject = wanted.reference.to_string();
     let place = wanted.reference.place();
-    let admission = Admission::of(supply.policy.images.as_ref(), &subject, Some(&place))
+    let (subject, untagged) = wanted.reference.subjects();
+    let admission = Admission::of(supply.policy.images.as_ref(), &subject, Some(&untagged))
         .map_err(|error| failed(error.into()))?;
-    progress.emit(ProgressEvent::Resolving { reference: subject });
+    progress.emit(ProgressEvent::Resolving {
+        reference: wanted.reference.to_string(),
+    });
     let opened = supply.open(&wanted.reference, wanted.size, &admission, progress);
     let opened = opened.await.map_err(&failed)?;
     let unsupported = |problem: String| {
@@ -153,7 +155,7 @@ async fn open(
     };
     Ok(Loading {
         opened,
-        name: request.name().cloned().unwrap_or(name),
+        name: request.known_name().cloned().unwrap_or(name),
         run_config,
         package_hash,
         verdict: admission.verdict(),

@@ -149,7 +149,8 @@ pub enum LoadSource {
 
 impl LoadRequest {
     /// The name that is known before the bundle is.
-    const fn name(&self) -> Option<&ImageName> {
+    #[must_use]
+    pub const fn known_name(&self) -> Option<&ImageName> {
         match (&self.name, &self.source) {
             (Some(name), _) | (None, LoadSource::Catalog(name)) => Some(name),
             (None, LoadSource::Bundle(_)) => None,

@@ -94,6 +94,10 @@ impl LocalKernelResolver {
             KernelSource::Directory(path) => LocalSource::Directory(absolute(path)),
             KernelSource::DebFile(path) => LocalSource::Deb(absolute(path)),
             KernelSource::File(path) => LocalSource::File(absolute(path)),
+            KernelSource::Brought { called, file } => match **called {
+                KernelSource::DebFile(_) => LocalSource::Deb(file.clone()),
+                _ => LocalSource::File(file.clone()),
+            },
             KernelSource::AptPackage(package) => {
                 return self.fetch_package(source, package, progress).await;
             }
@@ -299,6 +303,7 @@ pub(super) fn absolute_source(source: &KernelSource) -> KernelSource {
             let here = absolute(Utf8Path::new("."));
             KernelSource::Bundle(reference.absolute(&here))
         }
+        KernelSource::Brought { .. } => source.clone(),
     }
 }
 
@@ -310,6 +315,7 @@ fn origin_of(source: &KernelSource) -> KernelOrigin {
         KernelSource::AptPackage(package) => KernelOrigin::AptPackage(package),
         KernelSource::File(path) => KernelOrigin::File(path),
         KernelSource::Bundle(reference) => KernelOrigin::Bundle(reference),
+        KernelSource::Brought { called, .. } => origin_of(&called),
     }
 }
 

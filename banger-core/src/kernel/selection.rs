@@ -1,12 +1,15 @@
 //! How users say which kernel they mean and where one comes from.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, fs::File, str::FromStr};
 
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 
+use super::ImportKernelError;
 use crate::{
     bundle::{BundleReference, BundleReferenceParseError},
     domain::KernelName,
+    host_fs::{FileRange, IoContext as _},
+    oci::Delivery,
 };
 
 /// A user's choice of kernel; empty when nothing was chosen.
@@ -62,6 +65,59 @@ pub enum KernelSource {
     /// `file:PATH[@sha256:HEX]`, `https://HOST/PATH@sha256:HEX` or
     /// `oci://HOST/REPOSITORY[:TAG]@sha256:HEX`: a bundle.
     Bundle(BundleReference),
+    /// A package or a file that was brought here from elsewhere.
+    Brought {
+        /// What it was called there.
+        called: Box<Self>,
+        /// Where it is here.
+        file: Utf8PathBuf,
+    },
+}
+
+impl KernelSource {
+    /// What it names on this host, with the minisign signature beside a bundle; none of
+    /// directories and of what is elsewhere. Holds up its thread for a moment.
+    pub fn delivery(&self) -> Result<Option<(Delivery, Option<String>)>, ImportKernelError> {
+        match self {
+            Self::DebFile(path) | Self::File(path) => {
+                let file = File::open(path).at("open", path);
+                let file = file.map_err(ImportKernelError::Io)?;
+                let inspected = file.metadata().at("inspect", path);
+                if !inspected.map_err(ImportKernelError::Io)?.is_file() {
+                    return Err(ImportKernelError::NoKernel {
+                        source_name: self.to_string(),
+                        problem: format!("{path} is not a regular file"),
+                    });
+                }
+                let range = FileRange::whole(file).at("inspect", path);
+                let range = range.map_err(ImportKernelError::Io)?;
+                Ok(Some((Delivery::of_range(path, range), None)))
+            }
+            Self::Bundle(reference) => {
+                reference
+                    .delivery()
+                    .map_err(|error| ImportKernelError::Supply {
+                        source_name: self.to_string(),
+                        source: error.into(),
+                    })
+            }
+            Self::Directory(_) | Self::AptPackage(_) | Self::Brought { .. } => Ok(None),
+        }
+    }
+
+    /// The same of a file that was brought here, where it is called as the source says;
+    /// what is no file stays.
+    #[must_use]
+    pub fn brought_to(self, file: &Utf8Path, signature: Option<String>) -> Self {
+        match self {
+            Self::DebFile(_) | Self::File(_) => Self::Brought {
+                called: Box::new(self),
+                file: file.to_owned(),
+            },
+            Self::Bundle(reference) => Self::Bundle(reference.brought_to(file, signature)),
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for KernelSource {
@@ -73,6 +129,7 @@ impl fmt::Display for KernelSource {
             Self::AptPackage(package) => write!(f, "apt:{package}"),
             Self::File(path) => write!(f, "{path}"),
             Self::Bundle(reference) => reference.fmt(f),
+            Self::Brought { called, .. } => called.fmt(f),
         }
     }
 }

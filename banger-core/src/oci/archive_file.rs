@@ -34,7 +34,10 @@ const BUFFER: usize = 1 << 18;
 pub(super) struct ArchiveFile {
     /// How the source is called in messages.
     pub(super) reference: String,
+    /// How the file is called in messages.
     pub(super) path: Utf8PathBuf,
+    /// Where it is.
+    place: Utf8PathBuf,
     /// Where files without a name are made.
     scratch: Utf8PathBuf,
 }
@@ -44,7 +47,26 @@ impl ArchiveFile {
         Self {
             reference,
             path: path.to_owned(),
+            place: path.to_owned(),
             scratch: options.directories.blobs(),
+        }
+    }
+
+    /// A file that is only opened.
+    pub(super) fn unread(reference: String, path: &Utf8Path) -> Self {
+        Self {
+            reference,
+            path: path.to_owned(),
+            place: path.to_owned(),
+            scratch: Utf8PathBuf::new(),
+        }
+    }
+
+    /// The same of a file that was brought to `place`, if it was.
+    pub(super) fn brought_to(self, place: Option<&Utf8PathBuf>) -> Self {
+        match place.cloned() {
+            Some(place) => Self { place, ..self },
+            None => self,
         }
     }
 
@@ -65,7 +87,7 @@ impl ArchiveFile {
     /// Opens the file. A pipe in its place is refused, not waited for.
     pub(super) fn open(&self) -> Result<FileRange, SourceError> {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(CWD, self.path.as_str(), flags, Mode::empty()) {
+        let file = match openat(CWD, self.place.as_str(), flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(rustix::io::Errno::NOENT) => {
                 return Err(SourceError::NotFound {

@@ -28,6 +28,8 @@ const EXTENSIONS: [&str; 7] = [
 pub struct OciArchiveReference {
     file: Utf8PathBuf,
     tag: Option<String>,
+    /// Where it was brought to, and is read.
+    pub(super) brought: Option<Utf8PathBuf>,
 }
 
 /// An image in a file of `docker save`: `docker-archive:FILE[:REF]`.
@@ -35,6 +37,8 @@ pub struct OciArchiveReference {
 pub struct DockerArchiveReference {
     file: Utf8PathBuf,
     image: ArchivedImage,
+    /// Where it was brought to, and is read.
+    pub(super) brought: Option<Utf8PathBuf>,
 }
 
 /// Which image of a docker archive is meant.
@@ -54,6 +58,8 @@ pub enum ArchivedImage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootfsTarReference {
     file: Utf8PathBuf,
+    /// Where it was brought to, and is read.
+    pub(super) brought: Option<Utf8PathBuf>,
 }
 
 impl OciArchiveReference {
@@ -78,6 +84,7 @@ impl OciArchiveReference {
         Ok(Self {
             file: file.into(),
             tag: tag.map(str::to_owned),
+            brought: None,
         })
     }
 
@@ -115,6 +122,7 @@ impl DockerArchiveReference {
         Ok(Self {
             file: file.into(),
             image: image.map_or(Ok(ArchivedImage::Only), ArchivedImage::parse)?,
+            brought: None,
         })
     }
 
@@ -154,7 +162,10 @@ impl RootfsTarReference {
             let form = "rootfs-tar: is followed by a file, or by - for standard input";
             return Err(form.to_owned());
         }
-        Ok(Self { file: text.into() })
+        Ok(Self {
+            file: text.into(),
+            brought: None,
+        })
     }
 
     pub(super) fn name_parts(&self) -> (Option<&str>, Option<&str>) {

@@ -58,7 +58,8 @@ struct ArchivedImage {
 impl DockerArchiveSource {
     pub(super) fn new(reference: &DockerArchiveReference, options: &SourceOptions) -> Self {
         let archive = DockerArchive {
-            file: ArchiveFile::new(reference.to_string(), reference.file(), options),
+            file: ArchiveFile::new(reference.to_string(), reference.file(), options)
+                .brought_to(reference.brought.as_ref()),
             reference: reference.clone(),
         };
         Self {

@@ -12,8 +12,7 @@ use async_trait::async_trait;
 use serde::Deserialize;
 
 use super::{
-    ImageSource, LayerBlob, LayerDescriptor, LayoutReference, OciArchiveReference, Platform,
-    ResolvedImage, SourceError,
+    ImageSource, LayerBlob, LayerDescriptor, LayoutReference, Platform, ResolvedImage, SourceError,
     document::{Blob, Document, IndexEntry, MAX_MANIFEST, parse_document},
     layout_files::{ArchivedFiles, DirectoryFiles, LayoutFiles},
     problem::{Problem, listed_tags},
@@ -59,11 +58,11 @@ impl LayoutSource {
     }
 
     /// The layout inside an archive that was opened.
-    pub(super) fn in_archive(reference: &OciArchiveReference, files: ArchivedFiles) -> Self {
+    pub(super) fn in_archive(reference: String, tag: Option<String>, files: ArchivedFiles) -> Self {
         Self::of(Layout {
             files: Box::new(files),
-            tag: reference.tag().map(str::to_owned),
-            reference: reference.to_string(),
+            tag,
+            reference,
         })
     }
 

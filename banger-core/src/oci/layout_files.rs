@@ -52,13 +52,15 @@ impl LayoutFiles for DirectoryFiles {
 /// A layout inside an archive.
 #[derive(Debug)]
 pub(super) struct ArchivedFiles {
+    /// What the archive is or was.
+    pub(super) kind: &'static str,
     pub(super) path: Utf8PathBuf,
     pub(super) members: Members,
 }
 
 impl LayoutFiles for ArchivedFiles {
     fn kind(&self) -> &'static str {
-        "archive"
+        self.kind
     }
 
     fn exists(&self) -> bool {

@@ -16,6 +16,7 @@ mod blob_fetch;
 mod cache;
 mod config;
 mod credentials;
+mod delivery;
 mod distribution;
 mod docker_archive;
 mod docker_manifest;
@@ -76,9 +77,11 @@ pub use archive_reference::{
 };
 pub use arrival::Arrival;
 pub use credentials::{AuthFile, CredentialSource, RegistryCredentials};
+pub use delivery::{Delivery, Undelivered};
 pub use error::SourceError;
 pub(crate) use lease::{lease_gate, leased_blobs, sweep_leases};
 pub use platform::Platform;
+pub(crate) use reference::BROUGHT;
 pub use reference::{ImageReference, LayoutReference, ReferenceParseError, RegistryReference};
 pub use registry_options::{HostOptions, Mirror, MirrorParseError, ProxyOptions, RegistryOptions};
 
@@ -260,7 +263,10 @@ impl ImageSources for SourceOptions {
     fn open(&self, reference: &ImageReference) -> Result<Box<dyn ImageSource>, SourceError> {
         Ok(match reference {
             ImageReference::Registry(image) => Box::new(RegistrySource::new(image, self)?),
-            ImageReference::Layout(layout) => Box::new(LayoutSource::new(layout)),
+            ImageReference::Layout(layout) => match &layout.brought {
+                Some(brought) => Box::new(OciArchiveSource::of_layout(layout, brought, self)),
+                None => Box::new(LayoutSource::new(layout)),
+            },
             ImageReference::OciArchive(archive) => Box::new(OciArchiveSource::new(archive, self)),
             ImageReference::DockerArchive(archive) => {
                 Box::new(DockerArchiveSource::new(archive, self))

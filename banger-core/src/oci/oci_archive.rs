@@ -4,11 +4,12 @@
 //! the last counts, as where the archive is unpacked.
 
 use async_trait::async_trait;
+use camino::Utf8PathBuf;
 use tokio::sync::OnceCell;
 
 use super::{
-    ImageSource, LayerBlob, LayerDescriptor, OciArchiveReference, Platform, ResolvedImage,
-    SourceError, SourceOptions, archive_file::ArchiveFile, layout::LayoutSource,
+    ImageSource, LayerBlob, LayerDescriptor, LayoutReference, OciArchiveReference, Platform,
+    ResolvedImage, SourceError, SourceOptions, archive_file::ArchiveFile, layout::LayoutSource,
     layout_files::ArchivedFiles, members::Duplicates,
 };
 use crate::{progress::ProgressSink, task::attended};
@@ -16,16 +17,35 @@ use crate::{progress::ProgressSink, task::attended};
 /// An image in an archive of a layout.
 #[derive(Debug)]
 pub(super) struct OciArchiveSource {
-    reference: OciArchiveReference,
+    tag: Option<String>,
+    /// What the archive is or was, for messages.
+    kind: &'static str,
     archive: ArchiveFile,
     layout: OnceCell<LayoutSource>,
 }
 
 impl OciArchiveSource {
     pub(super) fn new(reference: &OciArchiveReference, options: &SourceOptions) -> Self {
+        let archive = ArchiveFile::new(reference.to_string(), reference.file(), options);
         Self {
-            archive: ArchiveFile::new(reference.to_string(), reference.file(), options),
-            reference: reference.clone(),
+            archive: archive.brought_to(reference.brought.as_ref()),
+            kind: "archive",
+            tag: reference.tag().map(str::to_owned),
+            layout: OnceCell::new(),
+        }
+    }
+
+    /// A layout's directory that was brought here as an archive.
+    pub(super) fn of_layout(
+        reference: &LayoutReference,
+        brought: &Utf8PathBuf,
+        options: &SourceOptions,
+    ) -> Self {
+        let archive = ArchiveFile::new(reference.to_string(), reference.directory(), options);
+        Self {
+            archive: archive.brought_to(Some(brought)),
+            kind: "directory",
+            tag: reference.tag().map(str::to_owned),
             layout: OnceCell::new(),
         }
     }
@@ -39,10 +59,12 @@ impl OciArchiveSource {
         let archive = self.archive.clone();
         let members = attended(move |cancel| archive.members(Duplicates::Last, cancel));
         let files = ArchivedFiles {
+            kind: self.kind,
             path: self.archive.path.clone(),
             members: members.await?,
         };
-        Ok(LayoutSource::in_archive(&self.reference, files))
+        let (reference, tag) = (self.archive.reference.clone(), self.tag.clone());
+        Ok(LayoutSource::in_archive(reference, tag, files))
     }
 }
 

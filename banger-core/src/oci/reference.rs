@@ -16,6 +16,8 @@ const MAX_REPOSITORY_LENGTH: usize = 255;
 /// Longest tag of the distribution grammar.
 const MAX_TAG_LENGTH: usize = 128;
 const DEFAULT_TAG: &str = "latest";
+/// What stands before what was brought, in subjects of policies.
+pub(crate) const BROUGHT: &str = "upload:";
 
 /// Where an OCI image is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct RegistryReference {
 pub struct LayoutReference {
     directory: Utf8PathBuf,
     tag: Option<String>,
+    /// The archive of it that was brought here, and is read.
+    pub(super) brought: Option<Utf8PathBuf>,
 }
 
 /// A text that is no image reference.
@@ -58,6 +62,44 @@ pub struct ReferenceParseError {
 }
 
 impl ImageReference {
+    /// The same of files that were brought here from elsewhere, where they are called as
+    /// the reference says: an archive's to `file`, a layout's as an archive of all of it.
+    /// What is in a registry is there still.
+    #[must_use]
+    pub fn brought_to(mut self, file: &Utf8Path) -> Self {
+        if let Some(brought) = self.brought_mut() {
+            *brought = Some(file.to_owned());
+        }
+        self
+    }
+
+    const fn brought_mut(&mut self) -> Option<&mut Option<Utf8PathBuf>> {
+        match self {
+            Self::Registry(_) => None,
+            Self::Layout(layout) => Some(&mut layout.brought),
+            Self::OciArchive(archive) => Some(&mut archive.brought),
+            Self::DockerArchive(archive) => Some(&mut archive.brought),
+            Self::RootfsTar(tar) => Some(&mut tar.brought),
+        }
+    }
+
+    /// What a policy is asked about. How files were called elsewhere is only what
+    /// somebody says: no rule for files of this host is for them.
+    #[must_use]
+    pub fn subject(&self) -> String {
+        let brought = match self {
+            Self::Registry(_) => &None,
+            Self::Layout(layout) => &layout.brought,
+            Self::OciArchive(archive) => &archive.brought,
+            Self::DockerArchive(archive) => &archive.brought,
+            Self::RootfsTar(tar) => &tar.brought,
+        };
+        match brought {
+            Some(_) => format!("{BROUGHT}{self}"),
+            None => self.to_string(),
+        }
+    }
+
     /// The name an image gets when the user gives none: the repository's last
     /// component (or the name of the directory or file) and the tag, unless it is
     /// `latest`, or the first digits of the digest. None when nothing valid
@@ -224,6 +266,7 @@ fn parse_layout(text: &str) -> Result<LayoutReference, String> {
     Ok(LayoutReference {
         directory: directory.into(),
         tag: tag.map(str::to_owned),
+        brought: None,
     })
 }
 

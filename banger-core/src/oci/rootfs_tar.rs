@@ -62,8 +62,9 @@ impl RootfsTarSource {
     pub(super) fn new(reference: &RootfsTarReference, options: &SourceOptions) -> Self {
         let path = reference.file().unwrap_or_else(|| "standard input".into());
         let tar = RootfsTar {
-            file: ArchiveFile::new(reference.to_string(), path, options),
-            is_input: reference.file().is_none(),
+            file: ArchiveFile::new(reference.to_string(), path, options)
+                .brought_to(reference.brought.as_ref()),
+            is_input: reference.file().is_none() && reference.brought.is_none(),
             input: options.standard_input.clone(),
         };
         Self {
@@ -179,7 +180,7 @@ impl RootfsTar {
 }
 
 /// Reads what a pipe has; waits for it, but not when the work was given up.
-fn read_patiently(
+pub(super) fn read_patiently(
     input: &File,
     buffer: &mut [u8],
     cancel: &CancellationToken,

@@ -27,6 +27,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
         | ErrorReason::VolumeNotFound
+        | ErrorReason::UploadNotFound
         | ErrorReason::NotInCatalog => Code::NotFound,
         ErrorReason::ObjectExists
         | ErrorReason::VmExists
@@ -65,6 +66,7 @@ pub const fn code(reason: ErrorReason) -> Code {
         | ErrorReason::VmLost
         | ErrorReason::AgentFailed
         | ErrorReason::PortBroken
+        | ErrorReason::UploadTakenOver
         | ErrorReason::KernelBusy => Code::Aborted,
         ErrorReason::PeerUnavailable
         | ErrorReason::ServerStarting

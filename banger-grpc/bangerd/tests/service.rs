@@ -30,4 +30,5 @@ mod service {
     #[path = "../../../../banger-core/tests/common/scratch.rs"]
     pub(crate) mod scratch;
     mod sessions;
+    mod uploads;
 }

@@ -3,11 +3,12 @@
 use banger_api::v1::{
     CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
     DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest,
-    ImportKernelRequest, Operation, PauseVmRequest, PromoteImageRequest, PruneImageCacheRequest,
-    PullImageRequest, PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest,
-    StartVmRequest, StopVmRequest, UpdateVmRequest, image_service_client::ImageServiceClient,
-    kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
-    vm_service_client::VmServiceClient, volume_service_client::VolumeServiceClient,
+    ImportKernelRequest, LoadImageRequest, Operation, PauseVmRequest, PromoteImageRequest,
+    PruneImageCacheRequest, PullImageRequest, PullKernelRequest, RegisterImageRequest,
+    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
+    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
+    snapshot_service_client::SnapshotServiceClient, vm_service_client::VmServiceClient,
+    volume_service_client::VolumeServiceClient,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -69,6 +70,7 @@ change!(
     DeleteVmRequest => VmServiceClient.delete_vm,
     DeleteVolumeRequest => VolumeServiceClient.delete_volume,
     ImportKernelRequest => KernelServiceClient.import_kernel,
+    LoadImageRequest => ImageServiceClient.load_image,
     PauseVmRequest => VmServiceClient.pause_vm,
     PromoteImageRequest => ImageServiceClient.promote_image,
     PruneImageCacheRequest => ImageServiceClient.prune_image_cache,

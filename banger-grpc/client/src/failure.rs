@@ -172,6 +172,7 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::ExecProgramNotFound
         | ErrorReason::FileNotFound
         | ErrorReason::VolumeNotFound
+        | ErrorReason::UploadNotFound
         | ErrorReason::WatchExpired => ErrorKind::NotFound,
         ErrorReason::ObjectExists
         | ErrorReason::VmExists
@@ -214,6 +215,7 @@ pub const fn kind_of_reason(reason: ErrorReason) -> ErrorKind {
         | ErrorReason::VolumeInUse
         | ErrorReason::KernelBusy
         | ErrorReason::ExecTakenOver
+        | ErrorReason::UploadTakenOver
         | ErrorReason::FileWrongKind => ErrorKind::Conflict,
         ErrorReason::CorruptData => ErrorKind::Corrupt,
         ErrorReason::WorkTimedOut => ErrorKind::Timeout,

@@ -25,7 +25,8 @@ use banger_api::v1::{
     kernel_service_client::KernelServiceClient, operation_service_client::OperationServiceClient,
     port_service_client::PortServiceClient, session_service_client::SessionServiceClient,
     snapshot_service_client::SnapshotServiceClient, system_service_client::SystemServiceClient,
-    vm_service_client::VmServiceClient, volume_service_client::VolumeServiceClient,
+    upload_service_client::UploadServiceClient, vm_service_client::VmServiceClient,
+    volume_service_client::VolumeServiceClient,
 };
 use camino::Utf8Path;
 use tokio::time::{Instant, timeout};
@@ -184,6 +185,12 @@ impl Client {
     #[must_use]
     pub fn ports(&self) -> PortServiceClient<Transport> {
         PortServiceClient::new(self.transport.clone())
+    }
+
+    /// See [`Client::images`]. Sending a file twice under one id is sending it once.
+    #[must_use]
+    pub fn uploads(&self) -> UploadServiceClient<Transport> {
+        UploadServiceClient::new(self.transport.clone())
     }
 
     /// See [`Client::images`].

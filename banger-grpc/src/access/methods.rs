@@ -113,7 +113,7 @@ fn rule(service: &str, method: &str) -> Option<Need> {
         "banger.v1.ImageService" if matches!(method, "RegisterImage" | "PruneImageCache") => ADMIN,
         "banger.v1.ImageService" if matches!(method, "ReadImageFile" | "DiffImages") => SEE_IMAGES,
         "banger.v1.ImageService" | "banger.v1.KernelService" if reads => SEE_IMAGES,
-        "banger.v1.ImageService" | "banger.v1.KernelService" => IMAGES,
+        "banger.v1.ImageService" | "banger.v1.KernelService" | "banger.v1.UploadService" => IMAGES,
         "banger.v1.VmService"
         | "banger.v1.ExecService"
         | "banger.v1.FileService"

@@ -206,6 +206,28 @@ impl Fault {
         self
     }
 
+    /// The same words with another name for something.
+    #[must_use]
+    pub(crate) fn renamed(mut self, from: &str, to: &str) -> Self {
+        let lengths = self.metadata.get(WORDS).map_or("", String::as_str);
+        let mut lengths = lengths.split(',').filter_map(|one| one.parse().ok());
+        let (mut rest, mut parts) = (self.message.as_str(), Vec::new());
+        while let Some((part, left)) = lengths.next().and_then(|one| rest.split_at_checked(one)) {
+            parts.push(part.replace(from, to));
+            rest = left.strip_prefix(": ").unwrap_or(left);
+        }
+        if !rest.is_empty() {
+            parts.push(rest.replace(from, to));
+        }
+        let lengths: Vec<String> = parts.iter().map(|one| one.len().to_string()).collect();
+        let has_words = self.metadata.contains_key(WORDS);
+        self.message = capped(parts.join(": "), MAX_ERROR_MESSAGE);
+        if has_words {
+            return self.fact(WORDS, &lengths.join(","));
+        }
+        self
+    }
+
     /// Says that a machine's state does not allow what was asked for.
     #[must_use]
     fn in_wrong_state(self, vm: &VmName, state: VmState) -> Self {

@@ -7,7 +7,9 @@ use banger_api::v1::{
 use banger_core::{
     domain::{Bytes, Image, ImageName, ImageOrigin, Kernel, KernelName, Selector},
     image::{DeleteImageError, ImageQueryError, PullError, PullRequest},
-    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, KernelSelection},
+    kernel::{
+        DeleteKernelError, ImportKernelError, KernelQueryError, KernelSelection, KernelSource,
+    },
 };
 
 use super::work::Context;
@@ -22,7 +24,11 @@ type Outcomes = Result<Option<Outcome>, Fault>;
 /// What the core is to pull. Pure.
 pub(crate) fn pull_request(request: &PullImageRequest) -> Result<PullRequest, Fault> {
     let mut checks = Checks::default();
-    let reference = source::image(&request.reference, &mut checks);
+    let reference = if request.upload.is_empty() {
+        source::image(&request.reference, &mut checks)
+    } else {
+        source::image_elsewhere(&request.reference, &mut checks)
+    };
     let name = checks.parse_given::<ImageName>("image_id", &request.image_id);
     let kernel = KERNELS.id("kernel", &request.kernel, &mut checks);
     let kernel = kernel.and_then(|id| checks.parse::<KernelName>("kernel", id));
@@ -41,7 +47,11 @@ pub(crate) fn pull_request(request: &PullImageRequest) -> Result<PullRequest, Fa
 }
 
 pub(super) async fn pull_image(context: &Context, request: &PullImageRequest) -> Outcomes {
-    let request = pull_request(request)?;
+    let held = context.hold(&request.upload)?;
+    let mut request = pull_request(request)?;
+    if let Some(held) = &held {
+        request.reference = request.reference.brought_to(&held.file);
+    }
     let reference = request.reference.to_string();
     let images = &context.backend.images;
     let pulling = images.pull(request, context.journal.as_ref());
@@ -83,12 +93,30 @@ pub(super) async fn delete_image(context: &Context, request: &DeleteImageRequest
     }
 }
 
-pub(super) async fn import_kernel(context: &Context, request: &ImportKernelRequest) -> Outcomes {
+/// What the core is to import. Pure.
+pub(crate) fn import_request(
+    request: &ImportKernelRequest,
+) -> Result<(KernelSource, Option<KernelName>), Fault> {
     let mut checks = Checks::default();
-    let source = source::kernel(&request.source, &mut checks);
+    let source = if request.upload.is_empty() {
+        source::kernel(&request.source, &mut checks)
+    } else {
+        source::kernel_elsewhere(&request.source, &mut checks)
+    };
+    source::signature(&request.signature, &mut checks);
     let name = checks.parse_given::<KernelName>("kernel_id", &request.kernel_id);
     checks.finish()?;
+    // it is there, or the checks had not finished
     let source = source.ok_or_else(|| Fault::invalid(Vec::new()))?;
+    Ok((source, name))
+}
+
+pub(super) async fn import_kernel(context: &Context, request: &ImportKernelRequest) -> Outcomes {
+    let held = context.hold(&request.upload)?;
+    let (mut source, name) = import_request(request)?;
+    if let Some(held) = &held {
+        source = source.brought_to(&held.file, given(&request.signature));
+    }
     let kernels = &context.backend.kernels;
     let importing = kernels.import(&source, name, context.journal.as_ref());
     let kernel = match context.phase(PhaseKind::Import, importing).await {
@@ -100,9 +128,22 @@ pub(super) async fn import_kernel(context: &Context, request: &ImportKernelReque
             }
             found
         }
-        Err(error) => return Err(error.into()),
+        Err(error) => {
+            let fault = Fault::from(error);
+            let Some(held) = &held else {
+                return Err(fault);
+            };
+            // the client knows its own path, and no other
+            let called = source::path(&request.source);
+            return Err(fault.renamed(held.file.as_str(), called));
+        }
     };
     Ok(Some(Outcome::Kernel(convert::kernel::kernel(&kernel))))
+}
+
+/// A text, if there is one.
+pub(super) fn given(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 pub(super) async fn pull_kernel(context: &Context, request: &PullKernelRequest) -> Outcomes {

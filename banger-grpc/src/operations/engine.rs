@@ -70,6 +70,7 @@ pub(super) async fn carry_out(inner: &Arc<Inner>, operation: Operation, running:
     let (ending, ()) = tokio::join!(working, journal.keep_writing(&over));
     if let Some(end) = conclude(&context, ending) {
         record(inner, &context, running, &end).await;
+        context.release_upload().await;
     }
 }
 

@@ -11,6 +11,7 @@ mod artifacts;
 mod engine;
 mod images;
 mod journal;
+mod load;
 mod machines;
 mod receipt;
 mod room;
@@ -48,11 +49,12 @@ use crate::{
     capacity::{Admission, Reservation},
     fault::Fault,
     request::name::OperationName,
-    sessions,
+    sessions, uploads,
 };
 
-pub(crate) use artifacts::pull_request;
+pub(crate) use artifacts::{import_request, pull_request};
 pub(crate) use images::{prune_request, register_request};
+pub(crate) use load::{is_host_bundle, load_request};
 pub(crate) use machines::{check_session, create_request};
 pub(crate) use receipt::Receipt;
 pub(crate) use room::{of_create, of_kept, of_start, of_volume};
@@ -261,6 +263,8 @@ impl Operations {
         store.begin_sessions_anew(&backend.clock.moment()).await?;
         let watching = sessions::watch(backend.clone(), self.inner.draining.clone());
         self.inner.tasks.spawn(watching);
+        let sweeping = uploads::watch(backend.clone(), self.inner.draining.clone());
+        self.inner.tasks.spawn(sweeping);
         for operation in store.unfinished_operations().await? {
             let room = room::of_operation(backend, &operation).await;
             let room = room.map(|need| self.inner.admission.claim(need));

@@ -19,7 +19,10 @@ use futures_util::poll;
 use tempfile::TempDir;
 
 use super::*;
-use crate::capacity::Budget;
+use crate::{
+    capacity::Budget,
+    uploads::{UploadLimits, Uploads},
+};
 
 async fn operations(scratch: &TempDir) -> Operations {
     let root = Utf8Path::from_path(scratch.path()).unwrap();
@@ -29,6 +32,7 @@ async fn operations(scratch: &TempDir) -> Operations {
         cache: root.join("cache"),
         runtime: root.join("run"),
     };
+    let uploads = directories.cache.join("uploads");
     let local = Local::open(LocalOptions {
         connections: Connections::default(),
         guest_program: nowhere.clone(),
@@ -50,6 +54,7 @@ async fn operations(scratch: &TempDir) -> Operations {
         doctor: local.doctor,
         volumes: local.volumes,
         store: local.store,
+        uploads: Uploads::new(uploads, UploadLimits::default()),
         clock: Arc::new(SystemClock),
         budget: Budget::default(),
     })

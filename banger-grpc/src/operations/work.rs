@@ -9,21 +9,22 @@ use std::sync::Arc;
 use banger_api::v1::{
     self, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
     DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest, ErrorReason,
-    ImportKernelRequest, OperationKind, PauseVmRequest, PhaseKind, PromoteImageRequest,
-    PruneImageCacheRequest, PullImageRequest, PullKernelRequest, RegisterImageRequest,
-    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
-    operation::Outcome,
+    ImportKernelRequest, LoadImageRequest, OperationKind, PauseVmRequest, PhaseKind,
+    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, PullKernelRequest,
+    RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+    UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, images, journal::Journal, machines, snapshots, update, volumes};
+use super::{artifacts, images, journal::Journal, load, machines, snapshots, update, volumes};
 use crate::{
     backend::Backend,
     convert::operation::{kind_name, kind_of_name},
     fault::Fault,
     request::name::{IMAGES, KERNELS, VMS, VOLUMES},
+    uploads::{Held, Key},
 };
 
 /// What is to be done: a request whose names are settled, without its id and
@@ -35,6 +36,7 @@ use crate::{
 )]
 pub(crate) enum Work {
     PullImage(PullImageRequest),
+    LoadImage(LoadImageRequest),
     DeleteImage(DeleteImageRequest),
     ImportKernel(ImportKernelRequest),
     PullKernel(PullKernelRequest),
@@ -60,6 +62,7 @@ macro_rules! for_each_kind {
     ($work:expr, $request:ident => $answer:expr) => {
         match $work {
             Work::PullImage($request) => $answer,
+            Work::LoadImage($request) => $answer,
             Work::DeleteImage($request) => $answer,
             Work::ImportKernel($request) => $answer,
             Work::PullKernel($request) => $answer,
@@ -96,6 +99,7 @@ impl Work {
     const fn kind(&self) -> OperationKind {
         match self {
             Self::PullImage(_) => OperationKind::PullImage,
+            Self::LoadImage(_) => OperationKind::LoadImage,
             Self::DeleteImage(_) => OperationKind::DeleteImage,
             Self::ImportKernel(_) => OperationKind::ImportKernel,
             Self::PullKernel(_) => OperationKind::PullKernel,
@@ -130,6 +134,7 @@ impl Work {
         };
         match self {
             Self::PullImage(request) => named(IMAGES, &request.image_id),
+            Self::LoadImage(request) => named(IMAGES, load::known_name(request)),
             Self::RegisterImage(request) => named(IMAGES, &request.image_id),
             Self::PruneImageCache(_) => String::new(),
             Self::ImportKernel(request) => named(KERNELS, &request.kernel_id),
@@ -168,6 +173,17 @@ impl Work {
         hex::encode(hash.finalize())
     }
 
+    /// The upload that it reads; none when it reads none.
+    fn upload(&self) -> Option<Key> {
+        let upload = match self {
+            Self::PullImage(request) => &request.upload,
+            Self::LoadImage(request) => &request.upload,
+            Self::ImportKernel(request) => &request.upload,
+            _ => return None,
+        };
+        Key::of_text(upload)
+    }
+
     /// Whether several requests may share one operation.
     pub(super) const fn is_shareable(&self) -> bool {
         matches!(self, Self::PullImage(_))
@@ -177,6 +193,7 @@ impl Work {
     pub(super) async fn run(&self, context: &Context) -> Result<Option<Outcome>, Fault> {
         match self {
             Self::PullImage(request) => artifacts::pull_image(context, request).await,
+            Self::LoadImage(request) => load::load_image(context, request).await,
             Self::DeleteImage(request) => artifacts::delete_image(context, request).await,
             Self::ImportKernel(request) => artifacts::import_kernel(context, request).await,
             Self::PullKernel(request) => artifacts::pull_kernel(context, request).await,
@@ -207,6 +224,7 @@ impl Work {
             Self::CreateVolume(request) => volumes::undo_create(context, request).await,
             // what these leave when they are dropped is whole, or nothing
             Self::PullImage(_)
+            | Self::LoadImage(_)
             | Self::DeleteImage(_)
             | Self::ImportKernel(_)
             | Self::PullKernel(_)
@@ -233,6 +251,7 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
     Some(match kind {
         OperationKind::Unspecified => return None,
         OperationKind::PullImage => Work::PullImage(message(bytes)?),
+        OperationKind::LoadImage => Work::LoadImage(message(bytes)?),
         OperationKind::DeleteImage => Work::DeleteImage(message(bytes)?),
         OperationKind::ImportKernel => Work::ImportKernel(message(bytes)?),
         OperationKind::PullKernel => Work::PullKernel(message(bytes)?),
@@ -282,6 +301,23 @@ impl Context {
     pub(super) async fn phase<T>(&self, kind: PhaseKind, part: impl Future<Output = T>) -> T {
         let _part = self.journal.receipt.begin(kind);
         part.await
+    }
+
+    /// Holds the upload of a settled request; none when it reads none.
+    pub(super) fn hold(&self, upload: &str) -> Result<Option<Held>, Fault> {
+        let Some(key) = Key::of_text(upload) else {
+            return Ok(None);
+        };
+        let backend = &self.backend;
+        backend.uploads.hold(&key, backend.clock.now()).map(Some)
+    }
+
+    /// Removes the upload that only this operation needed. Its end is recorded.
+    pub(super) async fn release_upload(&self) {
+        let work = Work::of(&self.operation).ok();
+        if let Some(key) = work.and_then(|work| work.upload()) {
+            self.backend.uploads.remove(&key).await;
+        }
     }
 
     pub(super) fn phases(&self) -> Vec<v1::Phase> {

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use banger_core::domain::OperationId;
+use uuid::Uuid;
 
 use super::Checks;
 
@@ -16,6 +17,8 @@ pub(crate) const VMS: Collection = Collection("vms");
 pub(crate) const IMAGES: Collection = Collection("images");
 /// Kernels, by name.
 pub(crate) const KERNELS: Collection = Collection("kernels");
+/// Files of clients, by the ids that these made.
+pub(crate) const UPLOADS: Collection = Collection("uploads");
 /// Snapshots, by uid.
 pub(crate) const SNAPSHOTS: Collection = Collection("snapshots");
 /// Volumes, by name.
@@ -46,6 +49,17 @@ impl Collection {
         }
         id
     }
+}
+
+/// The id in the name of an upload: a UUID in its usual form.
+pub(crate) fn upload(field: &str, name: &str, checks: &mut Checks) -> Option<Uuid> {
+    let id = UPLOADS.id(field, name, checks)?;
+    let parsed = Uuid::try_parse(id).ok();
+    let usual = parsed.filter(|parsed| parsed.hyphenated().to_string() == id);
+    if usual.is_none() {
+        checks.violated(field, "is no UUID in its usual form, in lower case");
+    }
+    usual
 }
 
 /// How a client names an operation.

@@ -1,10 +1,16 @@
 //! Where images and kernels come from: paths are the server's, and absolute.
 
-use banger_core::{kernel::KernelSource, oci::ImageReference};
+use banger_core::{
+    bundle::{BundleReference, Location},
+    kernel::KernelSource,
+    oci::ImageReference,
+};
 use camino::Utf8Path;
 
 use super::Checks;
 
+/// Longest signature that was beside a file.
+const MAX_SIGNATURE: usize = 16_384;
 const RELATIVE: &str = "the path is not absolute";
 
 /// The image that a client means.
@@ -17,6 +23,66 @@ pub(crate) fn image(text: &str, checks: &mut Checks) -> Option<ImageReference> {
         return None;
     }
     Some(reference)
+}
+
+/// An image in files of the client's own: a path is only how they are called.
+pub(crate) fn image_elsewhere(text: &str, checks: &mut Checks) -> Option<ImageReference> {
+    let reference: ImageReference = checks.parse("reference", text)?;
+    if let ImageReference::Registry(_) = reference {
+        checks.violated("upload", "is given with an image in a registry");
+        return None;
+    }
+    Some(reference)
+}
+
+/// A bundle, which is perhaps a file of the client's own.
+pub(crate) fn bundle(
+    text: &str,
+    is_elsewhere: bool,
+    checks: &mut Checks,
+) -> Option<BundleReference> {
+    let reference: BundleReference = checks.parse("bundle", text)?;
+    match &reference.location {
+        Location::File(path) if path.is_relative() && !is_elsewhere => {
+            checks.violated("bundle", RELATIVE);
+            None
+        }
+        Location::File(_) => Some(reference),
+        _ if is_elsewhere => {
+            checks.violated("upload", "is given with a bundle that is no file");
+            None
+        }
+        _ => Some(reference),
+    }
+}
+
+/// A kernel in a file of the client's own: its path is only how it is called.
+pub(crate) fn kernel_elsewhere(text: &str, checks: &mut Checks) -> Option<KernelSource> {
+    let source: KernelSource = checks.parse("source", text)?;
+    let is_file = match &source {
+        KernelSource::DebFile(_) | KernelSource::File(_) => true,
+        KernelSource::Bundle(bundle) => matches!(bundle.location, Location::File(_)),
+        _ => false,
+    };
+    if !is_file {
+        checks.violated("upload", "is given with a source that is no file");
+        return None;
+    }
+    Some(source)
+}
+
+/// Checks a signature that was beside a file.
+pub(crate) fn signature(text: &str, checks: &mut Checks) {
+    if MAX_SIGNATURE < text.len() {
+        checks.violated("signature", "is too long");
+    }
+}
+
+/// The path in the source of a kernel.
+pub(crate) fn path(text: &str) -> &str {
+    let scheme = ["deb:", "file:"].into_iter();
+    let mut rests = scheme.filter_map(|scheme| text.strip_prefix(scheme));
+    rests.next().unwrap_or(text)
 }
 
 /// The kernel that a client means.

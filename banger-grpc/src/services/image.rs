@@ -6,10 +6,10 @@ use banger_api::v1::{
     self, DeleteImageRequest, DeleteImageResponse, DiffImagesRequest, DiffImagesResponse,
     GetImageRequest, GetImageResponse, ListAvailableImagesRequest, ListAvailableImagesResponse,
     ListImageFilesRequest, ListImageFilesResponse, ListImagesRequest, ListImagesResponse,
-    Operation, PromoteImageRequest, PromoteImageResponse, PruneImageCacheRequest,
-    PruneImageCacheResponse, PullImageRequest, PullImageResponse, ReadImageFileRequest,
-    ReadImageFileResponse, RegisterImageRequest, RegisterImageResponse, SaveImageRequest,
-    SaveImageResponse, image_service_server::ImageService,
+    LoadImageRequest, LoadImageResponse, Operation, PromoteImageRequest, PromoteImageResponse,
+    PruneImageCacheRequest, PruneImageCacheResponse, PullImageRequest, PullImageResponse,
+    ReadImageFileRequest, ReadImageFileResponse, RegisterImageRequest, RegisterImageResponse,
+    SaveImageRequest, SaveImageResponse, image_service_server::ImageService,
 };
 use banger_core::{
     domain::{Image, Selector},
@@ -23,13 +23,16 @@ use super::{
     catalog::pieces,
     change,
     image_disk::{Answers, Readings},
+    upload::{given_upload, settle_upload},
 };
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
     convert::image::image,
     fault::Fault,
-    operations::{Work, prune_request, pull_request, register_request},
+    operations::{
+        Work, is_host_bundle, load_request, prune_request, pull_request, register_request,
+    },
     request::{
         Checks, caller,
         mask::Mask,
@@ -107,11 +110,34 @@ impl Images {
         let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
-        check_host_files(&ask.caller, source::is_host_image(&request.reference))?;
+        let is_elsewhere = !request.upload.is_empty();
+        let is_host_image = source::is_host_image(&request.reference);
+        check_host_files(&ask.caller, is_host_image && !is_elsewhere)?;
         checks.absorb(pull_request(&request))?;
+        let upload = given_upload(&ask.caller, &request.upload, &mut checks);
         checks.finish()?;
-        let work = Work::PullImage(request);
-        change(hub, &ask, work.clone(), async { Ok(work) }).await
+        let asked = Work::PullImage(request.clone());
+        let settled = async {
+            let upload = settle_upload(hub, upload)?;
+            Ok(Work::PullImage(PullImageRequest { upload, ..request }))
+        };
+        change(hub, &ask, asked, settled).await
+    }
+
+    async fn load(&self, request: Request<LoadImageRequest>) -> Result<Option<Operation>, Fault> {
+        let hub = self.front.changing()?;
+        let mut checks = Checks::default();
+        let (ask, request) = Ask::of(request, &mut checks);
+        check_host_files(&ask.caller, is_host_bundle(&request))?;
+        checks.absorb(load_request(&request))?;
+        let upload = given_upload(&ask.caller, &request.upload, &mut checks);
+        checks.finish()?;
+        let asked = Work::LoadImage(request.clone());
+        let settled = async {
+            let upload = settle_upload(hub, upload)?;
+            Ok(Work::LoadImage(LoadImageRequest { upload, ..request }))
+        };
+        change(hub, &ask, asked, settled).await
     }
 
     async fn delete(
@@ -218,6 +244,14 @@ impl ImageService for Images {
     ) -> Result<Response<PullImageResponse>, Status> {
         let operation = self.pull(request).await?;
         Ok(Response::new(PullImageResponse { operation }))
+    }
+
+    async fn load_image(
+        &self,
+        request: Request<LoadImageRequest>,
+    ) -> Result<Response<LoadImageResponse>, Status> {
+        let operation = self.load(request).await?;
+        Ok(Response::new(LoadImageResponse { operation }))
     }
 
     async fn delete_image(

@@ -15,13 +15,18 @@ use banger_core::{
 use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
-use super::{Ask, catalog::pieces, change};
+use super::{
+    Ask,
+    catalog::pieces,
+    change,
+    upload::{given_upload, settle_upload},
+};
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
     convert::kernel::kernel,
     fault::Fault,
-    operations::Work,
+    operations::{Work, import_request},
     request::{
         Checks,
         mask::Mask,
@@ -80,12 +85,21 @@ impl Kernels {
         let hub = self.0.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
-        check_host_files(&ask.caller, source::is_host_kernel(&request.source))?;
-        source::kernel(&request.source, &mut checks);
-        checks.parse_given::<KernelName>("kernel_id", &request.kernel_id);
+        let is_elsewhere = !request.upload.is_empty();
+        let is_host_kernel = source::is_host_kernel(&request.source);
+        check_host_files(&ask.caller, is_host_kernel && !is_elsewhere)?;
+        checks.absorb(import_request(&request))?;
+        let upload = given_upload(&ask.caller, &request.upload, &mut checks);
         checks.finish()?;
-        let work = Work::ImportKernel(request);
-        change(hub, &ask, work.clone(), async { Ok(work) }).await
+        let asked = Work::ImportKernel(request.clone());
+        let settled = async {
+            let upload = settle_upload(hub, upload)?;
+            Ok(Work::ImportKernel(ImportKernelRequest {
+                upload,
+                ..request
+            }))
+        };
+        change(hub, &ask, asked, settled).await
     }
 
     async fn pull(&self, request: Request<PullKernelRequest>) -> Result<Option<Operation>, Fault> {

@@ -18,6 +18,7 @@ pub(crate) mod port;
 pub(crate) mod session;
 pub(crate) mod snapshot;
 pub(crate) mod system;
+pub(crate) mod upload;
 pub(crate) mod vm;
 mod vm_change;
 mod vm_list;
@@ -30,7 +31,8 @@ use std::time::Duration;
 use banger_api::v1::{
     self, event_service_server, exec_service_server, file_service_server, image_service_server,
     kernel_service_server, operation_service_server, port_service_server, session_service_server,
-    snapshot_service_server, system_service_server, vm_service_server, volume_service_server,
+    snapshot_service_server, system_service_server, upload_service_server, vm_service_server,
+    volume_service_server,
 };
 use tonic::Request;
 
@@ -47,7 +49,7 @@ use crate::{
 pub(crate) const SYSTEM: &str = system_service_server::SERVICE_NAME;
 
 /// The full names of all services.
-pub(crate) const NAMES: [&str; 12] = [
+pub(crate) const NAMES: [&str; 13] = [
     event_service_server::SERVICE_NAME,
     exec_service_server::SERVICE_NAME,
     file_service_server::SERVICE_NAME,
@@ -58,6 +60,7 @@ pub(crate) const NAMES: [&str; 12] = [
     session_service_server::SERVICE_NAME,
     snapshot_service_server::SERVICE_NAME,
     SYSTEM,
+    upload_service_server::SERVICE_NAME,
     vm_service_server::SERVICE_NAME,
     volume_service_server::SERVICE_NAME,
 ];
@@ -96,6 +99,7 @@ mutations!(
     DeleteVmRequest,
     DeleteVolumeRequest,
     ImportKernelRequest,
+    LoadImageRequest,
     PauseVmRequest,
     PromoteImageRequest,
     PruneImageCacheRequest,

@@ -25,6 +25,7 @@ use banger_grpc::{
     server::{Limits, Opener, Options, ServeError, Server},
     socket::ServerSocket,
     transport::{Listeners, tcp::TlsListener},
+    uploads::{UploadLimits, Uploads},
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use tempfile::TempDir;
@@ -146,6 +147,10 @@ impl Running {
         root(&self.scratch).join("run/grpc.sock")
     }
 
+    pub(crate) fn cache(&self) -> Utf8PathBuf {
+        directories(&self.scratch).cache
+    }
+
     pub(crate) fn state(&self) -> Utf8PathBuf {
         directories(&self.scratch).state
     }
@@ -174,6 +179,7 @@ impl Running {
             source: format!("deb:{}", testbed().join("kernel/kernel.deb")),
             kernel_id: "linux".to_owned(),
             wait: wait(120),
+            ..ImportKernelRequest::default()
         };
         let mut kernels = KernelServiceClient::new(self.channel.clone());
         let answer = kernels.import_kernel(request).await.unwrap().into_inner();
@@ -285,12 +291,13 @@ async fn backend(directories: &Directories, budget: Budget) -> Backend {
         doctor: local.doctor,
         volumes: local.volumes,
         store: Store::open(directories).await.unwrap(),
+        uploads: Uploads::new(directories.cache.join("uploads"), UploadLimits::default()),
         clock: Arc::new(SystemClock),
         budget,
     }
 }
 
-fn testbed() -> Utf8PathBuf {
+pub(crate) fn testbed() -> Utf8PathBuf {
     #[expect(clippy::disallowed_methods, reason = "where the parts are")]
     let place = std::env::var("BANGER_TESTBED");
     let place = place.expect("BANGER_TESTBED is not set: run `cargo xtask test`");

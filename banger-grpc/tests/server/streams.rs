@@ -8,9 +8,10 @@ use super::fuzz::methods;
 const CUT: &str = include_str!("../../bangerd/tests/service/cut.rs");
 const EVERYWHERE: &str = include_str!("../../bangerd/tests/service/everywhere.rs");
 const GUESTS: &str = include_str!("../../bangerd/tests/service/guests.rs");
+const UPLOADS: &str = include_str!("../../bangerd/tests/service/uploads.rs");
 
 /// Which of them cuts which method's stream.
-const COVERED: [(&str, &str, &str); 11] = [
+const COVERED: [(&str, &str, &str); 12] = [
     (
         "AttachExec",
         CUT,
@@ -65,6 +66,11 @@ const COVERED: [(&str, &str, &str); 11] = [
         "WatchVms",
         EVERYWHERE,
         "what_happens_is_told_once_wherever_watches_are_cut",
+    ),
+    (
+        "WriteUpload",
+        UPLOADS,
+        "a_file_is_whole_wherever_its_connection_is_cut",
     ),
 ];
 

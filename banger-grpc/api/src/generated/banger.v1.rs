@@ -206,6 +206,12 @@ pub enum ErrorReason {
     PortRefused = 103,
     /// ABORTED: a connection into the guest broke there.
     PortBroken = 104,
+    /// NOT_FOUND: the caller has no upload of that name that is whole: it never was, or was
+    /// used or forgotten.
+    UploadNotFound = 110,
+    /// ABORTED: another stream of the same caller goes on with the upload, or it was
+    /// deleted.
+    UploadTakenOver = 111,
 }
 impl ErrorReason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -279,6 +285,8 @@ impl ErrorReason {
             Self::VolumeInUse => "ERROR_REASON_VOLUME_IN_USE",
             Self::PortRefused => "ERROR_REASON_PORT_REFUSED",
             Self::PortBroken => "ERROR_REASON_PORT_BROKEN",
+            Self::UploadNotFound => "ERROR_REASON_UPLOAD_NOT_FOUND",
+            Self::UploadTakenOver => "ERROR_REASON_UPLOAD_TAKEN_OVER",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -351,6 +359,8 @@ impl ErrorReason {
             "ERROR_REASON_VOLUME_IN_USE" => Some(Self::VolumeInUse),
             "ERROR_REASON_PORT_REFUSED" => Some(Self::PortRefused),
             "ERROR_REASON_PORT_BROKEN" => Some(Self::PortBroken),
+            "ERROR_REASON_UPLOAD_NOT_FOUND" => Some(Self::UploadNotFound),
+            "ERROR_REASON_UPLOAD_TAKEN_OVER" => Some(Self::UploadTakenOver),
             _ => None,
         }
     }
@@ -1937,6 +1947,8 @@ pub enum OperationKind {
     PromoteImage = 31,
     /// Blobs are removed from the cache.
     PruneImageCache = 32,
+    /// An image is made of a bundle.
+    LoadImage = 33,
     /// A volume is made.
     CreateVolume = 40,
     /// A volume is deleted.
@@ -1968,6 +1980,7 @@ impl OperationKind {
             Self::RegisterImage => "OPERATION_KIND_REGISTER_IMAGE",
             Self::PromoteImage => "OPERATION_KIND_PROMOTE_IMAGE",
             Self::PruneImageCache => "OPERATION_KIND_PRUNE_IMAGE_CACHE",
+            Self::LoadImage => "OPERATION_KIND_LOAD_IMAGE",
             Self::CreateVolume => "OPERATION_KIND_CREATE_VOLUME",
             Self::DeleteVolume => "OPERATION_KIND_DELETE_VOLUME",
         }
@@ -1994,6 +2007,7 @@ impl OperationKind {
             "OPERATION_KIND_REGISTER_IMAGE" => Some(Self::RegisterImage),
             "OPERATION_KIND_PROMOTE_IMAGE" => Some(Self::PromoteImage),
             "OPERATION_KIND_PRUNE_IMAGE_CACHE" => Some(Self::PruneImageCache),
+            "OPERATION_KIND_LOAD_IMAGE" => Some(Self::LoadImage),
             "OPERATION_KIND_CREATE_VOLUME" => Some(Self::CreateVolume),
             "OPERATION_KIND_DELETE_VOLUME" => Some(Self::DeleteVolume),
             _ => None,
@@ -3962,7 +3976,8 @@ pub struct PullImageRequest {
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
     /// The OCI image: a reference of a registry, or oci:DIR:TAG and the like as the
-    /// command line has them. Paths are absolute and the server's.
+    /// command line has them. Paths are absolute and the server's; with an upload they
+    /// are the client's, and only how the files are called.
     #[prost(string, tag = "2")]
     pub reference: ::prost::alloc::string::String,
     /// The name to keep it under, `[a-z0-9][a-z0-9._-]{0,62}`.
@@ -3978,10 +3993,64 @@ pub struct PullImageRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "6")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The archive, as the UploadService called it: uploads/ID. That of oci:DIR is one of
+    /// the whole directory. Empty where the reference is no client's file.
+    #[prost(string, tag = "7")]
+    pub upload: ::prost::alloc::string::String,
 }
 /// The pull.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PullImageResponse {
+    /// The operation, which has the image when it succeeded.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
+/// Asks for an image to be made of a bundle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct LoadImageRequest {
+    /// A UUID that the client makes for this request; see PullImageRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The bundle, as the UploadService called it: uploads/ID. Empty where it is no
+    /// client's file.
+    #[prost(string, tag = "4")]
+    pub upload: ::prost::alloc::string::String,
+    /// The minisign signature that was beside the client's file; empty if there was none.
+    #[prost(string, tag = "5")]
+    pub signature: ::prost::alloc::string::String,
+    /// The name to keep it under, `[a-z0-9][a-z0-9._-]{0,62}`; the catalog's or the
+    /// bundle's own when empty.
+    #[prost(string, tag = "6")]
+    pub image_id: ::prost::alloc::string::String,
+    /// The kernel that it shall boot with, as kernels/NAME; the bundle's own when empty.
+    #[prost(string, tag = "7")]
+    pub kernel: ::prost::alloc::string::String,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "8")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// Which bundle.
+    #[prost(oneof = "load_image_request::Source", tags = "2, 3")]
+    pub source: ::core::option::Option<load_image_request::Source>,
+}
+/// Nested message and enum types in `LoadImageRequest`.
+pub mod load_image_request {
+    /// Which bundle.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Source {
+        /// The one that the first of the server's catalogs with this name says.
+        #[prost(string, tag = "2")]
+        CatalogName(::prost::alloc::string::String),
+        /// A bundle as the command line has it: file:PATH, <https://HOST/PATH@sha256:HEX> or
+        /// oci://HOST/REPOSITORY@sha256:HEX. A path is absolute and the server's; with an
+        /// upload it is the client's, and only how the file is called.
+        #[prost(string, tag = "3")]
+        Bundle(::prost::alloc::string::String),
+    }
+}
+/// The image of a bundle.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadImageResponse {
     /// The operation, which has the image when it succeeded.
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
@@ -4443,6 +4512,31 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "PullImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes an image of a bundle: of one that a catalog names, or of any.
+        pub async fn load_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LoadImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/LoadImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "LoadImage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes an image that no virtual machine uses.
         pub async fn delete_image(
             &mut self,
@@ -4705,6 +4799,14 @@ pub mod image_service_server {
             request: tonic::Request<super::PullImageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::PullImageResponse>,
+            tonic::Status,
+        >;
+        /// Makes an image of a bundle: of one that a catalog names, or of any.
+        async fn load_image(
+            &self,
+            request: tonic::Request<super::LoadImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LoadImageResponse>,
             tonic::Status,
         >;
         /// Deletes an image that no virtual machine uses.
@@ -5042,6 +5144,51 @@ pub mod image_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = PullImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/LoadImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct LoadImageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::LoadImageRequest>
+                    for LoadImageSvc<T> {
+                        type Response = super::LoadImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LoadImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::load_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LoadImageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -5514,7 +5661,8 @@ pub struct ImportKernelRequest {
     #[prost(string, tag = "1")]
     pub request_id: ::prost::alloc::string::String,
     /// What to import, as the command line has it: dir:PATH, deb:FILE, apt:PACKAGE,
-    /// the path of a kernel, or a bundle. Paths are absolute and the server's.
+    /// the path of a kernel, or a bundle. Paths are absolute and the server's; with an
+    /// upload they are the client's, and only how the file is called.
     #[prost(string, tag = "2")]
     pub source: ::prost::alloc::string::String,
     /// The name to keep it under, `[a-z0-9][a-z0-9._-]{0,62}`.
@@ -5524,6 +5672,13 @@ pub struct ImportKernelRequest {
     /// all when absent, never more than 10 minutes.
     #[prost(message, optional, tag = "4")]
     pub wait: ::core::option::Option<::prost_types::Duration>,
+    /// The package, kernel or bundle, as the UploadService called it: uploads/ID. Empty
+    /// where it is no client's file.
+    #[prost(string, tag = "5")]
+    pub upload: ::prost::alloc::string::String,
+    /// The minisign signature that was beside a client's bundle; empty if there was none.
+    #[prost(string, tag = "6")]
+    pub signature: ::prost::alloc::string::String,
 }
 /// The import.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -9469,6 +9624,483 @@ pub mod system_service_server {
     /// Generated gRPC service name
     pub const SERVICE_NAME: &str = "banger.v1.SystemService";
     impl<T> tonic::server::NamedService for SystemServiceServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
+    }
+}
+/// A piece of a file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteUploadRequest {
+    /// Which piece.
+    #[prost(oneof = "write_upload_request::Piece", tags = "1, 2, 3")]
+    pub piece: ::core::option::Option<write_upload_request::Piece>,
+}
+/// Nested message and enum types in `WriteUploadRequest`.
+pub mod write_upload_request {
+    /// Which piece.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Piece {
+        /// The first message, and no other.
+        #[prost(message, tag = "1")]
+        Start(super::WriteUploadStart),
+        /// Bytes of the file, at most 65536, each piece after the one before.
+        #[prost(bytes, tag = "2")]
+        Data(::prost::bytes::Bytes),
+        /// The last message: the file is whole.
+        #[prost(message, tag = "3")]
+        End(super::WriteUploadEnd),
+    }
+}
+/// Which file comes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteUploadStart {
+    /// A UUID that the client makes for this file, in its usual form. Those of others are
+    /// others' files.
+    #[prost(string, tag = "1")]
+    pub upload_id: ::prost::alloc::string::String,
+}
+/// The file is whole.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteUploadEnd {
+    /// Its length.
+    #[prost(uint64, tag = "1")]
+    pub size_bytes: u64,
+    /// The digest of all of it. Another file is refused (CORRUPT_DATA) and removed.
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
+}
+/// How far the file came.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteUploadResponse {
+    /// How far.
+    #[prost(oneof = "write_upload_response::Progress", tags = "1, 2")]
+    pub progress: ::core::option::Option<write_upload_response::Progress>,
+}
+/// Nested message and enum types in `WriteUploadResponse`.
+pub mod write_upload_response {
+    /// How far.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Progress {
+        /// The first message, and whenever there is more: so many bytes are kept, and need not
+        /// be sent again.
+        #[prost(uint64, tag = "1")]
+        KeptBytes(u64),
+        /// The last message: the file is whole. The first one, too, if it was before.
+        #[prost(message, tag = "2")]
+        Whole(super::WriteUploadWhole),
+    }
+}
+/// The file is there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct WriteUploadWhole {
+    /// What it is called: uploads/ID.
+    #[prost(string, tag = "1")]
+    pub upload: ::prost::alloc::string::String,
+    /// Its length.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+}
+/// Asks for a file to be removed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteUploadRequest {
+    /// uploads/ID.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+/// It is not there any more.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteUploadResponse {}
+/// Generated client implementations.
+pub mod upload_service_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Takes files of clients that images and kernels are made of.
+    #[derive(Debug, Clone)]
+    pub struct UploadServiceClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> UploadServiceClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> UploadServiceClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            UploadServiceClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes a file, for PullImage, LoadImage or ImportKernel. The client begins with the
+        /// id of its upload; the server answers how many bytes of it it has, and the client
+        /// sends what comes after these. So a stream that was cut is gone on with: the same id
+        /// is begun with again, which ends the stream before, and no byte is sent or kept twice.
+        /// The server tells how much it keeps as it comes, and at the end that the file is
+        /// whole. It is removed when the operation that it is for ends, and when nobody has
+        /// sent or used it for an hour.
+        pub async fn write_upload(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<
+                Message = super::WriteUploadRequest,
+            >,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::WriteUploadResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.UploadService/WriteUpload",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.UploadService", "WriteUpload"));
+            self.inner.streaming(req, path, codec).await
+        }
+        /// Removes a file that nobody needs, whole or not; it is fine if there is none. One that
+        /// an operation reads goes with that.
+        pub async fn delete_upload(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteUploadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteUploadResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.UploadService/DeleteUpload",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.UploadService", "DeleteUpload"));
+            self.inner.unary(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod upload_service_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with UploadServiceServer.
+    #[async_trait]
+    pub trait UploadService: std::marker::Send + std::marker::Sync + 'static {
+        /// Server streaming response type for the WriteUpload method.
+        type WriteUploadStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::WriteUploadResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Takes a file, for PullImage, LoadImage or ImportKernel. The client begins with the
+        /// id of its upload; the server answers how many bytes of it it has, and the client
+        /// sends what comes after these. So a stream that was cut is gone on with: the same id
+        /// is begun with again, which ends the stream before, and no byte is sent or kept twice.
+        /// The server tells how much it keeps as it comes, and at the end that the file is
+        /// whole. It is removed when the operation that it is for ends, and when nobody has
+        /// sent or used it for an hour.
+        async fn write_upload(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::WriteUploadRequest>>,
+        ) -> std::result::Result<
+            tonic::Response<Self::WriteUploadStream>,
+            tonic::Status,
+        >;
+        /// Removes a file that nobody needs, whole or not; it is fine if there is none. One that
+        /// an operation reads goes with that.
+        async fn delete_upload(
+            &self,
+            request: tonic::Request<super::DeleteUploadRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DeleteUploadResponse>,
+            tonic::Status,
+        >;
+    }
+    /// Takes files of clients that images and kernels are made of.
+    #[derive(Debug)]
+    pub struct UploadServiceServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> UploadServiceServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for UploadServiceServer<T>
+    where
+        T: UploadService,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/banger.v1.UploadService/WriteUpload" => {
+                    #[allow(non_camel_case_types)]
+                    struct WriteUploadSvc<T: UploadService>(pub Arc<T>);
+                    impl<
+                        T: UploadService,
+                    > tonic::server::StreamingService<super::WriteUploadRequest>
+                    for WriteUploadSvc<T> {
+                        type Response = super::WriteUploadResponse;
+                        type ResponseStream = T::WriteUploadStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::WriteUploadRequest>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as UploadService>::write_upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = WriteUploadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.UploadService/DeleteUpload" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteUploadSvc<T: UploadService>(pub Arc<T>);
+                    impl<
+                        T: UploadService,
+                    > tonic::server::UnaryService<super::DeleteUploadRequest>
+                    for DeleteUploadSvc<T> {
+                        type Response = super::DeleteUploadResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteUploadRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as UploadService>::delete_upload(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteUploadSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for UploadServiceServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "banger.v1.UploadService";
+    impl<T> tonic::server::NamedService for UploadServiceServer<T> {
         const NAME: &'static str = SERVICE_NAME;
     }
 }

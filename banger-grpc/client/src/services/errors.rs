@@ -16,7 +16,9 @@ use banger_core::{
         DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, ReadImageError,
         RegisterError, SaveError,
     },
-    kernel::{DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError},
+    kernel::{
+        DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
+    },
     remote::RemoteError,
     vm::{
         BootFailure, CopyError, CreateVmError, DeleteSnapshotError, DeleteVmError, ExecError,
@@ -364,9 +366,22 @@ impl FromServer for PullError {
         let name = || fact::<ImageName>(failure, OBJECT);
         match failure.reason? {
             ErrorReason::ImageExists => Some(Self::AlreadyExists { name: name()? }),
+            ErrorReason::NotInCatalog => Some(Self::NotInCatalog { name: name()? }),
+            ErrorReason::InvalidRequest => without_kernel(failure),
             _ => None,
         }
     }
+}
+
+/// An image that needs a kernel of those there are.
+fn without_kernel(failure: &Failure) -> Option<PullError> {
+    const WHAT: &str = " cannot be pulled without a usable kernel";
+    let (text, causes) = words(failure);
+    let name = text.strip_prefix("image ")?.strip_suffix(WHAT)?;
+    let source = ResolveKernelError::Nothing;
+    (causes == [source.to_string()]).then_some(())?;
+    let name = name.parse().ok()?;
+    Some(PullError::Kernel { name, source })
 }
 
 impl FromServer for DeleteImageError {

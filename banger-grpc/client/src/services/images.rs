@@ -1,17 +1,20 @@
 //! Images of a server.
 
+use std::{fs::File, sync::Arc};
+
 use async_trait::async_trait;
 use banger_api::v1::{
     BootFiles, DeleteImageRequest, GetImageRequest, ListAvailableImagesRequest, ListImagesRequest,
-    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, RegisterImageRequest,
-    operation::Outcome, register_image_request::Boot,
+    LoadImageRequest, PromoteImageRequest, PruneImageCacheRequest, PullImageRequest,
+    RegisterImageRequest, load_image_request::Source, operation::Outcome,
+    register_image_request::Boot,
 };
 use banger_core::{
     ErrorKind,
-    bundle::Written,
+    bundle::{BundleError, BundleReference, Written},
     catalog::Available,
     disk::{Difference, DiskEntry},
-    domain::{Bytes, Image, Selector},
+    domain::{Bytes, Image, ImageName, Selector},
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, DiskStream, ImageFile,
         ImageManager, ImageQueryError, ListImageFiles, LoadRequest, LoadSource, PromoteError,
@@ -19,18 +22,125 @@ use banger_core::{
         RegisterError, RegisterRequest, SaveError, SaveRequest, SavedImage,
     },
     kernel::KernelSelection,
+    oci::{Delivery, ImageReference, SourceError},
     progress::{NoProgress, ProgressSink},
     remote::RemoteError,
 };
+use tokio::task::spawn_blocking;
 
-use super::{Server, catalog, errors::FromServer as _, records, requests::duration, work::OnDrop};
+use super::{
+    Server, catalog,
+    errors::FromServer as _,
+    records,
+    requests::duration,
+    upload::{Unsent, Upload},
+    work::{OnDrop, settle},
+};
 use crate::Failure;
 
 /// Most records of a page.
 pub(super) const PAGE: i32 = 1000;
 
 #[derive(Debug)]
-pub(super) struct RemoteImages(pub(super) Server);
+pub(super) struct RemoteImages {
+    pub(super) server: Server,
+    /// What `rootfs-tar:-` means.
+    pub(super) standard_input: Option<Arc<File>>,
+}
+
+impl RemoteImages {
+    /// Whether the server has an image of that name: nothing is sent to be refused.
+    async fn is_taken(&self, name: &ImageName) -> bool {
+        let found = self.server.image(&Selector::from(name.as_str())).await;
+        found.is_ok_and(|image| image.name == *name)
+    }
+
+    /// Sends the archive that a reference names, unless it is in a registry.
+    async fn send(
+        &self,
+        reference: &ImageReference,
+        name: &ImageName,
+    ) -> Result<Option<Upload>, PullError> {
+        let failed = |source| PullError::Source {
+            name: name.clone(),
+            source,
+        };
+        let (opening, input) = (reference.clone(), self.standard_input.clone());
+        let opened = spawn_blocking(move || Delivery::of_image(&opening, input.as_ref()));
+        let Some(delivery) = settle(opened).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        match self.server.upload(delivery).await {
+            Ok(upload) => Ok(Some(upload)),
+            Err(Unsent::Server(failure)) => Err(PullError::from_server(failure)),
+            Err(Unsent::Read(source)) => Err(failed(SourceError::Io {
+                reference: reference.to_string(),
+                source,
+            })),
+        }
+    }
+
+    /// Sends the bundle that a reference names, with its signature, unless it is
+    /// elsewhere.
+    async fn send_bundle(
+        &self,
+        reference: &BundleReference,
+    ) -> Result<Option<(Upload, String)>, PullError> {
+        let failed = |error: BundleError| PullError::Load {
+            what: format!("an image from {}", reference.location),
+            source: error.into(),
+        };
+        let opening = reference.clone();
+        let opened = spawn_blocking(move || opening.delivery());
+        let Some((delivery, signature)) = settle(opened).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        match self.server.upload(delivery).await {
+            Ok(upload) => Ok(Some((upload, signature.unwrap_or_default()))),
+            Err(Unsent::Server(failure)) => Err(PullError::from_server(failure)),
+            Err(Unsent::Read(error)) => {
+                let location = reference.location.to_string();
+                Err(failed(BundleError::io(&location)(error)))
+            }
+        }
+    }
+
+    async fn load_from(
+        &self,
+        request: LoadRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, PullError> {
+        let (source, sent) = match request.source {
+            LoadSource::Catalog(name) => (Source::CatalogName(name.to_string()), None),
+            LoadSource::Bundle(reference) => {
+                let sent = self.send_bundle(&reference).await?;
+                (Source::Bundle(reference.to_string()), sent)
+            }
+            _ => return Err(RemoteError::unsupported("images of that sort").into()),
+        };
+        let (upload, signature) = sent.unzip();
+        let kernel = request.kernel.name;
+        let load = LoadImageRequest {
+            source: Some(source),
+            upload: upload.as_ref().map(Upload::name).unwrap_or_default(),
+            signature: signature.unwrap_or_default(),
+            image_id: request
+                .name
+                .map(|name| name.to_string())
+                .unwrap_or_default(),
+            kernel: kernel
+                .map(|name| format!("kernels/{name}"))
+                .unwrap_or_default(),
+            ..LoadImageRequest::default()
+        };
+        let loaded = self.server.carry_out(load, OnDrop::Cancel, progress).await;
+        let loaded = loaded.and_then(image).map_err(PullError::from_server)?;
+        if let Some(upload) = upload {
+            upload.taken_over();
+        }
+        Ok(loaded)
+    }
+}
 
 impl Server {
     pub(super) async fn images(&self) -> Result<Vec<Image>, Failure> {
@@ -117,8 +227,13 @@ impl ImageManager for RemoteImages {
         if !request.kernel.paths.is_empty() {
             return Err(RemoteError::unsupported("kernels by path").into());
         }
+        if self.is_taken(&name).await {
+            return Err(PullError::AlreadyExists { name });
+        }
+        let upload = self.send(&request.reference, &name).await?;
         let kernel = request.kernel.name;
         let pull = PullImageRequest {
+            upload: upload.as_ref().map(Upload::name).unwrap_or_default(),
             reference,
             image_id: name.to_string(),
             kernel: kernel
@@ -127,8 +242,12 @@ impl ImageManager for RemoteImages {
             disk_bytes: request.size.map_or(0, Bytes::get),
             ..PullImageRequest::default()
         };
-        let pulled = self.0.carry_out(pull, OnDrop::Cancel, progress).await;
-        pulled.and_then(image).map_err(PullError::from_server)
+        let pulled = self.server.carry_out(pull, OnDrop::Cancel, progress).await;
+        let pulled = pulled.and_then(image).map_err(PullError::from_server)?;
+        if let Some(upload) = upload {
+            upload.taken_over();
+        }
+        Ok(pulled)
     }
 
     async fn register(&self, request: RegisterRequest) -> Result<Image, RegisterError> {
@@ -138,7 +257,10 @@ impl ImageManager for RemoteImages {
             boot: boot(request.kernel)?,
             ..RegisterImageRequest::default()
         };
-        let registered = self.0.carry_out(register, OnDrop::Leave, &NoProgress).await;
+        let registered = self
+            .server
+            .carry_out(register, OnDrop::Leave, &NoProgress)
+            .await;
         registered
             .and_then(image)
             .map_err(RegisterError::from_server)
@@ -149,7 +271,10 @@ impl ImageManager for RemoteImages {
             name: format!("images/{selector}"),
             ..PromoteImageRequest::default()
         };
-        let promoted = self.0.carry_out(promote, OnDrop::Cancel, &NoProgress).await;
+        let promoted = self
+            .server
+            .carry_out(promote, OnDrop::Cancel, &NoProgress)
+            .await;
         promoted.and_then(image).map_err(PromoteError::from_server)
     }
 
@@ -158,20 +283,24 @@ impl ImageManager for RemoteImages {
         selector: &Selector,
         request: SaveRequest,
     ) -> Result<SavedImage, SaveError> {
-        let image = self.0.image(selector).await?;
-        self.0.save(image, request).await
+        let image = self.server.image(selector).await?;
+        self.server.save(image, request).await
     }
 
     async fn load(
         &self,
         request: LoadRequest,
-        _progress: &dyn ProgressSink,
+        progress: &dyn ProgressSink,
     ) -> Result<Image, PullError> {
-        match request.source {
-            // what is not here is nowhere
-            LoadSource::Catalog(name) => Err(PullError::NotInCatalog { name }),
-            _ => Err(RemoteError::unsupported("images of bundles").into()),
+        if !request.kernel.paths.is_empty() {
+            return Err(RemoteError::unsupported("kernels by path").into());
         }
+        if let Some(name) = request.known_name()
+            && self.is_taken(name).await
+        {
+            return Err(PullError::AlreadyExists { name: name.clone() });
+        }
+        self.load_from(request, progress).await
     }
 
     async fn bundle(
@@ -183,8 +312,8 @@ impl ImageManager for RemoteImages {
     }
 
     async fn available(&self) -> Available {
-        let read = self.0.read(|| {
-            let mut images = self.0.client.images();
+        let read = self.server.read(|| {
+            let mut images = self.server.client.images();
             async move {
                 let asked = images.list_available_images(ListAvailableImagesRequest {});
                 catalog::whole(asked.await, |piece| (piece.images, piece.failures)).await
@@ -194,11 +323,14 @@ impl ImageManager for RemoteImages {
     }
 
     async fn list(&self) -> Result<Vec<Image>, ImageQueryError> {
-        self.0.images().await.map_err(ImageQueryError::from_server)
+        self.server
+            .images()
+            .await
+            .map_err(ImageQueryError::from_server)
     }
 
     async fn show(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
-        self.0.image(selector).await
+        self.server.image(selector).await
     }
 
     async fn delete(&self, selector: &Selector) -> Result<Image, DeleteImageError> {
@@ -206,7 +338,10 @@ impl ImageManager for RemoteImages {
             name: format!("images/{selector}"),
             ..DeleteImageRequest::default()
         };
-        let deleted = self.0.carry_out(delete, OnDrop::Leave, &NoProgress).await;
+        let deleted = self
+            .server
+            .carry_out(delete, OnDrop::Leave, &NoProgress)
+            .await;
         deleted
             .and_then(image)
             .map_err(DeleteImageError::from_server)
@@ -220,7 +355,10 @@ impl ImageManager for RemoteImages {
             max_cache_bytes: request.max_size.map(Bytes::get),
             ..PruneImageCacheRequest::default()
         };
-        let outcome = self.0.carry_out(prune, OnDrop::Leave, &NoProgress).await;
+        let outcome = self
+            .server
+            .carry_out(prune, OnDrop::Leave, &NoProgress)
+            .await;
         let pruned = outcome.and_then(|outcome| match outcome {
             Some(Outcome::PrunedImageCache(pruned)) => records::pruned(pruned),
             _ => Err(Failure::confused("the cache", "what went is missing")),
@@ -233,8 +371,8 @@ impl ImageManager for RemoteImages {
         image: &Selector,
         request: ListImageFiles,
     ) -> Result<DiskStream<DiskEntry>, ReadImageError> {
-        let image = self.0.image(image).await?;
-        Ok(self.0.list_files(&image, request))
+        let image = self.server.image(image).await?;
+        Ok(self.server.list_files(&image, request))
     }
 
     async fn read_file(
@@ -243,8 +381,8 @@ impl ImageManager for RemoteImages {
         path: Vec<u8>,
         offset: u64,
     ) -> Result<ImageFile, ReadImageError> {
-        let image = self.0.image(image).await?;
-        self.0.read_file(&image, path, offset).await
+        let image = self.server.image(image).await?;
+        self.server.read_file(&image, path, offset).await
     }
 
     async fn diff(
@@ -253,7 +391,10 @@ impl ImageManager for RemoteImages {
         other: &Selector,
         after: Vec<u8>,
     ) -> Result<DiskStream<Difference>, ReadImageError> {
-        let (one, other) = (self.0.image(one).await?, self.0.image(other).await?);
-        Ok(self.0.diff(&one, &other, after))
+        let (one, other) = (
+            self.server.image(one).await?,
+            self.server.image(other).await?,
+        );
+        Ok(self.server.diff(&one, &other, after))
     }
 }

@@ -17,8 +17,16 @@ use banger_core::{
     remote::RemoteError,
 };
 use camino::Utf8PathBuf;
+use tokio::task::spawn_blocking;
 
-use super::{Server, catalog, errors::FromServer as _, images::PAGE, records, work::OnDrop};
+use super::{
+    Server, catalog,
+    errors::FromServer as _,
+    images::PAGE,
+    records,
+    upload::{Unsent, Upload},
+    work::{OnDrop, settle},
+};
 use crate::Failure;
 
 #[derive(Debug)]
@@ -32,6 +40,24 @@ fn kernel(outcome: Option<Outcome>) -> Result<Kernel, Failure> {
 }
 
 impl RemoteKernels {
+    /// Sends the file that a source names, with its signature; a directory is the
+    /// server's.
+    async fn send(
+        &self,
+        source: &KernelSource,
+    ) -> Result<Option<(Upload, String)>, ImportKernelError> {
+        let opening = source.clone();
+        let opened = spawn_blocking(move || opening.delivery());
+        let Some((delivery, signature)) = settle(opened).await? else {
+            return Ok(None);
+        };
+        match self.0.upload(delivery).await {
+            Ok(upload) => Ok(Some((upload, signature.unwrap_or_default()))),
+            Err(Unsent::Server(failure)) => Err(ImportKernelError::from_server(failure)),
+            Err(Unsent::Read(error)) => Err(ImportKernelError::Io(error)),
+        }
+    }
+
     async fn all(&self) -> Result<Vec<Kernel>, Failure> {
         let (mut all, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -89,15 +115,26 @@ impl KernelResolver for RemoteKernels {
         name: Option<KernelName>,
         progress: &dyn ProgressSink,
     ) -> Result<Kernel, ImportKernelError> {
+        if let Some(name) = &name
+            && self.show(name).await.is_ok()
+        {
+            return Err(ImportKernelError::AlreadyExists { name: name.clone() });
+        }
+        let (upload, signature) = self.send(source).await?.unzip();
         let import = ImportKernelRequest {
+            upload: upload.as_ref().map(Upload::name).unwrap_or_default(),
+            signature: signature.unwrap_or_default(),
             source: source.to_string(),
             kernel_id: name.map(|name| name.to_string()).unwrap_or_default(),
             ..ImportKernelRequest::default()
         };
         let imported = self.0.carry_out(import, OnDrop::Cancel, progress).await;
-        imported
-            .and_then(kernel)
-            .map_err(ImportKernelError::from_server)
+        let imported = imported.and_then(kernel);
+        let imported = imported.map_err(ImportKernelError::from_server)?;
+        if let Some(upload) = upload {
+            upload.taken_over();
+        }
+        Ok(imported)
     }
 
     async fn pull(

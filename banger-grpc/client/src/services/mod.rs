@@ -22,12 +22,13 @@ mod ports;
 mod progress;
 mod records;
 mod requests;
+mod upload;
 mod vms;
 mod volumes;
 mod wait;
 mod work;
 
-use std::{sync::Arc, time::Duration};
+use std::{fs::File, sync::Arc, time::Duration};
 
 use banger_core::{
     diagnostics::Doctor,
@@ -74,13 +75,22 @@ impl RemoteServices {
     /// Those of the server of that client.
     #[must_use]
     pub fn new(client: Client) -> Self {
+        Self::with_input(client, None)
+    }
+
+    /// The same; `rootfs-tar:-` is what can be read from `standard_input`.
+    #[must_use]
+    pub fn with_input(client: Client, standard_input: Option<Arc<File>>) -> Self {
         let tasks = TaskTracker::new();
         let server = Server {
             client,
             tasks: tasks.clone(),
         };
         Self {
-            images: Arc::new(images::RemoteImages(server.clone())),
+            images: Arc::new(images::RemoteImages {
+                server: server.clone(),
+                standard_input,
+            }),
             kernels: Arc::new(kernels::RemoteKernels(server.clone())),
             volumes: Arc::new(volumes::RemoteVolumes(server.clone())),
             vms: Arc::new(vms::RemoteVms(server.clone())),

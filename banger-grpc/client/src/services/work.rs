@@ -4,6 +4,7 @@ use banger_api::v1::{
     CancelOperationRequest, Operation, operation::Outcome, operation_event::Event,
 };
 use banger_core::progress::ProgressSink;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::task::TaskTracker;
 
 use super::{Server, progress};
@@ -90,5 +91,15 @@ impl Server {
             }
         }
         Err(Failure::cut())
+    }
+}
+
+/// What a thread answers.
+pub(super) async fn settle<T>(thread: JoinHandle<T>) -> T {
+    match thread.await.map_err(JoinError::try_into_panic) {
+        Ok(answer) => answer,
+        Err(Ok(cause)) => std::panic::resume_unwind(cause),
+        // the runtime ends: this future is not polled again
+        Err(Err(_)) => std::future::pending().await,
     }
 }
