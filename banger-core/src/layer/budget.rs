@@ -7,7 +7,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of one chunk.
-pub(crate) const CHUNK: usize = 1 << 18;
+pub(crate) const CHUNK: usize = 1 << 19;
 /// Chunks that every stream being read may have, beyond the limit too.
 const RESERVE: usize = 8;
 
