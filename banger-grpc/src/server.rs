@@ -33,7 +33,8 @@ use crate::{
     operations::Operations,
     phase::Phases,
     services::{
-        event::Events, exec::Execs, file::Files, image::Images, kernel::Kernels,
+        event::Events, exec::Execs, file::Files, image::Images,
+        image_disk::Readings, kernel::Kernels,
         operation::OperationsOf, port::Ports, session::Sessions, snapshot::Snapshots,
         system::System, upload::UploadsOf, vm::Vms, volume::Volumes, watcher::News,
     },
@@ -251,12 +252,20 @@ fn with_services(router: LayeredRouter, front: &Front, limits: Limits) -> Layere
                 .max_encoding_message_size(limits.response_bytes)
         };
     }
+    // each caller reads so many at a time, of both
+    let readings = Readings::default();
     router
         .add_service(limited!(EventServiceServer, Events(front.clone())))
         .add_service(limited!(ExecServiceServer, Execs(front.clone())))
         .add_service(limited!(FileServiceServer, Files(front.clone())))
-        .add_service(limited!(ImageServiceServer, Images::new(front.clone())))
-        .add_service(limited!(KernelServiceServer, Kernels(front.clone())))
+        .add_service(limited!(
+            ImageServiceServer,
+            Images::new(front.clone(), readings.clone())
+        ))
+        .add_service(limited!(
+            KernelServiceServer,
+            Kernels::new(front.clone(), readings)
+        ))
         .add_service(limited!(
             OperationServiceServer,
             OperationsOf(front.clone())

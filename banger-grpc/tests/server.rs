@@ -11,6 +11,7 @@
 
 mod server {
     mod access;
+    mod bundles;
     mod calls;
     mod capacity;
     mod certificates;

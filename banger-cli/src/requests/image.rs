@@ -74,7 +74,7 @@ fn load(source: LoadSource, args: PullArgs, directory: &Utf8Path) -> LoadRequest
 pub(super) fn bundle_image(args: BundleImageArgs, directory: &Utf8Path) -> BundleImageRequest {
     BundleImageRequest {
         image: Selector::from(args.image.as_str()),
-        target: directory.join(args.output),
+        target: directory.join(args.output).into(),
         with_kernel: !args.without_kernel,
     }
 }

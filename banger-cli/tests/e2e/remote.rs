@@ -18,6 +18,7 @@ mod bound;
 mod elsewhere;
 mod kept;
 mod machines;
+mod makers;
 mod refusals;
 mod streams;
 mod uploads;

@@ -3,7 +3,7 @@
 //! Every file is read twice: for the manifest, which comes first, and for its
 //! own entry, which must be the same then. The bytes depend on nothing but the
 //! files' paths and content: times, owners and modes are fixed, the tree is
-//! sorted, and one thread compresses. The bundle is made as `<target>.partial`,
+//! sorted, and one thread compresses. A file is made as `<target>.partial`,
 //! locked, and renamed once it is whole and on disk; what a crash leaves of
 //! that name, the next bundle of that target takes over.
 
@@ -23,9 +23,8 @@ use super::{
 use crate::{
     domain::{BootArtifacts, Bytes, Digest},
     error::ErrorKind,
-    host_fs::{IoContext as _, PathError, StagedFile},
+    host_fs::{IoContext as _, Output, OutputProblem, PathError},
     progress::{BundleStep, Meter, ProgressSink},
-    step::reached,
 };
 
 /// Twice as small as the fastest levels make it, and still faster than a disk.
@@ -48,26 +47,24 @@ pub struct BundleContents {
     pub boot: Option<BootArtifacts>,
 }
 
-/// Writes a bundle to `target`, which must not exist. Holds up its thread;
-/// ends soon after `cancelled` was.
+/// Writes a bundle to `target`. Holds up its thread; ends soon after `cancelled` was.
 pub fn write(
     contents: &BundleContents,
-    target: &Utf8Path,
+    target: &Output,
     progress: &dyn ProgressSink,
     cancelled: &CancellationToken,
 ) -> Result<Written, BundleError> {
-    let sources = sources(contents).map_err(BundleError::io(&target))?;
-    let total = total(&sources).map_err(BundleError::io(&target))?;
+    let sources = sources(contents).map_err(BundleError::io(target))?;
+    let total = total(&sources).map_err(BundleError::io(target))?;
     let mut packer = Packer {
         target,
         cancelled,
         meter: Meter::new(progress, BundleStep::Packing, total.saturating_mul(2)),
     };
     let manifest = packer.manifest(contents, &sources)?;
-    let staged = start(target)?;
-    let (sha256, size) = packer.fill(staged.file(), &manifest, &sources)?;
-    reached("wrote an archive");
-    staged.publish().map_err(BundleError::io(&target))?;
+    let failed = |problem| BundleError::of_output(target, problem);
+    let (sha256, size) =
+        target.put(failed, |output| packer.fill(output, &manifest, &sources))?;
     Ok(Written {
         sha256,
         size: Bytes::new(size),
@@ -126,22 +123,9 @@ fn total(sources: &[(BundlePath, Utf8PathBuf)]) -> Result<u64, PathError> {
     lengths.sum()
 }
 
-/// Starts the file in the making, unless somebody else writes it.
-fn start(target: &Utf8Path) -> Result<StagedFile, BundleError> {
-    let failed = BundleError::io(&target);
-    if target.symlink_metadata().is_ok() {
-        let taken = io::Error::from(io::ErrorKind::AlreadyExists);
-        return Err(failed(PathError::new("create", target, taken)));
-    }
-    let staged = StagedFile::create(target).map_err(failed)?;
-    staged.ok_or_else(|| BundleError::Busy {
-        location: target.to_string(),
-    })
-}
-
 /// A bundle on its way.
 struct Packer<'a> {
-    target: &'a Utf8Path,
+    target: &'a Output,
     cancelled: &'a CancellationToken,
     meter: Meter<'a>,
 }
@@ -172,7 +156,7 @@ impl Packer<'_> {
     /// compressed bytes.
     fn fill(
         &mut self,
-        file: &File,
+        output: &mut dyn Write,
         manifest: &Manifest,
         sources: &[(BundlePath, Utf8PathBuf)],
     ) -> Result<(Digest, u64), BundleError> {
@@ -180,7 +164,7 @@ impl Packer<'_> {
         let failed = |error: io::Error| write_failure(target, error);
         let bytes = manifest.to_bytes();
         let bytes = bytes.map_err(|error| failed(error.into()))?;
-        let sink = Counting::new(io::BufWriter::new(file));
+        let sink = Counting::new(output);
         let mut encoder = zstd::Encoder::new(sink, LEVEL).map_err(failed)?;
         encoder.include_checksum(true).map_err(failed)?;
         write_manifest(&mut encoder, &bytes).map_err(failed)?;
@@ -204,9 +188,7 @@ impl Packer<'_> {
         write_entry_start(sink, &entry.path.to_string(), entry.size).map_err(failed)?;
         let copied = self.copy(source, sink)?;
         if copied != (entry.size, entry.sha256) {
-            let changed = io::Error::other("it changed while it was bundled");
-            let changed = PathError::new("bundle", source, changed);
-            return Err(BundleError::io(&target)(changed));
+            return Err(BundleError::changed(target, source));
         }
         write_padding(sink, entry.size).map_err(failed)
     }
@@ -217,7 +199,7 @@ impl Packer<'_> {
         source: &Utf8Path,
         sink: &mut impl Write,
     ) -> Result<(u64, Digest), BundleError> {
-        let failed = BundleError::io(&self.target);
+        let failed = BundleError::io(self.target);
         let mut file = File::open(source).at("open", source).map_err(&failed)?;
         let (mut hasher, mut length) = (Sha256::new(), 0);
         let mut buffer = vec![0; BUFFER];
@@ -231,7 +213,7 @@ impl Packer<'_> {
             }
             hasher.update(&buffer[..read]);
             sink.write_all(&buffer[..read])
-                .at("write", self.target)
+                .at("write", self.target.path())
                 .map_err(&failed)?;
             length += read as u64;
             self.meter.add(read as u64);
@@ -239,8 +221,8 @@ impl Packer<'_> {
     }
 }
 
-fn write_failure(target: &Utf8Path, error: io::Error) -> BundleError {
-    BundleError::io(&target)(PathError::new("write", target, error))
+fn write_failure(target: &Output, error: io::Error) -> BundleError {
+    BundleError::io(target)(PathError::new("write", target.path(), error))
 }
 
 fn write_manifest(sink: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
@@ -305,6 +287,31 @@ impl<W: Write> Write for Counting<W> {
 }
 
 impl BundleError {
+    /// What an output's problem is for a bundle that goes there.
+    #[must_use]
+    pub fn of_output(target: &Output, problem: OutputProblem) -> Self {
+        let error = match problem {
+            OutputProblem::Busy(_) => {
+                let location = target.to_string();
+                return Self::Busy { location };
+            }
+            OutputProblem::Taken(path) => {
+                let taken = io::Error::from(io::ErrorKind::AlreadyExists);
+                PathError::new("create", &path, taken)
+            }
+            OutputProblem::File(error) => error,
+            OutputProblem::Write(error) => return write_failure(target, error),
+        };
+        Self::io(target)(error)
+    }
+
+    /// Somebody wrote to what was bundled meanwhile.
+    #[must_use]
+    pub fn changed(target: &Output, what: &Utf8Path) -> Self {
+        let changed = io::Error::other("it changed while it was bundled");
+        Self::io(target)(PathError::new("bundle", what, changed))
+    }
+
     /// Whether a bundle could not be written because something is in its place.
     #[must_use]
     pub fn is_target_taken(&self) -> bool {

@@ -5,12 +5,13 @@
 //! Invariants: no bare I/O error leaves ([`PathError`]); a published file is
 //! whole and on disk ([`write_atomically`]); holes stay holes ([`copy_file`]).
 //! Entry points: [`IoContext`], [`write_atomically`], [`copy_file`],
-//! [`copy_tree`], [`FileLock`], [`Staging`], [`FileRange`].
+//! [`copy_tree`], [`FileLock`], [`Staging`], [`FileRange`], [`Output`].
 
 mod children;
 mod copy;
 mod lock;
 mod nameless;
+mod output;
 mod path_error;
 mod range;
 mod staged_file;
@@ -22,6 +23,7 @@ pub(crate) use copy::shares_blocks;
 pub use copy::{CopyMethod, copy_file, copy_open_file, copy_tree};
 pub use lock::{FileLock, LockError, lock_deadline};
 pub use nameless::nameless_file;
+pub use output::{Output, OutputProblem};
 pub use path_error::{IoContext, PathError};
 pub use range::{FileRange, RangeReader};
 pub use staged_file::StagedFile;

@@ -1,7 +1,5 @@
 //! Writing an image into a bundle.
 
-use camino::Utf8Path;
-
 use super::{BundleImageError, BundleImageRequest, LocalImageManager};
 use crate::{
     bundle::{BundleContents, Content, Written, write},
@@ -22,9 +20,10 @@ pub(super) async fn bundle(
     let written = telling(progress, move |progress, cancelled| {
         write(&contents, &target, progress, cancelled)
     });
+    let target = &request.target;
     written
         .await
-        .map_err(|source| failed(&request.target, source, name))
+        .map_err(|error| BundleImageError::of_bundle(name, target, error))
 }
 
 fn contents(image: Image, with_kernel: bool) -> BundleContents {
@@ -38,17 +37,4 @@ fn contents(image: Image, with_kernel: bool) -> BundleContents {
         rootfs: Some(image.rootfs),
         boot: with_kernel.then_some(image.boot),
     }
-}
-
-fn failed(
-    target: &Utf8Path,
-    source: crate::bundle::BundleError,
-    name: crate::domain::ImageName,
-) -> BundleImageError {
-    if source.is_target_taken() {
-        return BundleImageError::AlreadyExists {
-            target: target.to_owned(),
-        };
-    }
-    BundleImageError::Bundle { name, source }
 }

@@ -8,7 +8,7 @@ use crate::{
     catalog::SupplyError,
     domain::{ImageName, Selector, SnapshotId, VmName},
     error::ErrorKind,
-    host_fs::{LockError, PathError},
+    host_fs::{LockError, Output, PathError},
     kernel::ResolveKernelError,
     oci::SourceError,
     remote::RemoteError,
@@ -218,6 +218,16 @@ pub enum BundleImageError {
 }
 
 impl BundleImageError {
+    /// What a bundle's failure is for that image.
+    #[must_use]
+    pub fn of_bundle(name: ImageName, target: &Output, source: BundleError) -> Self {
+        if source.is_target_taken() {
+            let target = target.path().to_owned();
+            return Self::AlreadyExists { target };
+        }
+        Self::Bundle { name, source }
+    }
+
     /// The classification of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

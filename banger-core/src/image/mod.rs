@@ -71,6 +71,7 @@ use crate::{
     catalog::Available,
     disk::{Difference, DiskEntry},
     domain::{Bytes, Image, ImageName, Selector},
+    host_fs::Output,
     kernel::KernelSelection,
     oci::ImageReference,
     progress::ProgressSink,
@@ -163,8 +164,8 @@ impl LoadRequest {
 pub struct BundleImageRequest {
     /// The image.
     pub image: Selector,
-    /// Where the bundle goes. It must not exist.
-    pub target: Utf8PathBuf,
+    /// Where the bundle goes.
+    pub target: Output,
     /// Whether its kernel goes along.
     pub with_kernel: bool,
 }

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 
 use super::{
     BundleKernelError, ImportKernelError, KernelResolver as _, KernelSource, LocalKernelResolver,
@@ -23,7 +23,7 @@ use crate::{
     },
     catalog::{CatalogEntry, EntrySource, SupplyError},
     domain::{Bytes, Digest, Kernel, KernelName, KernelOrigin, Verdict},
-    host_fs::{FileLock, LockError, Staging},
+    host_fs::{FileLock, LockError, Output, Staging},
     oci::BROUGHT,
     progress::ProgressSink,
     task::telling,
@@ -237,7 +237,7 @@ impl LocalKernelResolver {
     pub(super) async fn write_bundle(
         &self,
         name: &KernelName,
-        target: Utf8PathBuf,
+        target: Output,
         progress: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError> {
         let kernel = self.show(name).await?;
@@ -255,15 +255,10 @@ impl LocalKernelResolver {
             let written = write(&contents, &target, progress, cancelled);
             written.map_err(|source| (target, source))
         });
-        written.await.map_err(|(target, source)| {
-            if source.is_target_taken() {
-                return BundleKernelError::AlreadyExists { target };
-            }
-            BundleKernelError::Bundle {
-                name: name.clone(),
-                source,
-            }
-        })
+        let name = name.clone();
+        written
+            .await
+            .map_err(|(target, error)| BundleKernelError::of_bundle(name, &target, error))
     }
 }
 

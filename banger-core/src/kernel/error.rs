@@ -7,7 +7,7 @@ use crate::{
     catalog::{CatalogError, SupplyError},
     domain::{ImageName, KernelName},
     error::ErrorKind,
-    host_fs::{LockError, PathError},
+    host_fs::{LockError, Output, PathError},
     image::ValidationError,
     process::ChildError,
     remote::RemoteError,
@@ -226,6 +226,16 @@ pub enum BundleKernelError {
 }
 
 impl BundleKernelError {
+    /// What a bundle's failure is for that kernel.
+    #[must_use]
+    pub fn of_bundle(name: KernelName, target: &Output, source: BundleError) -> Self {
+        if source.is_target_taken() {
+            let target = target.path().to_owned();
+            return Self::AlreadyExists { target };
+        }
+        Self::Bundle { name, source }
+    }
+
     /// The classification of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

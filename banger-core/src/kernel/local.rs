@@ -29,7 +29,7 @@ use crate::{
     clock::Clock,
     directories::Directories,
     domain::{Kernel, KernelName, KernelOrigin, ResolvedKernel, Verdict},
-    host_fs::Staging,
+    host_fs::{Output, Staging},
     oci::SourceOptions,
     progress::{ProgressEvent, ProgressSink},
     rootfs::RootfsLimits,
@@ -258,7 +258,7 @@ impl KernelResolver for LocalKernelResolver {
     async fn bundle(
         &self,
         name: &KernelName,
-        target: Utf8PathBuf,
+        target: Output,
         progress: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError> {
         self.write_bundle(name, target, progress).await

@@ -32,12 +32,12 @@ pub(crate) mod transfer;
 pub(crate) mod vmlinux;
 
 use async_trait::async_trait;
-use camino::Utf8PathBuf;
 
 use crate::{
     bundle::Written,
     catalog::Available,
     domain::{Kernel, KernelName, ResolvedKernel},
+    host_fs::Output,
     progress::ProgressSink,
 };
 
@@ -86,12 +86,12 @@ pub trait KernelResolver: Send + Sync + std::fmt::Debug {
         progress: &dyn ProgressSink,
     ) -> Result<Kernel, PullKernelError>;
 
-    /// Writes a kernel into a bundle at `target`, which must not exist: the
-    /// same kernel gives the same bytes.
+    /// Writes a kernel into a bundle: the same kernel gives the same bytes.
+    /// Cancelling leaves nothing at the target.
     async fn bundle(
         &self,
         name: &KernelName,
-        target: Utf8PathBuf,
+        target: Output,
         progress: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError>;
 

@@ -128,7 +128,7 @@ impl Host {
         let target = self.root.join(file);
         let request = BundleImageRequest {
             image: "golden".into(),
-            target: target.clone(),
+            target: target.clone().into(),
             with_kernel,
         };
         let written = self.local.images.bundle(request, &NoProgress).await;

@@ -139,7 +139,7 @@ async fn taken_names_and_targets_are_refused() {
     assert_eq!(taken.kind(), ErrorKind::AlreadyExists, "{taken}");
     let request = BundleImageRequest {
         image: "golden".into(),
-        target: bundle.clone(),
+        target: bundle.clone().into(),
         with_kernel: true,
     };
     let again = host.local.images.bundle(request, &NoProgress).await;
@@ -151,7 +151,7 @@ async fn taken_names_and_targets_are_refused() {
     let target = host.root.join("both.tar.zst");
     let request = || BundleImageRequest {
         image: "golden".into(),
-        target: target.clone(),
+        target: target.clone().into(),
         with_kernel: true,
     };
     let images = &host.local.images;

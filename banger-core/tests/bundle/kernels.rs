@@ -49,7 +49,7 @@ pub(crate) fn kernel_bundle(maker: &Host, file: &str) -> (Utf8PathBuf, Written) 
     };
     let target = maker.root.join(file);
     let token = CancellationToken::new();
-    let written = write(&contents, &target, &NoProgress, &token).unwrap();
+    let written = write(&contents, &target.clone().into(), &NoProgress, &token).unwrap();
     (target, written)
 }
 
@@ -98,7 +98,7 @@ async fn a_kernel_comes_back_from_its_bundle() {
     assert!(kernel.directory.join("manifest.json").exists());
     // bundled once more, it is the same kernel
     let again = host.root.join("again.tar.zst");
-    let written_again = kernels.bundle(&kernel.name, again, &NoProgress).await;
+    let written_again = kernels.bundle(&kernel.name, again.into(), &NoProgress).await;
     assert_eq!(written_again.unwrap(), written);
     let twice = kernels
         .import(&source, None, &NoProgress)

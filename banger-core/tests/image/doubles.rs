@@ -18,7 +18,7 @@ use banger_core::{
         BootArtifacts, Bytes, Digest, ImageId, ImageSizes, Kernel, KernelName, ResolvedKernel,
         RunConfig, Vm, VmId, VmSpec, VmState,
     },
-    host_fs::{IoContext as _, PathError},
+    host_fs::{IoContext as _, Output, PathError},
     image::{LocalImageManager, LocalImageOptions},
     kernel::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
@@ -197,7 +197,7 @@ impl KernelResolver for OneKernel {
     async fn bundle(
         &self,
         _: &KernelName,
-        _: Utf8PathBuf,
+        _: Output,
         _: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError> {
         panic!("an image manager bundles no kernels")

@@ -62,10 +62,10 @@ fn property(name: &str) -> ImageFileProperty {
     }
 }
 
-/// The form that a client asks for; none when it is none.
+/// The sort of archive that a client asks for; none when that is none, or a bundle.
 pub(crate) const fn format(format: v1::ImageArchiveFormat) -> Option<SaveFormat> {
     match format {
-        v1::ImageArchiveFormat::Unspecified => None,
+        v1::ImageArchiveFormat::Unspecified | v1::ImageArchiveFormat::Bundle => None,
         v1::ImageArchiveFormat::Oci => Some(SaveFormat::OciArchive),
         v1::ImageArchiveFormat::Docker => Some(SaveFormat::DockerArchive),
         v1::ImageArchiveFormat::RootfsTar => Some(SaveFormat::RootfsTar),

@@ -1,6 +1,9 @@
-//! From errors of reading, keeping and saving images to faults.
+//! From errors of reading, keeping and saving images and kernels to faults.
 
-use banger_core::image::{PromoteError, PruneError, ReadImageError, SaveError};
+use banger_core::{
+    image::{BundleImageError, PromoteError, PruneError, ReadImageError, SaveError},
+    kernel::BundleKernelError,
+};
 
 use super::{
     Fault,
@@ -10,7 +13,14 @@ use super::{
 /// The fact that says what keeps an image from something.
 const STATE: &str = "state";
 
-faults!(PromoteError, PruneError, ReadImageError, SaveError);
+faults!(
+    BundleImageError,
+    BundleKernelError,
+    PromoteError,
+    PruneError,
+    ReadImageError,
+    SaveError,
+);
 
 impl Refine for ReadImageError {
     fn refine(&self, fault: Fault) -> Fault {
@@ -44,6 +54,24 @@ impl Refine for SaveError {
         match self {
             Self::Query(error) => error.refine(fault),
             Self::Changed { name } => fault.about(IMAGE, name).fact(STATE, "changed"),
+            _ => fault,
+        }
+    }
+}
+
+impl Refine for BundleImageError {
+    fn refine(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Query(error) => error.refine(fault),
+            _ => fault,
+        }
+    }
+}
+
+impl Refine for BundleKernelError {
+    fn refine(&self, fault: Fault) -> Fault {
+        match self {
+            Self::Query(error) => error.refine(fault),
             _ => fault,
         }
     }

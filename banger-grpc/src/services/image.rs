@@ -62,11 +62,8 @@ pub(crate) async fn find(hub: &Hub, id: &str) -> Result<Image, ImageQueryError> 
 }
 
 impl Images {
-    pub(crate) fn new(front: Front) -> Self {
-        Self {
-            front,
-            readings: Readings::default(),
-        }
+    pub(crate) const fn new(front: Front, readings: Readings) -> Self {
+        Self { front, readings }
     }
 
     async fn get(&self, request: &GetImageRequest) -> Result<v1::Image, Fault> {

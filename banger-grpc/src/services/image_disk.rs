@@ -4,26 +4,27 @@
 //! the client is gone; so each caller has only so many at a time. Entry points:
 //! [`Readings`].
 
-use std::{fs::File, os::fd::OwnedFd, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use banger_api::v1::{
-    DiffImagesRequest, DiffImagesResponse, ListImageFilesRequest, ListImageFilesResponse,
-    ReadImageFileRequest, ReadImageFileResponse, ReadImageFileStart, SaveImageEnd,
+    DiffImagesRequest, DiffImagesResponse, ImageArchiveFormat, ListImageFilesRequest,
+    ListImageFilesResponse, ReadImageFileRequest, ReadImageFileResponse, ReadImageFileStart, SaveImageEnd,
     SaveImageRequest, SaveImageResponse, read_image_file_response::Piece as Read,
     save_image_response::Piece as Saved,
 };
 use banger_core::{
+    bundle::Written,
     disk::{Difference, DiskEntry},
     domain::{Digest, Selector},
-    image::{DiskStream, ListImageFiles, SaveError, SaveOutput, SaveRequest, SavedImage},
+    image::{BundleImageRequest, DiskStream, ListImageFiles, SaveRequest, SavedImage},
 };
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, stream};
-use sha2::{Digest as _, Sha256};
-use tokio::{io::AsyncReadExt as _, net::unix::pipe};
+use futures_util::{Stream, StreamExt as _, stream};
 use tonic::Status;
 
-use super::image::find;
+use super::{
+    image::find,
+    outgoing::{Piece, send},
+};
 use crate::{
     backend::Hub,
     call::load::{Counted, Load},
@@ -34,7 +35,7 @@ use crate::{
 };
 
 /// Most bytes of one message.
-const MAX_PIECE: usize = 65_536;
+pub(super) const MAX_PIECE: usize = 65_536;
 /// Bytes of a message for each of what it lists, beside paths.
 const OVERHEAD: usize = 64;
 /// Disks that one caller reads at a time.
@@ -43,8 +44,8 @@ const MAX_READINGS: u32 = 16;
 /// A stream of answers.
 pub(crate) type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Reads disks for callers.
-#[derive(Debug)]
+/// Reads disks for callers. Clones count together.
+#[derive(Clone, Debug)]
 pub(crate) struct Readings(Load);
 
 impl Default for Readings {
@@ -145,39 +146,76 @@ impl Readings {
         request: SaveImageRequest,
     ) -> Result<Answers<SaveImageResponse>, Fault> {
         let mut checks = Checks::default();
-        let format = convert::format(request.format());
-        if format.is_none() {
+        let form = request.format();
+        if form == ImageArchiveFormat::Unspecified {
             checks.violated("format", "is missing or unknown");
         }
+        if request.without_kernel && form != ImageArchiveFormat::Bundle {
+            checks.violated("without_kernel", "is for bundles alone");
+        }
         let image = image(hub, "name", &request.name, checks).await?;
-        // it is there, or the checks had not finished
-        let format = format.ok_or_else(|| Fault::invalid(Vec::new()))?;
-        let counted = self.0.count(caller)?;
-        let (output, input) = std::io::pipe().map_err(SaveError::Output)?;
-        let output = pipe::Receiver::from_owned_fd(output.into()).map_err(SaveError::Output)?;
-        let wanted = SaveRequest {
-            format,
-            output: SaveOutput::Stream(Arc::new(File::from(OwnedFd::from(input)))),
-        };
+        let counted = self.count(caller)?;
         let images = Arc::clone(&hub.backend.images);
-        let archive = Archive {
-            saving: Some(Box::pin(async move { images.save(&image, wanted).await })),
-            saved: None,
-            output,
-            hasher: Sha256::new(),
-            length: 0,
-            offset: request.offset_bytes,
-            _counted: counted,
-        };
-        let answers = stream::try_unfold(Some(archive), |archive| async {
-            let Some(mut archive) = archive else {
-                return Ok(None);
+        let format = convert::format(form);
+        let pieces = send(counted, request.offset_bytes, |output, events| async move {
+            if let Some(format) = format {
+                let wanted = SaveRequest { format, output };
+                let saved = images.save(&image, wanted).await?;
+                return Ok(Made::from(saved));
+            }
+            let wanted = BundleImageRequest {
+                image,
+                target: output,
+                with_kernel: !request.without_kernel,
             };
-            let piece = archive.next().await?;
-            let left = matches!(piece, Saved::Data(_)).then_some(archive);
-            Ok(Some((SaveImageResponse { piece: Some(piece) }, left)))
-        });
-        Ok(Box::pin(answers))
+            Ok(Made::from(images.bundle(wanted, &events).await?))
+        })?;
+        Ok(Box::pin(pieces.map(|piece| {
+            let piece = match piece? {
+                Piece::Data(data) => Saved::Data(data),
+                Piece::Progress(progress) => Saved::Progress(progress),
+                Piece::End(size_bytes, archive_digest, made) => Saved::End(SaveImageEnd {
+                    size_bytes,
+                    archive_digest: archive_digest.to_string(),
+                    digest: made.digest.to_string(),
+                    sockets_left_out: made.sockets,
+                    unpacked_bytes: made.unpacked,
+                }),
+            };
+            Ok(SaveImageResponse { piece: Some(piece) })
+        })))
+    }
+
+    /// Counts a disk that is read, unless the caller reads too many.
+    pub(super) fn count(&self, caller: &Caller) -> Result<Counted, Fault> {
+        self.0.count(caller)
+    }
+}
+
+/// What is told of an archive at its end.
+struct Made {
+    digest: Digest,
+    sockets: u64,
+    unpacked: u64,
+}
+
+impl From<SavedImage> for Made {
+    fn from(saved: SavedImage) -> Self {
+        Self {
+            digest: saved.digest,
+            sockets: saved.sockets,
+            unpacked: 0,
+        }
+    }
+}
+
+impl From<Written> for Made {
+    fn from(written: Written) -> Self {
+        Self {
+            digest: written.sha256,
+            sockets: 0,
+            unpacked: written.unpacked.get(),
+        }
     }
 }
 
@@ -220,82 +258,5 @@ impl<T> Batches<T> {
             batch.push(one);
         }
         Ok(Some(batch))
-    }
-}
-
-type Writing = Pin<Box<dyn Future<Output = Result<SavedImage, SaveError>> + Send>>;
-
-/// An image on its way out through a pipe.
-struct Archive {
-    /// What writes it; none once that is over.
-    saving: Option<Writing>,
-    saved: Option<SavedImage>,
-    output: pipe::Receiver,
-    hasher: Sha256,
-    /// Bytes that came through the pipe.
-    length: u64,
-    /// Bytes that are not sent.
-    offset: u64,
-    _counted: Counted,
-}
-
-impl Archive {
-    async fn next(&mut self) -> Result<Saved, Fault> {
-        loop {
-            let piece = self.piece().await?;
-            if piece.is_empty() {
-                return self.end();
-            }
-            self.hasher.update(&piece);
-            let skipped = self.offset.saturating_sub(self.length);
-            self.length += piece.len() as u64;
-            let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
-            if skipped < piece.len() {
-                return Ok(Saved::Data(piece.slice(skipped..)));
-            }
-        }
-    }
-
-    /// The next bytes; none when all came and nobody writes any more.
-    async fn piece(&mut self) -> Result<Bytes, SaveError> {
-        let mut buffer = BytesMut::with_capacity(MAX_PIECE);
-        loop {
-            let Some(saving) = &mut self.saving else {
-                self.output
-                    .read_buf(&mut buffer)
-                    .await
-                    .map_err(SaveError::Output)?;
-                return Ok(buffer.freeze());
-            };
-            tokio::select! {
-                saved = saving => {
-                    self.saving = None;
-                    self.saved = Some(saved?);
-                }
-                read = self.output.read_buf(&mut buffer) => {
-                    // an end that nobody explained yet is explained above
-                    if read.map_err(SaveError::Output)? != 0 {
-                        return Ok(buffer.freeze());
-                    }
-                    let saving = self.saving.take();
-                    if let Some(saving) = saving {
-                        self.saved = Some(saving.await?);
-                    }
-                    return Ok(Bytes::new());
-                }
-            }
-        }
-    }
-
-    fn end(&mut self) -> Result<Saved, Fault> {
-        // it is there once nobody writes any more
-        let saved = self.saved.take().ok_or(SaveError::Cancelled)?;
-        let digest: [u8; 32] = self.hasher.finalize_reset().into();
-        Ok(Saved::End(SaveImageEnd {
-            size_bytes: self.length,
-            archive_digest: Digest::from_bytes(digest).to_string(),
-            digest: saved.digest.to_string(),
-            sockets_left_out: saved.sockets,
-        }))
     }
 }

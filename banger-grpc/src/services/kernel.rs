@@ -1,12 +1,13 @@
 //! `KernelService`.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use banger_api::v1::{
     DeleteKernelRequest, DeleteKernelResponse, GetKernelRequest, GetKernelResponse,
     ImportKernelRequest, ImportKernelResponse, Kernel, ListAvailableKernelsRequest,
     ListAvailableKernelsResponse, ListKernelsRequest, ListKernelsResponse, Operation,
-    PullKernelRequest, PullKernelResponse, kernel_service_server::KernelService,
+    PullKernelRequest, PullKernelResponse, SaveKernelEnd, SaveKernelRequest, SaveKernelResponse,
+    kernel_service_server::KernelService, save_kernel_response::Piece as Saved,
 };
 use banger_core::{
     domain::{self, KernelName},
@@ -19,16 +20,19 @@ use super::{
     Ask,
     catalog::pieces,
     change,
+    image_disk::{Answers, Readings},
+    outgoing::{Piece, send},
     upload::{given_upload, settle_upload},
 };
 use crate::{
     access::check_host_files,
     backend::{Front, Hub},
+    caller::Caller,
     convert::kernel::kernel,
     fault::Fault,
     operations::{Work, import_request},
     request::{
-        Checks,
+        Checks, caller,
         mask::Mask,
         name::KERNELS,
         order::{By, Order},
@@ -39,7 +43,10 @@ use crate::{
 
 /// Over the core's kernels.
 #[derive(Debug)]
-pub(crate) struct Kernels(pub(crate) Front);
+pub(crate) struct Kernels {
+    front: Front,
+    readings: Readings,
+}
 
 fn name(text: &str, checks: &mut Checks) -> Option<KernelName> {
     let id = KERNELS.id("name", text, checks)?;
@@ -47,8 +54,12 @@ fn name(text: &str, checks: &mut Checks) -> Option<KernelName> {
 }
 
 impl Kernels {
+    pub(crate) const fn new(front: Front, readings: Readings) -> Self {
+        Self { front, readings }
+    }
+
     async fn get(&self, request: &GetKernelRequest) -> Result<Kernel, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let mut checks = Checks::default();
         let name = name(&request.name, &mut checks);
         checks.finish()?;
@@ -59,7 +70,7 @@ impl Kernels {
     }
 
     async fn list(&self, request: &ListKernelsRequest) -> Result<ListKernelsResponse, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let mut checks = Checks::default();
         let fields = [By::Name, By::CreateTime];
         let order = Order::parse(&request.order_by, &fields, Order::BY_NAME, &mut checks);
@@ -82,7 +93,7 @@ impl Kernels {
         &self,
         request: Request<ImportKernelRequest>,
     ) -> Result<Option<Operation>, Fault> {
-        let hub = self.0.changing()?;
+        let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
         let is_elsewhere = !request.upload.is_empty();
@@ -103,7 +114,7 @@ impl Kernels {
     }
 
     async fn pull(&self, request: Request<PullKernelRequest>) -> Result<Option<Operation>, Fault> {
-        let hub = self.0.changing()?;
+        let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
         name(&request.name, &mut checks);
@@ -113,7 +124,7 @@ impl Kernels {
     }
 
     async fn available(&self) -> Result<Available, Fault> {
-        let hub = self.0.reading()?;
+        let hub = self.front.reading()?;
         let pieces = pieces(hub.backend.kernels.available().await);
         Ok(Box::pin(pieces.map(|piece| {
             let (kernels, failures) = piece?;
@@ -121,11 +132,43 @@ impl Kernels {
         })))
     }
 
+    async fn save(
+        &self,
+        caller: &Caller,
+        request: &SaveKernelRequest,
+    ) -> Result<Answers<SaveKernelResponse>, Fault> {
+        let hub = self.front.reading()?;
+        let mut checks = Checks::default();
+        let name = name(&request.name, &mut checks);
+        checks.finish()?;
+        let Some(name) = name else {
+            return Err(Fault::invalid(Vec::new()));
+        };
+        let kernels = Arc::clone(&hub.backend.kernels);
+        kernels.show(&name).await?;
+        let counted = self.readings.count(caller)?;
+        let pieces = send(counted, request.offset_bytes, |output, events| async move {
+            Ok(kernels.bundle(&name, output, &events).await?)
+        })?;
+        Ok(Box::pin(pieces.map(|piece| {
+            let piece = match piece? {
+                Piece::Data(data) => Saved::Data(data),
+                Piece::Progress(progress) => Saved::Progress(progress),
+                Piece::End(size_bytes, archive_digest, written) => Saved::End(SaveKernelEnd {
+                    size_bytes,
+                    archive_digest: archive_digest.to_string(),
+                    unpacked_bytes: written.unpacked.get(),
+                }),
+            };
+            Ok(SaveKernelResponse { piece: Some(piece) })
+        })))
+    }
+
     async fn delete(
         &self,
         request: Request<DeleteKernelRequest>,
     ) -> Result<Option<Operation>, Fault> {
-        let hub = self.0.changing()?;
+        let hub = self.front.changing()?;
         let mut checks = Checks::default();
         let (ask, request) = Ask::of(request, &mut checks);
         let name = name(&request.name, &mut checks);
@@ -194,6 +237,17 @@ impl KernelService for Kernels {
         _request: Request<ListAvailableKernelsRequest>,
     ) -> Result<Response<Available>, Status> {
         Ok(Response::new(self.available().await?))
+    }
+
+    type SaveKernelStream = Answers<SaveKernelResponse>;
+
+    async fn save_kernel(
+        &self,
+        request: Request<SaveKernelRequest>,
+    ) -> Result<Response<Self::SaveKernelStream>, Status> {
+        let caller = caller(&request);
+        let saved = self.save(&caller, request.get_ref()).await?;
+        Ok(Response::new(saved))
     }
 
     async fn delete_kernel(

@@ -14,6 +14,7 @@ pub(crate) mod image;
 pub(crate) mod image_disk;
 pub(crate) mod kernel;
 pub(crate) mod operation;
+mod outgoing;
 pub(crate) mod port;
 pub(crate) mod session;
 pub(crate) mod snapshot;

@@ -164,6 +164,10 @@ impl Running {
         ImageServiceClient::new(self.channel.clone())
     }
 
+    pub(crate) fn kernels(&self) -> KernelServiceClient<Channel> {
+        KernelServiceClient::new(self.channel.clone())
+    }
+
     pub(crate) fn vms(&self) -> VmServiceClient<Channel> {
         VmServiceClient::new(self.channel.clone())
     }
@@ -181,8 +185,8 @@ impl Running {
             wait: wait(120),
             ..ImportKernelRequest::default()
         };
-        let mut kernels = KernelServiceClient::new(self.channel.clone());
-        let answer = kernels.import_kernel(request).await.unwrap().into_inner();
+        let answer = self.kernels().import_kernel(request).await;
+        let answer = answer.unwrap().into_inner();
         succeeded(answer.operation);
     }
 

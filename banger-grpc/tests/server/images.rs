@@ -29,6 +29,7 @@ async fn saved(running: &Running, offset_bytes: u64) -> (Vec<u8>, SaveImageEnd) 
         name: SMALL.to_owned(),
         format: ImageArchiveFormat::Docker.into(),
         offset_bytes,
+        ..SaveImageRequest::default()
     };
     let stream = running.images().save_image(request).await.unwrap();
     let (mut stream, mut bytes, mut end) = (stream.into_inner(), Vec::new(), None);
@@ -40,6 +41,7 @@ async fn saved(running: &Running, offset_bytes: u64) -> (Vec<u8>, SaveImageEnd) 
                 bytes.extend_from_slice(&data);
             }
             Saved::End(told) => end = Some(told),
+            Saved::Progress(progress) => panic!("{progress:?} is of no bundle"),
         }
     }
     (bytes, end.expect("the archive has no end"))

@@ -6,12 +6,13 @@ use super::fuzz::methods;
 
 /// The tests that cut streams after every frame.
 const CUT: &str = include_str!("../../bangerd/tests/service/cut.rs");
+const BUNDLES: &str = include_str!("../../bangerd/tests/service/bundles.rs");
 const EVERYWHERE: &str = include_str!("../../bangerd/tests/service/everywhere.rs");
 const GUESTS: &str = include_str!("../../bangerd/tests/service/guests.rs");
 const UPLOADS: &str = include_str!("../../bangerd/tests/service/uploads.rs");
 
 /// Which of them cuts which method's stream.
-const COVERED: [(&str, &str, &str); 12] = [
+const COVERED: [(&str, &str, &str); 13] = [
     (
         "AttachExec",
         CUT,
@@ -56,6 +57,11 @@ const COVERED: [(&str, &str, &str); 12] = [
         "SaveImage",
         EVERYWHERE,
         "archives_of_images_are_the_same_wherever_their_streams_are_cut",
+    ),
+    (
+        "SaveKernel",
+        BUNDLES,
+        "bundles_are_the_same_wherever_their_streams_are_cut",
     ),
     (
         "WatchOperation",

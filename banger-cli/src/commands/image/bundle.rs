@@ -8,7 +8,7 @@ pub(in crate::commands) async fn bundle(
     context: &Context,
     request: BundleImageRequest,
 ) -> Result<(), CliError> {
-    let target = request.target.clone();
+    let target = request.target.path().to_owned();
     let images = &context.services.images;
     let written = images.bundle(request, &context.progress).await?;
     let output = BundleOutput::new(&target, &written);

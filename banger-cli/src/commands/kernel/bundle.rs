@@ -12,7 +12,7 @@ pub(in crate::commands) async fn bundle(
 ) -> Result<(), CliError> {
     let kernels = &context.services.kernels;
     let written = kernels
-        .bundle(name, target.clone(), &context.progress)
+        .bundle(name, target.clone().into(), &context.progress)
         .await?;
     let output = BundleOutput::new(&target, &written);
     context.print(&output, || output.line()).await

@@ -24,6 +24,7 @@ use banger_core::{
         Kernel, KernelName, KernelOrigin, ResolvedKernel, RunConfig, Selector, Snapshot, Vm, VmId,
         VmSpec, VmState, Volume,
     },
+    host_fs::Output,
     image::{
         BundleImageError, BundleImageRequest, DeleteImageError, DiskStream, ImageFile,
         ImageManager, ImageQueryError, ListImageFiles, LoadRequest, LoadSource, PromoteError,
@@ -37,7 +38,6 @@ use banger_core::{
     progress::{ProgressEvent, ProgressSink},
     vm::{CreateVm, ExecControl, ExecError, ExecEvent, ExecRequest, VmQueryError},
 };
-use camino::Utf8PathBuf;
 use tokio::sync::mpsc;
 
 /// What the next command in a guest does.
@@ -431,7 +431,7 @@ impl KernelResolver for World {
     async fn bundle(
         &self,
         _name: &KernelName,
-        _target: Utf8PathBuf,
+        _target: Output,
         _progress: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError> {
         panic!("nothing is bundled by these tests")

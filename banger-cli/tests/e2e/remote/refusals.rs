@@ -5,13 +5,6 @@ use super::Twins;
 #[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
-    let file = twins.remote.root.join("bundle");
-    for object in ["image", "kernel"] {
-        twins.refused(
-            &[object, "bundle", "x", "--output", file.as_str()],
-            "the service has no bundles yet",
-        );
-    }
     twins.refused(
         &["image", "build", "--from-image", "x", "--name", "y"],
         "the service has no builds yet",

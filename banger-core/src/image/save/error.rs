@@ -5,7 +5,11 @@ use std::io;
 use camino::Utf8PathBuf;
 
 use crate::{
-    ErrorKind, disk::DiskError, domain::ImageName, host_fs::PathError, image::ImageQueryError,
+    ErrorKind,
+    disk::DiskError,
+    domain::ImageName,
+    host_fs::{OutputProblem, PathError},
+    image::ImageQueryError,
     remote::RemoteError,
 };
 
@@ -75,6 +79,20 @@ pub enum SaveError {
 }
 
 impl SaveError {
+    /// What an output's problem is for that image.
+    #[must_use]
+    pub fn of_output(image: &ImageName, problem: OutputProblem) -> Self {
+        match problem {
+            OutputProblem::Taken(output) => Self::AlreadyExists { output },
+            OutputProblem::Busy(output) => Self::Busy { output },
+            OutputProblem::File(source) => Self::Io {
+                name: image.clone(),
+                source,
+            },
+            OutputProblem::Write(error) => Self::Output(error),
+        }
+    }
+
     /// The classification of the failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

@@ -15,12 +15,11 @@ mod tree;
 
 use std::{
     fs::{File, Metadata},
-    io::{self, BufWriter, Write},
+    io::{self, Write},
     os::unix::fs::MetadataExt as _,
-    sync::Arc,
 };
 
-use camino::{Utf8Path, Utf8PathBuf};
+use camino::Utf8Path;
 use tokio_util::sync::CancellationToken;
 
 use super::LocalImageManager;
@@ -28,13 +27,13 @@ use crate::{
     directories::Directories,
     disk::{DiskError, volume::Volume},
     domain::{Bytes, Digest, Image, ImageName, Selector},
-    host_fs::{IoContext as _, PathError, StagedFile},
+    host_fs::{IoContext as _, PathError},
     layer::RootfsLimits,
     oci::Platform,
-    step::reached,
     task::attended,
 };
 
+pub use crate::host_fs::Output as SaveOutput;
 pub use error::SaveError;
 use tree::{Tree, TreeSummary};
 
@@ -66,15 +65,6 @@ impl SaveFormat {
             Self::RootfsTar => "rootfs-tar",
         }
     }
-}
-
-/// Where a saved image goes.
-#[derive(Clone, Debug)]
-pub enum SaveOutput {
-    /// A file, which must not exist.
-    File(Utf8PathBuf),
-    /// A pipe, or a file that is open already.
-    Stream(Arc<File>),
 }
 
 /// How an image is saved.
@@ -122,43 +112,7 @@ pub fn write_archive<T>(
     image: &ImageName,
     write: impl FnOnce(&mut dyn Write) -> Result<T, SaveError>,
 ) -> Result<T, SaveError> {
-    match output {
-        SaveOutput::Stream(stream) => {
-            let mut writer = BufWriter::with_capacity(BUFFER, stream.as_ref());
-            let written = write(&mut writer)?;
-            writer.flush().map_err(SaveError::Output)?;
-            Ok(written)
-        }
-        SaveOutput::File(path) => {
-            let failed = |source| SaveError::Io {
-                name: image.clone(),
-                source,
-            };
-            let staged = stage(path, failed)?;
-            let mut writer = BufWriter::with_capacity(BUFFER, staged.file());
-            let written = write(&mut writer)?;
-            writer.flush().map_err(SaveError::Output)?;
-            drop(writer);
-            reached("wrote an archive");
-            staged.publish().map_err(failed)?;
-            Ok(written)
-        }
-    }
-}
-
-fn stage(
-    output: &Utf8PathBuf,
-    failed: impl Fn(PathError) -> SaveError,
-) -> Result<StagedFile, SaveError> {
-    if output.symlink_metadata().is_ok() {
-        return Err(SaveError::AlreadyExists {
-            output: output.clone(),
-        });
-    }
-    let staged = StagedFile::create(output).map_err(failed)?;
-    staged.ok_or_else(|| SaveError::Busy {
-        output: output.clone(),
-    })
+    output.put(|problem| SaveError::of_output(image, problem), write)
 }
 
 /// One image on its way out.

@@ -216,7 +216,7 @@ async fn save(bench: &Bench, output: &Utf8Path) {
 async fn bundle(bench: &Bench, target: &Utf8Path) {
     let request = BundleImageRequest {
         image: "a-b".into(),
-        target: target.to_owned(),
+        target: target.to_owned().into(),
         with_kernel: true,
     };
     let bundled = bench.world.manager.bundle(request, &NoProgress).await;
@@ -311,7 +311,8 @@ async fn import_source(bench: &Bench, source: &str) {
 
 async fn bundle_kernel(bench: &Bench, target: &Utf8Path) -> Written {
     let name = "small".parse().unwrap();
-    let bundled = bench.kernels.bundle(&name, target.to_owned(), &NoProgress);
+    let target = target.to_owned().into();
+    let bundled = bench.kernels.bundle(&name, target, &NoProgress);
     bundled.await.unwrap()
 }
 

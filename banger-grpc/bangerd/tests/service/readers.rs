@@ -65,7 +65,7 @@ impl Readers {
         let save = SaveImageRequest {
             name: "images/long".to_owned(),
             format: ImageArchiveFormat::RootfsTar.into(),
-            offset_bytes: 0,
+            ..SaveImageRequest::default()
         };
         let archive = client.images().save_image(save).await?;
         self.archives.push(archive.into_inner());
@@ -114,6 +114,7 @@ async fn readers_that_wait_cost_little_lose_nothing_and_others_are_told() {
         match piece.piece.unwrap() {
             Saved::Data(data) => length += data.len() as u64,
             Saved::End(told) => end = Some(told.size_bytes),
+            Saved::Progress(progress) => panic!("{progress:?} is of no bundle"),
         }
     }
     assert_eq!(end, Some(length));

@@ -13,11 +13,11 @@ use banger_api::{reason, v1::ErrorReason};
 use banger_core::{
     domain::{ImageName, KernelName, PublishedPort, Selector, VmName, VmState},
     image::{
-        DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, ReadImageError,
+        BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, ReadImageError,
         RegisterError, SaveError,
     },
     kernel::{
-        DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
     },
     remote::RemoteError,
     vm::{
@@ -407,6 +407,18 @@ impl FromServer for SaveError {
     fn known(failure: &Failure) -> Option<Self> {
         let changed = image_in_state(failure, "changed").map(|name| Self::Changed { name });
         changed.or_else(|| ImageQueryError::known(failure).map(Self::Query))
+    }
+}
+
+impl FromServer for BundleImageError {
+    fn known(failure: &Failure) -> Option<Self> {
+        ImageQueryError::known(failure).map(Self::Query)
+    }
+}
+
+impl FromServer for BundleKernelError {
+    fn known(failure: &Failure) -> Option<Self> {
+        KernelQueryError::known(failure).map(Self::Query)
     }
 }
 

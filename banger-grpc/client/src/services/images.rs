@@ -305,10 +305,11 @@ impl ImageManager for RemoteImages {
 
     async fn bundle(
         &self,
-        _request: BundleImageRequest,
-        _progress: &dyn ProgressSink,
+        request: BundleImageRequest,
+        progress: &dyn ProgressSink,
     ) -> Result<Written, BundleImageError> {
-        Err(RemoteError::unsupported("bundles").into())
+        let image = self.server.image(&request.image).await?;
+        self.server.bundle_image(image, request, progress).await
     }
 
     async fn available(&self) -> Available {

@@ -9,6 +9,7 @@ use banger_core::{
     bundle::Written,
     catalog::Available,
     domain::{Kernel, KernelName, ResolvedKernel},
+    host_fs::Output,
     kernel::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
         KernelSelection, KernelSource, PullKernelError, ResolveKernelError,
@@ -16,7 +17,6 @@ use banger_core::{
     progress::{NoProgress, ProgressSink},
     remote::RemoteError,
 };
-use camino::Utf8PathBuf;
 use tokio::task::spawn_blocking;
 
 use super::{
@@ -156,11 +156,12 @@ impl KernelResolver for RemoteKernels {
 
     async fn bundle(
         &self,
-        _name: &KernelName,
-        _target: Utf8PathBuf,
-        _progress: &dyn ProgressSink,
+        name: &KernelName,
+        target: Output,
+        progress: &dyn ProgressSink,
     ) -> Result<Written, BundleKernelError> {
-        Err(RemoteError::unsupported("bundles").into())
+        self.show(name).await?;
+        self.0.bundle_kernel(name, target, progress).await
     }
 
     async fn available(&self) -> Available {

@@ -5,6 +5,7 @@
 //! the work what the trait says of it; what the API has no method for is refused as
 //! unsupported, and nothing is done. Entry points: [`RemoteServices`].
 
+mod archives;
 mod build;
 mod catalog;
 mod cut;
@@ -13,8 +14,8 @@ mod errors;
 mod exec;
 mod files;
 mod image_disk;
-mod image_save;
 mod images;
+mod incoming;
 mod kernels;
 mod lifeline;
 mod logs;
