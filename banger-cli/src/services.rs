@@ -6,7 +6,7 @@
 
 use std::{fs::File, io, os::fd::AsFd as _, sync::Arc};
 
-use banger_client::services::RemoteServices;
+use banger_client::services::{Host, RemoteServices};
 use banger_core::{
     diagnostics::{Doctor, HostOptions, LocalDoctor},
     image::{ImageManager, build::ImageBuilder},
@@ -75,7 +75,11 @@ impl Services {
 
     /// Those of a service, which answers.
     pub async fn open_remote(settings: &Settings, endpoint: &Endpoint) -> Result<Self, CliError> {
-        let remote = RemoteServices::with_input(endpoint.client().await?, standard_input());
+        let host = Host {
+            standard_input: standard_input(),
+            directories: Some(settings.directories.clone()),
+        };
+        let remote = RemoteServices::on(endpoint.client().await?, host);
         Ok(Self {
             sources: Arc::new(source_options(settings)),
             images: Arc::clone(&remote.images),

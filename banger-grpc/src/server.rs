@@ -33,10 +33,10 @@ use crate::{
     operations::Operations,
     phase::Phases,
     services::{
-        event::Events, exec::Execs, file::Files, image::Images,
-        image_disk::Readings, kernel::Kernels,
-        operation::OperationsOf, port::Ports, session::Sessions, snapshot::Snapshots,
-        system::System, upload::UploadsOf, vm::Vms, volume::Volumes, watcher::News,
+        event::Events, exec::Execs, file::Files, image::Images, image_disk::Readings,
+        kernel::Kernels, operation::OperationsOf, port::Ports, session::Sessions,
+        snapshot::Snapshots, system::System, upload::UploadsOf, vm::Vms, volume::Volumes,
+        watcher::News,
     },
     transport::{Listeners, security::Security},
 };

@@ -48,6 +48,7 @@ pub(crate) async fn image(
             ..KernelSelection::default()
         },
         size: None,
+        containerfile: None,
     };
     match images.pull(request, &NoProgress).await {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {

@@ -92,6 +92,7 @@ fn pull_reference(args: PullArgs, directory: &Utf8Path) -> Result<PullRequest, C
         name: args.name,
         kernel: kernel(args.kernel, directory),
         size: args.size,
+        containerfile: None,
     })
 }
 

@@ -10,7 +10,10 @@ use super::{
 };
 
 /// The working directories and images of buildah, apart from the user's own.
-fn with_own_storage<'a>(environment: &Environment, command: &'a mut Command) -> &'a mut Command {
+pub(crate) fn with_own_storage<'a>(
+    environment: &Environment,
+    command: &'a mut Command,
+) -> &'a mut Command {
     let root = &environment.root;
     let storage = root.join("storage.conf");
     let text = format!(
@@ -23,7 +26,7 @@ fn with_own_storage<'a>(environment: &Environment, command: &'a mut Command) -> 
 }
 
 /// A context whose image is busybox and a file, made without any network.
-fn write_context(root: &Utf8Path) {
+pub(crate) fn write_context(root: &Utf8Path) {
     fs::create_dir_all(root.join("context")).unwrap();
     let busybox = root.join("context/busybox");
     let copied = tool("cp", &["/bin/busybox", busybox.as_str()]);

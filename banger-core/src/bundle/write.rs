@@ -63,8 +63,7 @@ pub fn write(
     };
     let manifest = packer.manifest(contents, &sources)?;
     let failed = |problem| BundleError::of_output(target, problem);
-    let (sha256, size) =
-        target.put(failed, |output| packer.fill(output, &manifest, &sources))?;
+    let (sha256, size) = target.put(failed, |output| packer.fill(output, &manifest, &sources))?;
     Ok(Written {
         sha256,
         size: Bytes::new(size),

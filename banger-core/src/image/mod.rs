@@ -113,6 +113,9 @@ pub struct PullRequest {
     pub kernel: KernelSelection,
     /// The disk's size; max(content x 1.25, 1 GiB) when none is given.
     pub size: Option<Bytes>,
+    /// The Containerfile that it was built of: where the image came from, in place
+    /// of where it is pulled from.
+    pub containerfile: Option<Utf8PathBuf>,
 }
 
 /// Files of the user, to be used as an image where they are.

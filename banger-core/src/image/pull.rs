@@ -18,8 +18,8 @@ use super::{
 };
 use crate::{
     domain::{
-        BootArtifacts, Bytes, DiskMethod, DiskProvenance, Image, ImageId, ImageName, ImageOrigin,
-        ImageSizes, ResolvedKernel,
+        BootArtifacts, Bytes, Digest, DiskMethod, DiskProvenance, Image, ImageId, ImageName,
+        ImageOrigin, ImageSizes, ResolvedKernel,
     },
     host_fs::{IoContext as _, PathError, Staging, copy_open_file, disk_usage, sync_directory},
     oci::{ImageSource, ResolvedImage, SourceError},
@@ -32,16 +32,6 @@ use crate::{
 pub(super) async fn pull(
     manager: &LocalImageManager,
     request: PullRequest,
-    progress: &dyn ProgressSink,
-) -> Result<Image, PullError> {
-    pull_as(manager, request, |image| image, progress).await
-}
-
-/// Pulls an image and records what `revise` makes of its record.
-pub(super) async fn pull_as(
-    manager: &LocalImageManager,
-    request: PullRequest,
-    revise: impl FnOnce(Image) -> Image + Send,
     progress: &dyn ProgressSink,
 ) -> Result<Image, PullError> {
     let name = image_name(&request)?; // 2
@@ -69,7 +59,7 @@ pub(super) async fn pull_as(
         verdict,
         ..pull.record(image, built.sizes, built.method)
     };
-    keeper.publish(built.staging, revise(record)).await // 10, 11
+    keeper.publish(built.staging, record).await // 10, 11
 }
 
 fn image_name(request: &PullRequest) -> Result<ImageName, PullError> {
@@ -203,10 +193,7 @@ impl Pull<'_> {
             boot: staged_boot_artifacts(&self.kernel.boot, &directory),
             artifact_directory: Some(directory),
             kernel: self.kernel.name.clone(),
-            origin: ImageOrigin::Oci {
-                reference: self.request.reference.to_string(),
-                manifest: image.manifest,
-            },
+            origin: self.origin(image.manifest),
             run_config: image.run_config,
             sizes,
             package_hash: None,
@@ -218,6 +205,19 @@ impl Pull<'_> {
             verdict: None,
             created: now,
             updated: now,
+        }
+    }
+
+    fn origin(&self, manifest: Digest) -> ImageOrigin {
+        match &self.request.containerfile {
+            Some(path) => ImageOrigin::Containerfile {
+                path: path.clone(),
+                manifest,
+            },
+            None => ImageOrigin::Oci {
+                reference: self.request.reference.to_string(),
+                manifest,
+            },
         }
     }
 

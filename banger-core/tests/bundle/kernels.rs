@@ -98,7 +98,9 @@ async fn a_kernel_comes_back_from_its_bundle() {
     assert!(kernel.directory.join("manifest.json").exists());
     // bundled once more, it is the same kernel
     let again = host.root.join("again.tar.zst");
-    let written_again = kernels.bundle(&kernel.name, again.into(), &NoProgress).await;
+    let written_again = kernels
+        .bundle(&kernel.name, again.into(), &NoProgress)
+        .await;
     assert_eq!(written_again.unwrap(), written);
     let twice = kernels
         .import(&source, None, &NoProgress)

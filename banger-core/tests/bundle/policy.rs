@@ -106,6 +106,7 @@ async fn what_no_rule_names_has_the_default() {
             paths: maker.kernel(),
         },
         size: None,
+        containerfile: None,
     };
     let refused = host.local.images.pull(request, &NoProgress).await;
     let refused = refused.unwrap_err();

@@ -63,6 +63,7 @@ async fn a_managed_image_is_refused() {
         name: None,
         kernel: KernelSelection::default(),
         size: None,
+        containerfile: None,
     };
     let image = world.manager.pull(request, &NoProgress).await.unwrap();
     let refused = world.manager.promote(&image.id.into()).await.unwrap_err();

@@ -51,6 +51,7 @@ async fn record(world: &World, layers: Vec<Digest>) {
         name: None,
         kernel: KernelSelection::default(),
         size: None,
+        containerfile: None,
     };
     let image = world.manager.pull(request, &NoProgress).await.unwrap();
     let image = Image {

@@ -23,6 +23,7 @@ fn request(reference: &str) -> PullRequest {
         name: None,
         kernel: KernelSelection::default(),
         size: None,
+        containerfile: None,
     }
 }
 

@@ -39,6 +39,7 @@ async fn pull(bench: &Bench, banger: &Local, reference: &str, name: &str) -> (Im
             },
         },
         size: Some(Bytes::from_mib(64)),
+        containerfile: None,
     };
     let image = banger.images.pull(request, &NoProgress).await;
     let image = image.unwrap_or_else(|error| panic!("{reference}: {error:?}"));

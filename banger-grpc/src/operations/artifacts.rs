@@ -5,14 +5,14 @@ use banger_api::v1::{
     PullKernelRequest, operation::Outcome,
 };
 use banger_core::{
-    domain::{Bytes, Image, ImageName, ImageOrigin, Kernel, KernelName, Selector},
+    domain::{Bytes, ImageName, ImageOrigin, Kernel, KernelName, Selector},
     image::{DeleteImageError, ImageQueryError, PullError, PullRequest},
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelSelection, KernelSource,
     },
 };
 
-use super::work::Context;
+use super::{images::given_path, work::Context};
 use crate::{
     convert,
     fault::Fault,
@@ -32,6 +32,10 @@ pub(crate) fn pull_request(request: &PullImageRequest) -> Result<PullRequest, Fa
     let name = checks.parse_given::<ImageName>("image_id", &request.image_id);
     let kernel = KERNELS.id("kernel", &request.kernel, &mut checks);
     let kernel = kernel.and_then(|id| checks.parse::<KernelName>("kernel", id));
+    if !request.containerfile.is_empty() && request.upload.is_empty() {
+        checks.violated("containerfile", "is of no upload");
+    }
+    let containerfile = given_path("containerfile", &request.containerfile, &mut checks);
     checks.finish()?;
     // it is there, or the checks had not finished
     let reference = reference.ok_or_else(|| Fault::invalid(Vec::new()))?;
@@ -43,6 +47,7 @@ pub(crate) fn pull_request(request: &PullImageRequest) -> Result<PullRequest, Fa
             ..KernelSelection::default()
         },
         size: (request.disk_bytes != 0).then(|| Bytes::new(request.disk_bytes)),
+        containerfile,
     })
 }
 
@@ -53,6 +58,7 @@ pub(super) async fn pull_image(context: &Context, request: &PullImageRequest) ->
         request.reference = request.reference.brought_to(&held.file);
     }
     let reference = request.reference.to_string();
+    let containerfile = request.containerfile.clone();
     let images = &context.backend.images;
     let pulling = images.pull(request, context.journal.as_ref());
     let pulled = context.phase(PhaseKind::Pull, pulling).await;
@@ -60,7 +66,12 @@ pub(super) async fn pull_image(context: &Context, request: &PullImageRequest) ->
         Ok(image) => image,
         Err(PullError::AlreadyExists { name }) if context.is_resumed() => {
             let found = images.show(&Selector::from(name.as_str())).await?;
-            if !is_made_here(context, &found, &reference) {
+            let is_same = match &found.origin {
+                ImageOrigin::Oci { reference: of, .. } => *of == reference,
+                ImageOrigin::Containerfile { path, .. } => Some(path) == containerfile.as_ref(),
+                _ => false,
+            };
+            if !is_same || found.created < context.operation.created {
                 return Err(PullError::AlreadyExists { name }.into());
             }
             found
@@ -68,12 +79,6 @@ pub(super) async fn pull_image(context: &Context, request: &PullImageRequest) ->
         Err(error) => return Err(error.into()),
     };
     Ok(Some(Outcome::Image(convert::image::image(&image))))
-}
-
-/// Whether an image is what a server that is gone made for this operation.
-fn is_made_here(context: &Context, image: &Image, reference: &str) -> bool {
-    let same = matches!(&image.origin, ImageOrigin::Oci { reference: of, .. } if of == reference);
-    same && context.operation.created <= image.created
 }
 
 pub(super) async fn delete_image(context: &Context, request: &DeleteImageRequest) -> Outcomes {

@@ -28,7 +28,7 @@ fn made(image: &Image) -> Outcomes {
     Ok(Some(Outcome::Image(convert::image::image(image))))
 }
 
-/// A path of the server's host; none when the text is empty or wrong.
+/// An absolute path; none when the text is empty or wrong.
 fn host_path(field: &str, text: &str, checks: &mut Checks) -> Option<Utf8PathBuf> {
     let path = Utf8PathBuf::from(text);
     if path.is_absolute() && !text.contains('\0') {
@@ -38,7 +38,8 @@ fn host_path(field: &str, text: &str, checks: &mut Checks) -> Option<Utf8PathBuf
     None
 }
 
-fn given_path(field: &str, text: &str, checks: &mut Checks) -> Option<Utf8PathBuf> {
+/// The same of one that may be missing.
+pub(super) fn given_path(field: &str, text: &str, checks: &mut Checks) -> Option<Utf8PathBuf> {
     (!text.is_empty()).then_some(())?;
     host_path(field, text, checks)
 }

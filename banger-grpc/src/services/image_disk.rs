@@ -8,8 +8,8 @@ use std::{pin::Pin, sync::Arc};
 
 use banger_api::v1::{
     DiffImagesRequest, DiffImagesResponse, ImageArchiveFormat, ListImageFilesRequest,
-    ListImageFilesResponse, ReadImageFileRequest, ReadImageFileResponse, ReadImageFileStart, SaveImageEnd,
-    SaveImageRequest, SaveImageResponse, read_image_file_response::Piece as Read,
+    ListImageFilesResponse, ReadImageFileRequest, ReadImageFileResponse, ReadImageFileStart,
+    SaveImageEnd, SaveImageRequest, SaveImageResponse, read_image_file_response::Piece as Read,
     save_image_response::Piece as Saved,
 };
 use banger_core::{
@@ -157,19 +157,23 @@ impl Readings {
         let counted = self.count(caller)?;
         let images = Arc::clone(&hub.backend.images);
         let format = convert::format(form);
-        let pieces = send(counted, request.offset_bytes, |output, events| async move {
-            if let Some(format) = format {
-                let wanted = SaveRequest { format, output };
-                let saved = images.save(&image, wanted).await?;
-                return Ok(Made::from(saved));
-            }
-            let wanted = BundleImageRequest {
-                image,
-                target: output,
-                with_kernel: !request.without_kernel,
-            };
-            Ok(Made::from(images.bundle(wanted, &events).await?))
-        })?;
+        let pieces = send(
+            counted,
+            request.offset_bytes,
+            move |output, events| async move {
+                if let Some(format) = format {
+                    let wanted = SaveRequest { format, output };
+                    let saved = images.save(&image, wanted).await?;
+                    return Ok(Made::from(saved));
+                }
+                let wanted = BundleImageRequest {
+                    image,
+                    target: output,
+                    with_kernel: !request.without_kernel,
+                };
+                Ok(Made::from(images.bundle(wanted, &events).await?))
+            },
+        )?;
         Ok(Box::pin(pieces.map(|piece| {
             let piece = match piece? {
                 Piece::Data(data) => Saved::Data(data),

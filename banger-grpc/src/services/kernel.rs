@@ -147,9 +147,11 @@ impl Kernels {
         let kernels = Arc::clone(&hub.backend.kernels);
         kernels.show(&name).await?;
         let counted = self.readings.count(caller)?;
-        let pieces = send(counted, request.offset_bytes, |output, events| async move {
-            Ok(kernels.bundle(&name, output, &events).await?)
-        })?;
+        let pieces = send(
+            counted,
+            request.offset_bytes,
+            move |output, events| async move { Ok(kernels.bundle(&name, output, &events).await?) },
+        )?;
         Ok(Box::pin(pieces.map(|piece| {
             let piece = match piece? {
                 Piece::Data(data) => Saved::Data(data),

@@ -3,13 +3,7 @@
 //! Invariants: what is made waits for whoever takes it, and ends soon after nobody
 //! does; nothing of it is kept here. Entry points: [`send`].
 
-use std::{
-    fs::File,
-    io,
-    os::fd::OwnedFd,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{fs::File, io, os::fd::OwnedFd, pin::Pin, sync::Arc};
 
 use banger_api::v1::Counted as Progress;
 use banger_core::{
@@ -78,7 +72,7 @@ pub(super) fn send<T, F>(
     make: impl FnOnce(Output, Events) -> F,
 ) -> Result<impl Stream<Item = Result<Piece<T>, Status>> + Send, Fault>
 where
-    T: Send,
+    T: Send + 'static,
     F: Future<Output = Result<T, Fault>> + Send + 'static,
 {
     let (output, input) = io::pipe().map_err(|error| broken(&error))?;

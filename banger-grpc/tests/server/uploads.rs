@@ -4,8 +4,9 @@ use std::{fs, time::Duration};
 
 use banger_api::v1::{
     DeleteUploadRequest, ImportKernelRequest, LoadImageRequest, Operation, PullImageRequest,
-    WriteUploadEnd, WriteUploadRequest, WriteUploadResponse, WriteUploadStart, load_image_request,
-    operation::Outcome, write_upload_request::Piece, write_upload_response::Progress,
+    WriteUploadEnd, WriteUploadRequest, WriteUploadResponse, WriteUploadStart, image::Origin,
+    load_image_request, operation::Outcome, write_upload_request::Piece,
+    write_upload_response::Progress,
 };
 use banger_client::Client;
 use banger_core::domain::Digest;
@@ -310,4 +311,54 @@ async fn failures_name_the_clients_files_and_no_others() {
     let mut images = images.clone();
     let refused = images.pull_image(pull(name, "registry.example/a:b"));
     assert_eq!(reason(&refused.await.unwrap_err()), "INVALID_REQUEST");
+}
+
+#[tokio::test]
+async fn what_a_client_had_built_says_of_which_file() {
+    let (running, _papers, ann) = guarded().await;
+    running.import_kernel().await;
+    let layout = testbed().join("busybox");
+    #[expect(clippy::disallowed_methods, reason = "a tool of the test's own")]
+    let mut tar = std::process::Command::new("tar");
+    let packed = tar.args(["-C", layout.as_str(), "-cf", "-", "."]).output();
+    let archive = packed.unwrap().stdout;
+    let pull = |upload: &str, containerfile: &str| PullImageRequest {
+        request_id: fresh(),
+        reference: "oci:/home/ann/scratch/layout:latest".to_owned(),
+        image_id: "built".to_owned(),
+        kernel: "kernels/linux".to_owned(),
+        upload: upload.to_owned(),
+        containerfile: containerfile.to_owned(),
+        wait: wait(60),
+        ..PullImageRequest::default()
+    };
+    let sent = upload(&ann, &archive).await;
+    for (upload, file) in [
+        (sent.as_str(), "Containerfile"),
+        ("", "/home/ann/Containerfile"),
+    ] {
+        // without an upload the reference is one of the host's files
+        let client = if upload.is_empty() {
+            running.images()
+        } else {
+            ann.images()
+        };
+        let refused = client.clone().pull_image(pull(upload, file)).await;
+        let refused = refused.unwrap_err();
+        assert!(refused.message().contains("containerfile"), "{refused}");
+    }
+    let request = pull(&sent, "/home/ann/Containerfile");
+    let built = ann.images().pull_image(request.clone()).await.unwrap();
+    let built = succeeded(built.into_inner().operation);
+    let Some(Outcome::Image(image)) = &built.outcome else {
+        panic!("{built:?}");
+    };
+    let Some(Origin::Containerfile(origin)) = &image.origin else {
+        panic!("{image:?}");
+    };
+    assert_eq!(origin.path, "/home/ann/Containerfile");
+    assert!(origin.manifest_digest.starts_with("sha256:"));
+    let again = ann.images().pull_image(request).await.unwrap();
+    assert_eq!(succeeded(again.into_inner().operation).name, built.name);
+    assert_eq!(left(&running), 0);
 }

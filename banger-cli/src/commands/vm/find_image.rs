@@ -169,6 +169,7 @@ async fn pull(
         name: None,
         kernel: choose_kernel(context, options.kernel.clone()).await?,
         size: options.size,
+        containerfile: None,
     };
     match context
         .services

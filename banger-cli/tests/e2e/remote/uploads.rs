@@ -126,7 +126,7 @@ impl Twins {
     }
 
     /// Nothing of what was sent is left.
-    fn assert_nothing_is_left(&self) {
+    pub(super) fn assert_nothing_is_left(&self) {
         let uploads = self.remote.root.join("cache/uploads");
         assert_eq!(uploads.read_dir_utf8().unwrap().count(), 0);
     }

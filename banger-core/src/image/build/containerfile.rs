@@ -5,22 +5,26 @@
 //! other image is. Invariants: nothing of ours is named in the program's own
 //! store; its output goes to the log and to who watches.
 
-use std::{fs, io, time::Duration};
+use std::{fs, io, sync::Arc, time::Duration};
 
 use bytes::Bytes as Buffer;
 use camino::{Utf8Path, Utf8PathBuf};
 use tokio::{process::Command, sync::mpsc, time::Instant};
 
 use super::{
-    super::{PathProblem, PullRequest, keep::stage, pull::pull_as, validate::settle},
-    BuildContainerfileRequest, BuildImageError, ContainerBuilder, LocalImageBuilder,
+    super::{
+        ImageManager, ImageQueryError, PathProblem, PullRequest, keep::KeepError,
+        local::publish_lock, validate::settle,
+    },
+    BuildContainerfileRequest, BuildImageError, ContainerBuilder,
     guest::Listeners,
     log::BuildLog,
-    name_is_free,
 };
 use crate::{
-    domain::{Image, ImageName, ImageOrigin},
-    host_fs::{IoContext as _, PathError},
+    directories::Directories,
+    domain::{Image, ImageName, Selector},
+    host_fs::{IoContext as _, PathError, Staging},
+    kernel::KernelResolver,
     oci::ImageReference,
     process::{ChildError, command, run, run_relayed},
     progress::ProgressSink,
@@ -34,67 +38,86 @@ const FILE_NAMES: [&str; 2] = ["Containerfile", "Dockerfile"];
 /// Chunks of the program's output that may wait.
 const QUEUE: usize = 16;
 
-pub(super) async fn build(
-    builder: &LocalImageBuilder,
-    request: BuildContainerfileRequest,
-    progress: &dyn ProgressSink,
-) -> Result<Image, BuildImageError> {
-    let (manager, name) = (builder.images.as_ref(), &request.name);
-    name_is_free(manager, name).await?;
-    let file = containerfile(&request)?;
-    let kernel = manager
-        .options
-        .kernels
-        .resolve(&request.kernel, progress)
-        .await;
-    kernel.map_err(|source| BuildImageError::Kernel {
-        name: name.clone(),
-        source,
-    })?;
-    let program = choose(&request).await?;
-    let directories = &manager.options.directories;
-    let log = BuildLog::start(directories, name).await?;
-    let scratch = format!("build-{}", uuid::Uuid::now_v7());
-    let staging = stage(manager, &directories.images().join(scratch)).await;
-    let staging = staging.map_err(BuildImageError::keep(name))?;
-    let mut making = Making {
-        request: &request,
-        file: &file,
-        program,
-        scratch: staging.path(),
-        log,
-        progress,
-        end: Instant::now() + request.deadline,
-    };
-    let reference = making.make().await?;
-    let log = making.log;
-    let pull = PullRequest {
-        reference,
-        name: Some(request.name),
-        kernel: request.kernel,
-        size: request.size,
-    };
-    let revise = |image: Image| Image {
-        origin: origin(file, &image.origin),
-        ..image
-    };
-    let pulled = Box::pin(pull_as(manager, pull, revise, progress)).await;
-    let image = pulled.map_err(|source| BuildImageError::Pull {
-        source: Box::new(source),
-        log: log.path().to_owned(),
-    })?;
-    log.remove();
-    Ok(image)
+/// Builds Containerfiles by a program of this host, for an image manager that may be
+/// elsewhere.
+#[derive(Clone, Debug)]
+pub struct ContainerfileBuilder {
+    /// Pulls what was built.
+    pub images: Arc<dyn ImageManager>,
+    /// Has what it shall boot with.
+    pub kernels: Arc<dyn KernelResolver>,
+    /// Where logs and what is in the making lie on this host.
+    pub directories: Directories,
 }
 
-/// Where the image came from: not from the scratch directory it was pulled from.
-fn origin(path: Utf8PathBuf, pulled: &ImageOrigin) -> ImageOrigin {
-    match pulled {
-        ImageOrigin::Oci { manifest, .. } => ImageOrigin::Containerfile {
-            path,
-            manifest: *manifest,
-        },
-        other => other.clone(),
+impl ContainerfileBuilder {
+    /// See [`super::ImageBuilder::build_containerfile`].
+    pub async fn build(
+        &self,
+        request: BuildContainerfileRequest,
+        progress: &dyn ProgressSink,
+    ) -> Result<Image, BuildImageError> {
+        let name = &request.name;
+        self.name_is_free(name).await?;
+        let file = containerfile(&request)?;
+        let kernel = self.kernels.resolve(&request.kernel, progress).await;
+        kernel.map_err(|source| BuildImageError::Kernel {
+            name: name.clone(),
+            source,
+        })?;
+        let program = choose(&request).await?;
+        let log = BuildLog::start(&self.directories, name).await?;
+        let staging = self.stage().await.map_err(BuildImageError::keep(name))?;
+        let mut making = Making {
+            request: &request,
+            file: &file,
+            program,
+            scratch: staging.path(),
+            log,
+            progress,
+            end: Instant::now() + request.deadline,
+        };
+        let reference = making.make().await?;
+        let log = making.log;
+        let pull = PullRequest {
+            reference,
+            name: Some(request.name),
+            kernel: request.kernel,
+            size: request.size,
+            containerfile: Some(file),
+        };
+        let pulled = self.images.pull(pull, progress).await;
+        let image = pulled.map_err(|source| BuildImageError::Pull {
+            source: Box::new(source),
+            log: log.path().to_owned(),
+        })?;
+        log.remove();
+        Ok(image)
+    }
+
+    /// Refuses a name that an image has.
+    async fn name_is_free(&self, name: &ImageName) -> Result<(), BuildImageError> {
+        match self.images.show(&Selector::from(name.as_str())).await {
+            Ok(image) if image.name == *name => {
+                Err(BuildImageError::AlreadyExists { name: name.clone() })
+            }
+            // ids may begin with it
+            Ok(_) | Err(ImageQueryError::NotFound { .. } | ImageQueryError::Ambiguous { .. }) => {
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A directory for what the program makes. What crashes left of such is removed,
+    /// since there may be no manager on this host that would.
+    async fn stage(&self) -> Result<Staging, KeepError> {
+        let images = self.directories.images();
+        let lock = publish_lock(&self.directories).await;
+        let _lock = lock.map_err(KeepError::Lock)?;
+        Staging::remove_abandoned(&images).map_err(KeepError::Io)?;
+        let scratch = images.join(format!("build-{}", uuid::Uuid::now_v7()));
+        Staging::create(&scratch).map_err(KeepError::Io)
     }
 }
 

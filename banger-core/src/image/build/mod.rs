@@ -5,7 +5,7 @@
 //! the error names, and nothing else. What a crash leaves: a VM that its
 //! monitor stops and removes (its lifeline ended), staging directories that the
 //! next [`LocalImageManager::reconcile`] removes, and the log.
-//! Entry points: [`ImageBuilder`], [`LocalImageBuilder`].
+//! Entry points: [`ImageBuilder`], [`LocalImageBuilder`], [`ContainerfileBuilder`].
 
 mod containerfile;
 mod error;
@@ -28,6 +28,7 @@ use crate::{
     vm::VmSupervisor,
 };
 
+pub use containerfile::ContainerfileBuilder;
 pub use error::{BuildImageError, BuildMachineError};
 pub use log::write_build_log;
 
@@ -192,7 +193,13 @@ impl ImageBuilder for LocalImageBuilder {
         request: BuildContainerfileRequest,
         progress: &dyn ProgressSink,
     ) -> Result<Image, BuildImageError> {
-        containerfile::build(self, request, progress).await
+        let options = &self.images.options;
+        let builder = ContainerfileBuilder {
+            images: Arc::clone(&self.images) as _,
+            kernels: Arc::clone(&options.kernels),
+            directories: options.directories.clone(),
+        };
+        builder.build(request, progress).await
     }
 }
 

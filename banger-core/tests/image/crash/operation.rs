@@ -182,6 +182,7 @@ async fn pull_as(bench: &Bench, reference: &str, name: &str) {
         name: Some(name.parse().unwrap()),
         kernel: KernelSelection::default(),
         size: Some(Bytes::from_mib(16)),
+        containerfile: None,
     };
     let pulled = bench.world.manager.pull(request, &NoProgress).await;
     pulled.unwrap();

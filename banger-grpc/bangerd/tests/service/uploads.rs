@@ -9,7 +9,10 @@ use std::{
 };
 
 use banger_api::v1::ImportKernelRequest;
-use banger_client::{Client, services::RemoteServices};
+use banger_client::{
+    Client,
+    services::{Host, RemoteServices},
+};
 use banger_core::{
     domain::{Image, ImageOrigin},
     error::in_words,
@@ -37,6 +40,7 @@ fn request(reference: &str, name: &str) -> PullRequest {
             ..KernelSelection::default()
         },
         size: None,
+        containerfile: None,
     }
 }
 
@@ -146,7 +150,11 @@ async fn a_pipe_is_read_once_over_connections_that_never_last_and_servers_that_a
     });
     let client = Client::connect(&cutter.socket, BUDGET).unwrap();
     let input = Arc::new(File::from(std::os::fd::OwnedFd::from(reader)));
-    let services = RemoteServices::with_input(client, Some(input));
+    let host = Host {
+        standard_input: Some(input),
+        ..Host::default()
+    };
+    let services = RemoteServices::on(client, host);
     let killing = async {
         // most of the half is there
         let enough = half as u64 - (8 << 20);

@@ -11,12 +11,9 @@ use banger_core::{
     bundle::{BundleError, Written},
     domain::{Bytes, Image, KernelName},
     host_fs::Output,
-    image::{
-        BundleImageError, BundleImageRequest, SaveError, SaveFormat, SaveRequest, SavedImage,
-    },
+    image::{BundleImageError, BundleImageRequest, SaveError, SaveFormat, SaveRequest, SavedImage},
     kernel::BundleKernelError,
     progress::{NoProgress, ProgressSink},
-    remote::RemoteError,
 };
 use tonic::{Response, Status, Streaming};
 
@@ -38,7 +35,7 @@ struct OneImage<E> {
 
 impl<E> Reading for OneImage<E>
 where
-    E: FromServer + From<RemoteError> + Send + 'static,
+    E: FromServer + Send + 'static,
 {
     type Answer = SaveImageResponse;
     type Piece = Part<SaveImageEnd>;

@@ -13,11 +13,12 @@ use banger_api::{reason, v1::ErrorReason};
 use banger_core::{
     domain::{ImageName, KernelName, PublishedPort, Selector, VmName, VmState},
     image::{
-        BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError, ReadImageError,
-        RegisterError, SaveError,
+        BundleImageError, DeleteImageError, ImageQueryError, PromoteError, PruneError, PullError,
+        ReadImageError, RegisterError, SaveError,
     },
     kernel::{
-        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError, ResolveKernelError,
+        BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, PullKernelError,
+        ResolveKernelError,
     },
     remote::RemoteError,
     vm::{

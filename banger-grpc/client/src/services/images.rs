@@ -240,6 +240,7 @@ impl ImageManager for RemoteImages {
                 .map(|name| format!("kernels/{name}"))
                 .unwrap_or_default(),
             disk_bytes: request.size.map_or(0, Bytes::get),
+            containerfile: request.containerfile.map(String::from).unwrap_or_default(),
             ..PullImageRequest::default()
         };
         let pulled = self.server.carry_out(pull, OnDrop::Cancel, progress).await;

@@ -82,21 +82,48 @@ impl RemoteKernels {
     }
 }
 
+impl RemoteKernels {
+    /// Has the server pull a kernel from its catalogs.
+    async fn pull_missing(
+        &self,
+        name: &KernelName,
+        progress: &dyn ProgressSink,
+    ) -> Result<(), ResolveKernelError> {
+        match self.pull(name, false, progress).await {
+            // somebody else did meanwhile
+            Ok(_) | Err(PullKernelError::Import(ImportKernelError::AlreadyExists { .. })) => Ok(()),
+            Err(PullKernelError::NotInCatalog { name }) => {
+                Err(ResolveKernelError::NotFound { name })
+            }
+            Err(source) => Err(ResolveKernelError::Pull {
+                name: name.clone(),
+                source: Box::new(source),
+            }),
+        }
+    }
+}
+
 #[async_trait]
 impl KernelResolver for RemoteKernels {
     async fn resolve(
         &self,
         selection: &KernelSelection,
-        _progress: &dyn ProgressSink,
+        progress: &dyn ProgressSink,
     ) -> Result<ResolvedKernel, ResolveKernelError> {
-        let Some(name) = selection
-            .name
-            .clone()
-            .filter(|_| selection.paths.is_empty())
-        else {
+        if !selection.paths.is_empty() {
             return Err(RemoteError::unsupported("kernels by path").into());
+        }
+        let Some(name) = selection.name.clone() else {
+            return Err(ResolveKernelError::Nothing);
         };
-        match self.show(&name).await {
+        let found = match self.show(&name).await {
+            Err(KernelQueryError::NotFound { .. }) => {
+                self.pull_missing(&name, progress).await?;
+                self.show(&name).await
+            }
+            found => found,
+        };
+        match found {
             Ok(kernel) => Ok(ResolvedKernel {
                 boot: kernel.boot,
                 name: Some(name),

@@ -33,7 +33,11 @@ use std::{fs::File, sync::Arc, time::Duration};
 
 use banger_core::{
     diagnostics::Doctor,
-    image::{ImageManager, build::ImageBuilder},
+    directories::Directories,
+    image::{
+        ImageManager,
+        build::{ContainerfileBuilder, ImageBuilder},
+    },
     kernel::KernelResolver,
     vm::VmSupervisor,
     volume::VolumeManager,
@@ -64,6 +68,15 @@ pub struct RemoteServices {
     tasks: TaskTracker,
 }
 
+/// What is used of this host.
+#[derive(Clone, Debug, Default)]
+pub struct Host {
+    /// What `rootfs-tar:-` means.
+    pub standard_input: Option<Arc<File>>,
+    /// Where logs of builds and what is in the making lie.
+    pub directories: Option<Directories>,
+}
+
 /// What all of them share.
 #[derive(Clone, Debug)]
 struct Server {
@@ -76,27 +89,36 @@ impl RemoteServices {
     /// Those of the server of that client.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self::with_input(client, None)
+        Self::on(client, Host::default())
     }
 
-    /// The same; `rootfs-tar:-` is what can be read from `standard_input`.
+    /// The same, for whom these things of this host are.
     #[must_use]
-    pub fn with_input(client: Client, standard_input: Option<Arc<File>>) -> Self {
+    pub fn on(client: Client, host: Host) -> Self {
         let tasks = TaskTracker::new();
         let server = Server {
             client,
             tasks: tasks.clone(),
         };
-        Self {
-            images: Arc::new(images::RemoteImages {
-                server: server.clone(),
-                standard_input,
+        let images: Arc<dyn ImageManager> = Arc::new(images::RemoteImages {
+            server: server.clone(),
+            standard_input: host.standard_input,
+        });
+        let kernels: Arc<dyn KernelResolver> = Arc::new(kernels::RemoteKernels(server.clone()));
+        let builder = build::RemoteBuilder {
+            containerfiles: host.directories.map(|directories| ContainerfileBuilder {
+                images: Arc::clone(&images),
+                kernels: Arc::clone(&kernels),
+                directories,
             }),
-            kernels: Arc::new(kernels::RemoteKernels(server.clone())),
+        };
+        Self {
+            images,
+            kernels,
             volumes: Arc::new(volumes::RemoteVolumes(server.clone())),
             vms: Arc::new(vms::RemoteVms(server.clone())),
             doctor: Arc::new(doctor::RemoteDoctor(server)),
-            builder: Arc::new(build::RemoteBuilder),
+            builder: Arc::new(builder),
             tasks,
         }
     }
