@@ -57,9 +57,9 @@ const BUNDLES: &str = "
     8 both -q image pull file:BUNDLE@WRONG --name x
     8 both -q image pull file:JUNK --name x
     3 both image pull file:/nowhere --name x
-    3 both image pull file:BARE --name bare
+    3 both -q image pull file:BARE --name bare
     9 both -q image pull file:KBUNDLE --name x
-    3 both image pull file:BARE --name bare --kernel nothing
+    3 both -q image pull file:BARE --name bare --kernel nothing
     0 both image list";
 const CATALOG: &str = "
     2 both image pull nothing
@@ -67,7 +67,7 @@ const CATALOG: &str = "
     0 both image show golden
     4 both -q image pull golden
     0 same -q image pull golden --name other
-    3 both image pull golden --name third --kernel nothing
+    3 both -q image pull golden --name third --kernel nothing
     0 same -q image delete other";
 
 /// Files that are neither's own, and what they are called in scenes.
