@@ -50,9 +50,11 @@ impl RemoteKernels {
         let opening = source.clone();
         let opened = spawn_blocking(move || opening.delivery());
         let opened = settle(opened).await.inspect_err(|_| {
-            // what the server would have said, had there been something to send
-            let step = format!("reading {source}");
-            progress.emit(ProgressEvent::ImportingKernel { step });
+            // what is said on this host; nothing of bundles
+            if !matches!(source, KernelSource::Bundle(_)) {
+                let step = format!("reading {source}");
+                progress.emit(ProgressEvent::ImportingKernel { step });
+            }
         });
         let Some((delivery, signature)) = opened? else {
             return Ok(None);
