@@ -240,7 +240,8 @@ impl ImageManager for RemoteImages {
         if !request.kernel.paths.is_empty() {
             return Err(RemoteError::unsupported("kernels by path").into());
         }
-        if self.is_taken(&name).await {
+        let is_sent = !matches!(request.reference, ImageReference::Registry(_));
+        if is_sent && self.is_taken(&name).await {
             return Err(PullError::AlreadyExists { name });
         }
         let upload = self.send(&request.reference, &name, progress).await?;
