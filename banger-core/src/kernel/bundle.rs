@@ -24,7 +24,6 @@ use crate::{
     catalog::{CatalogEntry, EntrySource, SupplyError},
     domain::{Bytes, Digest, Kernel, KernelName, KernelOrigin, Verdict},
     host_fs::{FileLock, LockError, Output, Staging},
-    oci::BROUGHT,
     progress::ProgressSink,
     task::telling,
     trust::Admission,
@@ -55,7 +54,6 @@ impl LocalKernelResolver {
         let source = absolute_source(source);
         let rules = self.supply.policy.kernels.as_ref();
         let subject = source.to_string();
-        let brought = matches!(source, KernelSource::Brought { .. });
         let failed = |error: crate::trust::TrustError| ImportKernelError::Supply {
             source_name: subject.clone(),
             source: error.into(),
@@ -64,12 +62,7 @@ impl LocalKernelResolver {
             let (subject, untagged) = reference.subjects();
             return Admission::of(rules, &subject, Some(&untagged)).map_err(failed);
         }
-        let asked = if brought {
-            format!("{BROUGHT}{subject}")
-        } else {
-            subject.clone()
-        };
-        let admission = Admission::of(rules, &asked, None).map_err(failed)?;
+        let admission = Admission::of(rules, &source.subject(), None).map_err(failed)?;
         // only a bundle can be signed
         admission.unsigned().map_err(failed)?;
         Ok(admission)

@@ -9,7 +9,7 @@ use crate::{
     bundle::{BundleReference, BundleReferenceParseError},
     domain::KernelName,
     host_fs::{FileRange, IoContext as _},
-    oci::Delivery,
+    oci::{BROUGHT, Delivery},
 };
 
 /// A user's choice of kernel; empty when nothing was chosen.
@@ -116,6 +116,16 @@ impl KernelSource {
             },
             Self::Bundle(reference) => Self::Bundle(reference.brought_to(file, signature)),
             other => other,
+        }
+    }
+
+    /// What a policy is asked about. How a file was called elsewhere is only what
+    /// somebody says.
+    pub(super) fn subject(&self) -> String {
+        match self {
+            Self::Brought { called, .. } => format!("{BROUGHT}{called}"),
+            Self::Bundle(reference) => reference.subjects().0,
+            other => other.to_string(),
         }
     }
 }

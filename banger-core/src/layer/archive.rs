@@ -137,12 +137,12 @@ impl<R: BufRead> Archive<R> {
         self.position
     }
 
-    /// The reader, which stands somewhere behind the last entry.
+    /// The reader, to ask it why it failed.
     pub(crate) const fn reader_mut(&mut self) -> &mut R {
         &mut self.reader
     }
 
-    /// The reader, as [`Self::reader_mut`] has it.
+    /// The reader, which stands somewhere behind the last entry.
     #[must_use]
     pub fn into_reader(self) -> R {
         self.reader

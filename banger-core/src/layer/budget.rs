@@ -34,7 +34,7 @@ struct State {
 /// Bytes of a stream, given back when dropped.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
     /// How many of the bytes are used.
     pub(crate) length: usize,
     stream: usize,
@@ -102,6 +102,18 @@ impl Budget {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chunk {
+    /// Room for the whole chunk.
+    pub(crate) fn buffer(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// The bytes that are used.
+    pub(crate) fn filled(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 

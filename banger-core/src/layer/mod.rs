@@ -8,6 +8,7 @@
 mod archive;
 mod budget;
 mod entry;
+mod hashing;
 mod limits;
 mod path;
 mod permits;

@@ -16,12 +16,12 @@ use std::{
     thread,
 };
 
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     LayerReader, RootfsLimits,
     budget::{Budget, Chunk},
+    hashing::{ToHash, hash_streams},
     permits::Permits,
 };
 use crate::{
@@ -120,10 +120,14 @@ pub(crate) fn with_streams<T>(
     };
     // each stream that is read has a thread; the permits bound how many work
     let threads = resources.decoders.max(LANES).min(blobs.len());
+    let (to_hash, hashed) = sync_channel(shared.budget.most());
     thread::scope(|scope| {
+        scope.spawn(move || hash_streams(&hashed));
         for _ in 0..threads {
-            scope.spawn(|| decode_some(&shared));
+            let (shared, to_hash) = (&shared, to_hash.clone());
+            scope.spawn(move || decode_some(shared, &to_hash));
         }
+        drop(to_hash);
         let worked = work(&mut streams);
         // dropped streams and a stopped budget let every thread go
         drop(streams);
@@ -132,9 +136,9 @@ pub(crate) fn with_streams<T>(
 }
 
 /// Inflates blobs until none is left or nobody listens.
-fn decode_some(shared: &Shared<'_>) {
+fn decode_some(shared: &Shared<'_>, to_hash: &SyncSender<ToHash>) {
     while let Some(task) = shared.next_task() {
-        let last = decode(shared, &task);
+        let last = decode(shared, &task, to_hash);
         if last.is_none_or(|last| task.sender.send(last).is_err()) {
             return;
         }
@@ -149,41 +153,33 @@ impl<'a> Shared<'a> {
 }
 
 /// Inflates a blob; answers the last message, or none when nobody listens.
-fn decode(shared: &Shared<'_>, task: &Task<'_>) -> Option<Message> {
+fn decode(shared: &Shared<'_>, task: &Task<'_>, to_hash: &SyncSender<ToHash>) -> Option<Message> {
     let mut reader = match LayerReader::open(task.blob, shared.limits, shared.cancel) {
         Ok(reader) => reader,
         Err(error) => return Some(Message::Failed(StreamError::Open(error))),
     };
-    let (hash_sender, to_hash) = sync_channel(shared.budget.most());
-    thread::scope(|scope| {
-        let hasher = scope.spawn(move || hash(&to_hash));
-        loop {
-            let mut chunk = shared.budget.take(task.number)?;
-            match shared.permits.with(|| reader.read_full(&mut chunk.bytes)) {
-                Ok(0) => break,
-                Ok(length) => chunk.length = length,
-                Err(error) => return Some(Message::Failed(StreamError::Read(error))),
-            }
-            let chunk = Arc::new(chunk);
-            hash_sender.send(Arc::clone(&chunk)).ok()?;
-            task.sender.send(Message::Data(chunk)).ok()?;
+    let failed = |error| Some(Message::Failed(StreamError::Read(error)));
+    loop {
+        let mut chunk = shared.budget.take(task.number)?;
+        let read = || reader.read_full(chunk.buffer());
+        match shared.permits.with(read) {
+            Ok(0) => break,
+            Ok(length) => chunk.length = length,
+            Err(error) => return failed(error),
         }
-        drop(hash_sender);
-        let blob = match reader.finish() {
-            Ok(blob) => blob,
-            Err(error) => return Some(Message::Failed(StreamError::Read(error))),
-        };
-        let diff_id = hasher.join().ok()?;
-        Some(Message::End(StreamDigests { blob, diff_id }))
-    })
-}
-
-fn hash(chunks: &Receiver<Arc<Chunk>>) -> Digest {
-    let mut hasher = Sha256::new();
-    for chunk in chunks {
-        hasher.update(&chunk.bytes[..chunk.length]);
+        let chunk = Arc::new(chunk);
+        let hashed = ToHash::Chunk(task.number, Arc::clone(&chunk));
+        to_hash.send(hashed).ok()?;
+        task.sender.send(Message::Data(chunk)).ok()?;
     }
-    Digest::from_bytes(hasher.finalize().into())
+    let blob = match reader.finish() {
+        Ok(blob) => blob,
+        Err(error) => return failed(error),
+    };
+    let (reply, diff_id) = sync_channel(1);
+    to_hash.send(ToHash::End(task.number, reply)).ok()?;
+    let diff_id = diff_id.recv().ok()?;
+    Some(Message::End(StreamDigests { blob, diff_id }))
 }
 
 /// The streams that were not taken yet.
@@ -261,7 +257,7 @@ impl BufRead for LayerStream {
             self.receive();
         }
         match (&self.chunk, &self.end) {
-            (Some(chunk), _) => Ok(&chunk.bytes[self.position..chunk.length]),
+            (Some(chunk), _) => Ok(&chunk.filled()[self.position..]),
             (None, Some(Err(_))) => Err(io::ErrorKind::Other.into()),
             (None, _) => Ok(&[]),
         }

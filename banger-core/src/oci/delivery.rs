@@ -101,13 +101,14 @@ impl Delivery {
             Content::File(file) => {
                 let mut reader = file.reader();
                 self.copy(output, cancelled, |buffer| reader.read(buffer))
+                    .map(drop)
             }
-            Content::Pipe(pipe) => self.copy(output, cancelled, |buffer| {
-                read_patiently(pipe, buffer, cancelled)
-            }),
+            Content::Pipe(pipe) => {
+                let read = |buffer: &mut [u8]| read_patiently(pipe, buffer, cancelled);
+                self.copy(output, cancelled, read).map(drop)
+            }
             Content::Layout => self.write_layout(output, cancelled),
         }
-        .map(drop)
     }
 
     /// Answers how many bytes there were.
@@ -141,7 +142,7 @@ impl Delivery {
         &self,
         output: &mut dyn Write,
         cancelled: &CancellationToken,
-    ) -> Result<u64, Undelivered> {
+    ) -> Result<(), Undelivered> {
         let names = layout_names(&self.path).map_err(Undelivered::Read)?;
         let files = DirectoryFiles(self.path.clone());
         for name in names {
@@ -163,8 +164,7 @@ impl Delivery {
             output.write_all(padding).map_err(Undelivered::Write)?;
         }
         let end = [0; 2 * BLOCK];
-        output.write_all(&end).map_err(Undelivered::Write)?;
-        Ok(0)
+        output.write_all(&end).map_err(Undelivered::Write)
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Newer layers begin first. Up to [`LANES`] are read by turns, always the one
 //! that is least far, so that as many are inflated at the same time without
-//! holding what comes out. Whose turn it is depends on the layers' bytes
-//! alone, and so does the place of everything on the disk.
+//! holding what comes out. An older one begins a little later, so that most of
+//! what the newer one hides is known when its content comes. Whose turn it is
+//! depends on the layers' bytes alone, and so does the place of everything on
+//! the disk.
 //! Entry point: [`read_all`].
 
 use super::{
@@ -24,6 +26,8 @@ use crate::{
 
 /// Inflated bytes between two progress events.
 const PROGRESS_STEP: u64 = 16 * Bytes::MIB;
+/// Inflated bytes that an older layer begins behind the newer one.
+const LEAD: u64 = 32 * Bytes::MIB;
 /// Inflated bytes of a lane's turn, but for its last entry.
 const TURN: u64 = Bytes::MIB;
 
@@ -52,7 +56,8 @@ pub(super) fn read_all(
         while lanes.len() < LANES
             && let Some((number, layer)) = waiting.next()
         {
-            let start = lanes.iter().map(Lane::position).min().unwrap_or(0);
+            let least = lanes.iter().map(Lane::position).min();
+            let start = least.map_or(0, |least| least + LEAD);
             lanes.push(reading.begin(number, layer, start, streams)?);
         }
         let Some(next) = least_far(&lanes) else {
@@ -75,7 +80,7 @@ struct Lane<'a> {
     layer: &'a LayerBlob,
     archive: Archive<LayerStream>,
     entries: Vec<Entry>,
-    /// How far the others were when it began.
+    /// How far it seems to be at its first byte.
     start: u64,
 }
 

@@ -350,3 +350,19 @@ fn global_headers_and_contiguous_files_are_read() {
     let plain = entries(Layer::new(), tar::EntryType::Regular);
     assert_eq!(tree(&Bench::new(), &[odd]), tree(&Bench::new(), &[plain]));
 }
+
+#[test]
+fn what_a_newer_layer_hides_is_not_written() {
+    let bench = Bench::new();
+    let files = |first: Layer, value: u8| {
+        (0..40).fold(first, |layer, number| {
+            layer.file(&format!("file{number}"), &vec![value; 1 << 20])
+        })
+    };
+    // the newer layer is behind the older one by what it has of its own
+    let lower = files(Layer::new(), 1).finish();
+    let upper = files(Layer::new().file("first", &vec![3; 8 << 20]), 2).finish();
+    let report = bench.build_layers(&[lower, upper]).unwrap();
+    let shown = report.stored.get() + report.metadata.get();
+    assert!(report.written.get() <= shown + shown / 20, "{report:?}");
+}

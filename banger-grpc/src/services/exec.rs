@@ -5,7 +5,7 @@
 //! reading holds up its command and costs one piece. Input goes to the guest once
 //! and in order, whatever is sent again.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use banger_api::v1::{
     Accepted, Attach, AttachExecRequest, AttachExecResponse, Attached, CreateExecRequest,
@@ -18,13 +18,10 @@ use banger_core::{
     vm::{self as core, ExecControl, ExecError, ExecEvent, ExecEvents, ExecId, ExecSession},
 };
 use futures_util::{Stream, future::BoxFuture, stream};
-use tokio::{
-    sync::{mpsc, watch},
-    time::timeout,
-};
+use tokio::sync::{mpsc, watch};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::vm;
+use super::{first::first_message, vm};
 use crate::{
     backend::Front,
     convert::exec::{exec, exec_request, output, terminal_size},
@@ -33,8 +30,6 @@ use crate::{
     request::{Checks, caller, name::VMS},
 };
 
-/// How long a client may take to say what it wants to attach to.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Most bytes of input in one message.
 const MAX_INPUT: usize = 65_536;
 /// The highest number of a signal (signal(7)).
@@ -95,8 +90,7 @@ impl Execs {
     ) -> Result<Attachment, Fault> {
         let hub = self.0.reading()?;
         let (caller, mut sent) = (caller(&request), request.into_inner());
-        let first = timeout(FIRST_MESSAGE, sent.message()).await;
-        let first = first.ok().and_then(Result::ok).flatten();
+        let first = first_message(&mut sent).await;
         let Some(Sent::Attach(attach)) = first.and_then(|first| first.message) else {
             return Err(out_of_place("the first message is no Attach"));
         };

@@ -3,7 +3,7 @@
 //! Invariants: a tree goes over in pieces that are passed on as they come; no more
 //! than a few are ever held.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use banger_api::v1::{
     FileKind, ReadFilesEnd, ReadFilesRequest, ReadFilesResponse, StatFileRequest, StatFileResponse,
@@ -15,10 +15,10 @@ use banger_core::{
     vm::{GuestFileKind, ReadTree, StreamPiece, TreeEvent, TreeStream, WriteTree},
 };
 use futures_util::{Stream, stream};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::vm;
+use super::{first::first_message, vm};
 use crate::{
     backend::{Front, Hub},
     caller::Caller,
@@ -26,8 +26,6 @@ use crate::{
     request::{Checks, caller, name::VMS},
 };
 
-/// How long a client may take to say where to write.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Most bytes of one piece.
 const MAX_PIECE: usize = 65_536;
 /// Longest path (PATH_MAX).
@@ -127,8 +125,7 @@ impl Files {
 
 /// The first message, checked.
 async fn start(sent: &mut Streaming<WriteFilesRequest>) -> Result<WriteFilesStart, Fault> {
-    let first = timeout(FIRST_MESSAGE, sent.message()).await;
-    let first = first.ok().and_then(Result::ok).flatten();
+    let first = first_message(sent).await;
     let mut checks = Checks::default();
     let Some(Sent::Start(start)) = first.and_then(|first| first.piece) else {
         checks.violated("piece", "the first message is no start");

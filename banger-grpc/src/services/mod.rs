@@ -10,6 +10,7 @@ mod catalog;
 pub(crate) mod event;
 pub(crate) mod exec;
 pub(crate) mod file;
+mod first;
 pub(crate) mod image;
 pub(crate) mod image_disk;
 pub(crate) mod kernel;

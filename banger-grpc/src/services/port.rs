@@ -3,7 +3,7 @@
 //! Invariants: both directions of a connection are bounded and go at their own pace; a
 //! connection ends with its call, and whatever is at work for it ends with that.
 
-use std::{num::NonZeroU16, pin::Pin, time::Duration};
+use std::{num::NonZeroU16, pin::Pin};
 
 use banger_api::v1::{
     ConnectPortRequest, ConnectPortResponse, ConnectPortStart, DirectionFinished, PortConnected,
@@ -18,19 +18,16 @@ use futures_util::{Stream, stream};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
-    time::timeout,
 };
 use tonic::{Request, Response, Status, Streaming};
 
-use super::vm;
+use super::{first::first_message, vm};
 use crate::{
     backend::Front,
     fault::Fault,
     request::{Checks, caller, name::VMS},
 };
 
-/// How long a client may take to say where to connect to.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Most bytes of one message.
 const MAX_PIECE: usize = 65_536;
 
@@ -80,8 +77,7 @@ impl Ports {
 
 /// The first message, checked.
 async fn start(sent: &mut Streaming<ConnectPortRequest>) -> Result<(String, GuestAddress), Fault> {
-    let first = timeout(FIRST_MESSAGE, sent.message()).await;
-    let first = first.ok().and_then(Result::ok).flatten();
+    let first = first_message(sent).await;
     let mut checks = Checks::default();
     let Some(Sent::Start(start)) = first.and_then(|first| first.message) else {
         checks.violated("message", "the first message is no start");

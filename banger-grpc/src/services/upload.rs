@@ -4,7 +4,7 @@
 //! are held; what is told is never waited for, since the newest word says all; a stream
 //! ends with its call, and what it brought stays.
 
-use std::{pin::Pin, time::Duration};
+use std::pin::Pin;
 
 use banger_api::v1::{
     DeleteUploadRequest, DeleteUploadResponse, ErrorReason, WriteUploadRequest,
@@ -16,12 +16,12 @@ use futures_util::{Stream, stream};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::{JoinHandle, JoinSet, spawn_blocking},
-    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
+use super::first::first_message;
 use crate::{
     backend::{Front, Hub},
     call::load::{Counted, Load},
@@ -34,8 +34,6 @@ use crate::{
     uploads::{Begun, Key, Piece, Taking},
 };
 
-/// How long a client may take to say what it sends.
-const FIRST_MESSAGE: Duration = Duration::from_secs(30);
 /// Most bytes of one piece.
 const MAX_PIECE: usize = 65_536;
 /// Pieces that wait to be written.
@@ -149,8 +147,7 @@ const fn whole(upload: String, size_bytes: u64) -> Told {
 
 /// The id in the first message, checked.
 async fn start(sent: &mut Streaming<WriteUploadRequest>) -> Result<Uuid, Fault> {
-    let first = timeout(FIRST_MESSAGE, sent.message()).await;
-    let first = first.ok().and_then(Result::ok).flatten();
+    let first = first_message(sent).await;
     let mut checks = Checks::default();
     let Some(Sent::Start(start)) = first.and_then(|first| first.piece) else {
         checks.violated("piece", "the first message is no start");

@@ -26,10 +26,10 @@ const ARCHIVES: &str = "
     8 both -q image pull oci:DIRECTORY --name x
     8 both -q image pull rootfs-tar:JUNK --name x
     9 both -q image pull rootfs-tar:DIRECTORY --name x
-    3 both -q image pull rootfs-tar:/nowhere --name x
-    3 both -q image pull oci-archive:/nowhere --name x
-    3 both -q image pull docker-archive:/nowhere --name x
-    3 both -q image pull oci:/nowhere --name x
+    3 both image pull rootfs-tar:/nowhere --name x
+    3 both image pull oci-archive:/nowhere --name x
+    3 both image pull docker-archive:/nowhere --name x
+    3 both image pull oci:/nowhere --name x
     2 both -q image pull oci-archive:OCI --name x --size 1M
     0 both image list";
 const KERNELS: &str = "
@@ -40,9 +40,9 @@ const KERNELS: &str = "
     0 same --json kernel import file:KBUNDLE
     0 both kernel show linux
     0 same -q kernel import file:KBUNDLE --name pinned
-    3 both -q kernel import /nowhere --name x
-    3 both -q kernel import deb:/nowhere --name x
-    3 both -q kernel import file:/nowhere --name x
+    3 both kernel import /nowhere --name x
+    3 both kernel import deb:/nowhere --name x
+    3 both kernel import file:/nowhere --name x
     8 both -q kernel import JUNK --name x
     8 both -q kernel import deb:JUNK --name x
     8 both -q kernel import file:JUNK --name x
@@ -56,8 +56,8 @@ const BUNDLES: &str = "
     0 both image show again
     8 both -q image pull file:BUNDLE@WRONG --name x
     8 both -q image pull file:JUNK --name x
-    3 both -q image pull file:/nowhere --name x
-    3 both image pull file:BARE --name bare
+    3 both image pull file:/nowhere --name x
+    3 both -q image pull file:BARE --name bare
     9 both -q image pull file:KBUNDLE --name x
     3 both -q image pull file:BARE --name bare --kernel nothing
     0 both image list";

@@ -25,7 +25,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use super::{
     cutter::Cutter,
     daemon::{Daemon, part},
-    foreign::sources,
+    everywhere::kernel,
 };
 
 /// Longer than everything takes together.
@@ -53,13 +53,7 @@ async fn pull(services: &RemoteServices, reference: &str, name: &str) -> Result<
 async fn with_kernel() -> (Daemon, RemoteServices) {
     let daemon = Daemon::start();
     let client = Client::connect(&daemon.socket(), BUDGET).unwrap();
-    let (source, _) = sources();
-    let import = ImportKernelRequest {
-        source,
-        kernel_id: "linux".to_owned(),
-        ..ImportKernelRequest::default()
-    };
-    client.change(import).await.unwrap();
+    kernel(&client).await;
     (daemon, RemoteServices::new(client))
 }
 

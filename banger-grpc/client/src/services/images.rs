@@ -23,7 +23,7 @@ use banger_core::{
     },
     kernel::KernelSelection,
     oci::{Delivery, ImageReference, SourceError},
-    progress::{NoProgress, ProgressSink},
+    progress::{NoProgress, ProgressEvent, ProgressSink},
     remote::RemoteError,
 };
 use tokio::task::spawn_blocking;
@@ -48,6 +48,11 @@ pub(super) struct RemoteImages {
     pub(super) standard_input: Option<Arc<File>>,
 }
 
+/// Says what the server would have said, had there been something to send.
+fn begun(progress: &dyn ProgressSink, reference: String) {
+    progress.emit(ProgressEvent::Resolving { reference });
+}
+
 impl RemoteImages {
     /// Whether the server has an image of that name: nothing is sent to be refused.
     async fn is_taken(&self, name: &ImageName) -> bool {
@@ -60,6 +65,7 @@ impl RemoteImages {
         &self,
         reference: &ImageReference,
         name: &ImageName,
+        progress: &dyn ProgressSink,
     ) -> Result<Option<Upload>, PullError> {
         let failed = |source| PullError::Source {
             name: name.clone(),
@@ -67,7 +73,10 @@ impl RemoteImages {
         };
         let (opening, input) = (reference.clone(), self.standard_input.clone());
         let opened = spawn_blocking(move || Delivery::of_image(&opening, input.as_ref()));
-        let Some(delivery) = settle(opened).await.map_err(failed)? else {
+        let opened = settle(opened).await.inspect_err(|_| {
+            begun(progress, reference.to_string());
+        });
+        let Some(delivery) = opened.map_err(failed)? else {
             return Ok(None);
         };
         match self.server.upload(delivery).await {
@@ -85,6 +94,7 @@ impl RemoteImages {
     async fn send_bundle(
         &self,
         reference: &BundleReference,
+        progress: &dyn ProgressSink,
     ) -> Result<Option<(Upload, String)>, PullError> {
         let failed = |error: BundleError| PullError::Load {
             what: format!("an image from {}", reference.location),
@@ -92,7 +102,10 @@ impl RemoteImages {
         };
         let opening = reference.clone();
         let opened = spawn_blocking(move || opening.delivery());
-        let Some((delivery, signature)) = settle(opened).await.map_err(failed)? else {
+        let opened = settle(opened).await.inspect_err(|_| {
+            begun(progress, reference.to_string());
+        });
+        let Some((delivery, signature)) = opened.map_err(failed)? else {
             return Ok(None);
         };
         match self.server.upload(delivery).await {
@@ -113,7 +126,7 @@ impl RemoteImages {
         let (source, sent) = match request.source {
             LoadSource::Catalog(name) => (Source::CatalogName(name.to_string()), None),
             LoadSource::Bundle(reference) => {
-                let sent = self.send_bundle(&reference).await?;
+                let sent = self.send_bundle(&reference, progress).await?;
                 (Source::Bundle(reference.to_string()), sent)
             }
             _ => return Err(RemoteError::unsupported("images of that sort").into()),
@@ -227,10 +240,11 @@ impl ImageManager for RemoteImages {
         if !request.kernel.paths.is_empty() {
             return Err(RemoteError::unsupported("kernels by path").into());
         }
-        if self.is_taken(&name).await {
+        let is_sent = !matches!(request.reference, ImageReference::Registry(_));
+        if is_sent && self.is_taken(&name).await {
             return Err(PullError::AlreadyExists { name });
         }
-        let upload = self.send(&request.reference, &name).await?;
+        let upload = self.send(&request.reference, &name, progress).await?;
         let kernel = request.kernel.name;
         let pull = PullImageRequest {
             upload: upload.as_ref().map(Upload::name).unwrap_or_default(),

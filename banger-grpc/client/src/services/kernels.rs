@@ -14,7 +14,7 @@ use banger_core::{
         BundleKernelError, DeleteKernelError, ImportKernelError, KernelQueryError, KernelResolver,
         KernelSelection, KernelSource, PullKernelError, ResolveKernelError,
     },
-    progress::{NoProgress, ProgressSink},
+    progress::{NoProgress, ProgressEvent, ProgressSink},
     remote::RemoteError,
 };
 use tokio::task::spawn_blocking;
@@ -45,10 +45,18 @@ impl RemoteKernels {
     async fn send(
         &self,
         source: &KernelSource,
+        progress: &dyn ProgressSink,
     ) -> Result<Option<(Upload, String)>, ImportKernelError> {
         let opening = source.clone();
         let opened = spawn_blocking(move || opening.delivery());
-        let Some((delivery, signature)) = settle(opened).await? else {
+        let opened = settle(opened).await.inspect_err(|_| {
+            // what is said on this host; nothing of bundles
+            if !matches!(source, KernelSource::Bundle(_)) {
+                let step = format!("reading {source}");
+                progress.emit(ProgressEvent::ImportingKernel { step });
+            }
+        });
+        let Some((delivery, signature)) = opened? else {
             return Ok(None);
         };
         match self.0.upload(delivery).await {
@@ -147,7 +155,7 @@ impl KernelResolver for RemoteKernels {
         {
             return Err(ImportKernelError::AlreadyExists { name: name.clone() });
         }
-        let (upload, signature) = self.send(source).await?.unzip();
+        let (upload, signature) = self.send(source, progress).await?.unzip();
         let import = ImportKernelRequest {
             upload: upload.as_ref().map(Upload::name).unwrap_or_default(),
             signature: signature.unwrap_or_default(),
