@@ -60,7 +60,7 @@ impl ProgressSink for Events {
         if let ProgressEvent::Bundle { done, total, .. } = event {
             let (done, total) = (done.get(), total.get());
             // whoever takes no pieces does without
-            drop(self.0.try_send(Progress { done, total }));
+            let _ = self.0.try_send(Progress { done, total });
         }
     }
 }

@@ -106,18 +106,19 @@ async fn bundles_are_for_whoever_keeps_images() {
         offset_bytes: 0,
     };
     let vic = papers.client(&running, Some("token-of-vic"), None);
-    let refused = vic.images().save_image(save(ImageArchiveFormat::Bundle));
-    assert_eq!(reason(&refused.await.unwrap_err()), "OUT_OF_SCOPE");
+    let bundle = save(ImageArchiveFormat::Bundle);
+    let refused = vic.images().save_image(bundle.clone()).await;
+    assert_eq!(reason(&refused.unwrap_err()), "OUT_OF_SCOPE");
     let refused = vic.kernels().save_kernel(kernel.clone()).await;
     assert_eq!(reason(&refused.unwrap_err()), "OUT_OF_SCOPE");
 
     let ivy = papers.client(&running, Some("token-of-ivy"), None);
     ivy.kernels().save_kernel(kernel).await.unwrap();
-    let wrong = ivy.images().save_image(save(ImageArchiveFormat::Docker));
-    let wrong = wrong.await.unwrap_err();
+    let other = save(ImageArchiveFormat::Docker);
+    let wrong = ivy.images().save_image(other).await.unwrap_err();
     assert!(wrong.message().contains("without_kernel"), "{wrong}");
-    let stream = ivy.images().save_image(save(ImageArchiveFormat::Bundle));
-    let mut stream = stream.await.unwrap().into_inner();
+    let stream = ivy.images().save_image(bundle).await;
+    let mut stream = stream.unwrap().into_inner();
     // the packing is told of before there is a byte
     let first = stream.message().await.unwrap().unwrap().piece;
     assert!(matches!(first, Some(OfImage::Progress(_))), "{first:?}");

@@ -338,12 +338,12 @@ async fn what_a_client_had_built_says_of_which_file() {
         ("", "/home/ann/Containerfile"),
     ] {
         // without an upload the reference is one of the host's files
-        let client = if upload.is_empty() {
-            running.images()
+        let request = pull(upload, file);
+        let refused = if upload.is_empty() {
+            running.images().pull_image(request).await
         } else {
-            ann.images()
+            ann.images().pull_image(request).await
         };
-        let refused = client.clone().pull_image(pull(upload, file)).await;
         let refused = refused.unwrap_err();
         assert!(refused.message().contains("containerfile"), "{refused}");
     }

@@ -1495,7 +1495,7 @@ pub struct ContainerfileOrigin {
     /// Digest of the manifest that the builder made.
     #[prost(string, tag = "1")]
     pub manifest_digest: ::prost::alloc::string::String,
-    /// The file, on the server's host.
+    /// The file, on the host of whoever had it built: the server's, or a client's.
     #[prost(string, tag = "2")]
     pub path: ::prost::alloc::string::String,
 }
@@ -3899,6 +3899,8 @@ pub enum ImageArchiveFormat {
     Docker = 2,
     /// The tree alone, as a tar file.
     RootfsTar = 3,
+    /// A bundle, which LoadImage reads: the disk and the kernel.
+    Bundle = 4,
 }
 impl ImageArchiveFormat {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -3911,6 +3913,7 @@ impl ImageArchiveFormat {
             Self::Oci => "IMAGE_ARCHIVE_FORMAT_OCI",
             Self::Docker => "IMAGE_ARCHIVE_FORMAT_DOCKER",
             Self::RootfsTar => "IMAGE_ARCHIVE_FORMAT_ROOTFS_TAR",
+            Self::Bundle => "IMAGE_ARCHIVE_FORMAT_BUNDLE",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -3920,6 +3923,7 @@ impl ImageArchiveFormat {
             "IMAGE_ARCHIVE_FORMAT_OCI" => Some(Self::Oci),
             "IMAGE_ARCHIVE_FORMAT_DOCKER" => Some(Self::Docker),
             "IMAGE_ARCHIVE_FORMAT_ROOTFS_TAR" => Some(Self::RootfsTar),
+            "IMAGE_ARCHIVE_FORMAT_BUNDLE" => Some(Self::Bundle),
             _ => None,
         }
     }
@@ -3997,6 +4001,11 @@ pub struct PullImageRequest {
     /// the whole directory. Empty where the reference is no client's file.
     #[prost(string, tag = "7")]
     pub upload: ::prost::alloc::string::String,
+    /// The Containerfile that the client had it built of, by its absolute path there: where
+    /// the image came from, in place of the archive. Empty where it is of none, and without
+    /// an upload.
+    #[prost(string, tag = "8")]
+    pub containerfile: ::prost::alloc::string::String,
 }
 /// The pull.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -4289,12 +4298,15 @@ pub struct SaveImageRequest {
     /// is made and not sent.
     #[prost(uint64, tag = "3")]
     pub offset_bytes: u64,
+    /// Leaves the kernel out of a bundle.
+    #[prost(bool, tag = "4")]
+    pub without_kernel: bool,
 }
 /// A piece of the archive.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct SaveImageResponse {
     /// Which piece.
-    #[prost(oneof = "save_image_response::Piece", tags = "1, 2")]
+    #[prost(oneof = "save_image_response::Piece", tags = "1, 2, 3")]
     pub piece: ::core::option::Option<save_image_response::Piece>,
 }
 /// Nested message and enum types in `SaveImageResponse`.
@@ -4308,6 +4320,10 @@ pub mod save_image_response {
         /// The last message: the archive is whole.
         #[prost(message, tag = "2")]
         End(super::SaveImageEnd),
+        /// How far the making of a bundle is, in bytes of its files, each of which is read
+        /// twice.
+        #[prost(message, tag = "3")]
+        Progress(super::Counted),
     }
 }
 /// What was saved.
@@ -4321,12 +4337,15 @@ pub struct SaveImageEnd {
     #[prost(string, tag = "2")]
     pub archive_digest: ::prost::alloc::string::String,
     /// What tells the image in the archive: the digest of its manifest, of its
-    /// configuration, or of the whole file of a tree.
+    /// configuration, or of the whole file of a tree or bundle.
     #[prost(string, tag = "3")]
     pub digest: ::prost::alloc::string::String,
     /// Sockets, which archives cannot hold, were left out.
     #[prost(uint64, tag = "4")]
     pub sockets_left_out: u64,
+    /// Bytes of all files in a bundle, holes counted.
+    #[prost(uint64, tag = "5")]
+    pub unpacked_bytes: u64,
 }
 /// Generated client implementations.
 pub mod image_service_client {
@@ -4718,8 +4737,8 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "DiffImages"));
             self.inner.server_streaming(req, path, codec).await
         }
-        /// Reads an image as an archive that other tools read. The same image has the same
-        /// bytes, so that a client whose stream was cut can go on where it was.
+        /// Reads an image as an archive that other tools read, or as a bundle. The same image
+        /// has the same bytes, so that a client whose stream was cut can go on where it was.
         pub async fn save_image(
             &mut self,
             request: impl tonic::IntoRequest<super::SaveImageRequest>,
@@ -4892,8 +4911,8 @@ pub mod image_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Reads an image as an archive that other tools read. The same image has the same
-        /// bytes, so that a client whose stream was cut can go on where it was.
+        /// Reads an image as an archive that other tools read, or as a bundle. The same image
+        /// has the same bytes, so that a client whose stream was cut can go on where it was.
         async fn save_image(
             &self,
             request: tonic::Request<super::SaveImageRequest>,
@@ -5749,6 +5768,54 @@ pub struct ListAvailableKernelsResponse {
     #[prost(message, repeated, tag = "2")]
     pub failures: ::prost::alloc::vec::Vec<Failure>,
 }
+/// Asks for a kernel as a bundle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveKernelRequest {
+    /// kernels/NAME.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Where in the bundle to begin: where a stream that was cut goes on. What is before
+    /// is made and not sent.
+    #[prost(uint64, tag = "2")]
+    pub offset_bytes: u64,
+}
+/// A piece of the bundle.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveKernelResponse {
+    /// Which piece.
+    #[prost(oneof = "save_kernel_response::Piece", tags = "1, 2, 3")]
+    pub piece: ::core::option::Option<save_kernel_response::Piece>,
+}
+/// Nested message and enum types in `SaveKernelResponse`.
+pub mod save_kernel_response {
+    /// Which piece.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Piece {
+        /// Bytes of the bundle, at most 65536, each piece after the one before.
+        #[prost(bytes, tag = "1")]
+        Data(::prost::bytes::Bytes),
+        /// The last message: the bundle is whole.
+        #[prost(message, tag = "2")]
+        End(super::SaveKernelEnd),
+        /// How far the making is, in bytes of files, each of which is read twice.
+        #[prost(message, tag = "3")]
+        Progress(super::Counted),
+    }
+}
+/// What was saved.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct SaveKernelEnd {
+    /// The length of the whole bundle.
+    #[prost(uint64, tag = "1")]
+    pub size_bytes: u64,
+    /// Digest of the whole bundle. A client that put it together from several streams
+    /// compares it.
+    #[prost(string, tag = "2")]
+    pub archive_digest: ::prost::alloc::string::String,
+    /// Bytes of all files in it, holes counted.
+    #[prost(uint64, tag = "3")]
+    pub unpacked_bytes: u64,
+}
 /// Generated client implementations.
 pub mod kernel_service_client {
     #![allow(
@@ -5984,6 +6051,32 @@ pub mod kernel_service_client {
                 .insert(GrpcMethod::new("banger.v1.KernelService", "DeleteKernel"));
             self.inner.unary(req, path, codec).await
         }
+        /// Reads a kernel as a bundle, which ImportKernel reads. The same kernel has the same
+        /// bytes, so that a client whose stream was cut can go on where it was.
+        pub async fn save_kernel(
+            &mut self,
+            request: impl tonic::IntoRequest<super::SaveKernelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::SaveKernelResponse>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.KernelService/SaveKernel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.KernelService", "SaveKernel"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -6056,6 +6149,18 @@ pub mod kernel_service_server {
             tonic::Response<super::DeleteKernelResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the SaveKernel method.
+        type SaveKernelStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::SaveKernelResponse, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Reads a kernel as a bundle, which ImportKernel reads. The same kernel has the same
+        /// bytes, so that a client whose stream was cut can go on where it was.
+        async fn save_kernel(
+            &self,
+            request: tonic::Request<super::SaveKernelRequest>,
+        ) -> std::result::Result<tonic::Response<Self::SaveKernelStream>, tonic::Status>;
     }
     /// Keeps kernels.
     #[derive(Debug)]
@@ -6406,6 +6511,52 @@ pub mod kernel_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.KernelService/SaveKernel" => {
+                    #[allow(non_camel_case_types)]
+                    struct SaveKernelSvc<T: KernelService>(pub Arc<T>);
+                    impl<
+                        T: KernelService,
+                    > tonic::server::ServerStreamingService<super::SaveKernelRequest>
+                    for SaveKernelSvc<T> {
+                        type Response = super::SaveKernelResponse;
+                        type ResponseStream = T::SaveKernelStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::SaveKernelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as KernelService>::save_kernel(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = SaveKernelSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -8,7 +8,6 @@ use std::{
     time::Duration,
 };
 
-use banger_api::v1::ImportKernelRequest;
 use banger_client::{
     Client,
     services::{Host, RemoteServices},
