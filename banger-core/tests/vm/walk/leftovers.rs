@@ -49,11 +49,14 @@ pub(crate) fn leftovers(ground: &Ground, records: &[Vm], snapshots: &[Snapshot])
         Some(VmState::Created | VmState::Stopped | VmState::Failed) | None => false,
         Some(state) => return vec![format!("a VM that is {}", state.as_str())],
     };
-    let mut found = processes_of(&root, runs);
-    // a signal takes its time: what it ends is no part of a VM that runs
+    // a signal takes its time: what it ends is no part of a VM that runs. It is looked
+    // for first: what ends between the two looks would be missed by both
     let victims = victims(&root);
     let dying = victims.iter().filter(|id| processes::is_ending(**id));
-    found.extend(dying.map(|id| format!("process {id} was killed and lives")));
+    let mut found: Vec<_> = dying
+        .map(|id| format!("process {id} was killed and lives"))
+        .collect();
+    found.extend(processes_of(&root, runs));
     found.extend(files(&ground.host.directories, vm, runs));
     found.extend(kept_files(&ground.host.directories, snapshots));
     found.extend(locks(&ground.host.directories, vm, runs));
