@@ -1,13 +1,16 @@
-//! How much machines may take, from the command line.
+//! How much machines and uploads may take, from the command line.
 
 use std::io;
 
 use banger_core::domain::Bytes;
-use banger_grpc::capacity::{Budget, Limit, Overcommit};
+use banger_grpc::{
+    capacity::{Budget, Limit, Overcommit},
+    uploads::UploadLimits,
+};
 use camino::Utf8Path;
 use clap::Args;
 
-/// How much machines may take of the host, and how much of each caller's.
+/// How much machines and uploads may take of the host, and how much of each caller's.
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct BudgetArguments {
     /// Promise no more than this many VMs in all
@@ -44,9 +47,30 @@ pub(crate) struct BudgetArguments {
     /// Give each caller's VMs no more than this much disk
     #[arg(long, value_name = "SIZE")]
     owner_disk: Option<Bytes>,
+    /// Take no more than this much of files that clients send [default: 256G]
+    #[arg(long, value_name = "SIZE")]
+    max_uploads_size: Option<Bytes>,
+    /// Take no more than this much of each caller's [default: 64G]
+    #[arg(long, value_name = "SIZE")]
+    owner_uploads_size: Option<Bytes>,
+    /// Take no more than this many files of each caller's [default: 16]
+    #[arg(long, value_name = "COUNT")]
+    owner_uploads: Option<usize>,
 }
 
 impl BudgetArguments {
+    /// What clients' files may take.
+    pub(crate) fn uploads(&self) -> UploadLimits {
+        let usual = UploadLimits::default();
+        let owner_bytes = self.owner_uploads_size.map(Bytes::get);
+        let all_bytes = self.max_uploads_size.map(Bytes::get);
+        UploadLimits {
+            owner_bytes: owner_bytes.unwrap_or(usual.owner_bytes),
+            all_bytes: all_bytes.unwrap_or(usual.all_bytes),
+            owner_count: self.owner_uploads.unwrap_or(usual.owner_count),
+        }
+    }
+
     /// The budget of this host, with its disk that holds the state.
     pub(crate) fn budget(&self, state: &Utf8Path) -> io::Result<Budget> {
         Ok(self.over(Budget::of_host(state)?))
@@ -103,8 +127,17 @@ mod tests {
             "--host-memory=2GiB",
             "--overcommit-vcpus=300",
             "--owner-vms=5",
+            "--owner-uploads-size=1GiB",
+            "--owner-uploads=3",
         ];
-        let budget = Alone::try_parse_from(words).unwrap().budget.over(found);
+        let arguments = Alone::try_parse_from(words).unwrap().budget;
+        let uploads = UploadLimits {
+            owner_bytes: 1 << 30,
+            owner_count: 3,
+            ..UploadLimits::default()
+        };
+        assert_eq!(arguments.uploads(), uploads);
+        let budget = arguments.over(found);
         assert_eq!(budget.limit().vcpus, Some(12));
         assert_eq!(budget.limit().memory, Some(2 << 30));
         assert_eq!(budget.per_owner.vms, Some(5));

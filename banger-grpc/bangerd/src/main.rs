@@ -42,7 +42,7 @@ use banger_grpc::{
         security::{Security, SecurityError},
         tcp::{ListenError, TlsListener},
     },
-    uploads::{UploadLimits, Uploads},
+    uploads::Uploads,
 };
 use camino::{Utf8Path, Utf8PathBuf};
 use clap::Parser as _;
@@ -224,7 +224,7 @@ async fn open(
         doctor: services.doctor,
         volumes: services.volumes,
         store,
-        uploads: Uploads::new(directories.cache.join("uploads"), UploadLimits::default()),
+        uploads: Uploads::new(directories.cache.join("uploads"), budget.uploads()),
         clock: Arc::new(SystemClock),
         budget: budget
             .budget(&directories.state)
