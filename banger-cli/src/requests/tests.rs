@@ -288,7 +288,7 @@ fn a_build_from_an_image_is_made_of_its_options() {
         panic!("not a build from an image");
     };
     assert_eq!(
-        bare.provision.parts,
+        bare.source.parts(),
         banger_core::image::ProvisionParts::NONE
     );
     assert!(Task::Plain(PlainTask::BuildFromImage(bare)).boots());

@@ -5,11 +5,6 @@ use super::Twins;
 #[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
-    twins.refused(
-        &["image", "build", "--from-image", "x", "--name", "y"],
-        "the service has no builds yet",
-    );
-
     // nobody is there
     let socket = twins.remote.root.join("nobody.sock");
     let endpoint = format!("unix://{socket}");
