@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use banger_core::{
     domain::{BootMode, Bytes, RootDiskMode},
+    image::build::Source,
     kernel::KernelPaths,
     vm::RequestedSource,
 };
@@ -270,7 +271,9 @@ fn a_build_from_an_image_is_made_of_its_options() {
     ) else {
         panic!("not a build from an image");
     };
-    let provision = &request.provision;
+    let Source::Host(provision) = &request.source else {
+        panic!("the files of a command line are this host's");
+    };
     let copies: Vec<(&str, &str)> = provision
         .copies
         .iter()

@@ -75,8 +75,11 @@ async fn a_build_goes_on_with_the_next_service() {
     let client = Client::connect(&daemon.socket(), BUDGET).unwrap();
     let again = ended(&client, &name).await;
     assert_eq!(again.state(), OperationState::Succeeded, "{again:?}");
-    let images = client.images().list_images(ListImagesRequest::default());
-    let images = images.await.unwrap().into_inner().images;
+    let listed = client
+        .images()
+        .list_images(ListImagesRequest::default())
+        .await;
+    let images = listed.unwrap().into_inner().images;
     let names: Vec<&str> = images.iter().map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["images/built", "images/small"]);
     assert_no_machine(&daemon, &client).await;
@@ -88,8 +91,9 @@ async fn a_build_goes_on_with_the_next_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_given_up_has_no_machine_when_it_ended() {
     let (daemon, client) = with_small().await;
-    let begun = client.images().build_image(build("echo begun; sleep 600"));
-    let name = begun.await.unwrap().into_inner().operation.unwrap().name;
+    let request = build("echo begun; sleep 600");
+    let begun = client.images().build_image(request).await.unwrap();
+    let name = begun.into_inner().operation.unwrap().name;
     heard(&client, &name, "begun").await;
     let cancel = CancelOperationRequest { name: name.clone() };
     client.operations().cancel_operation(cancel).await.unwrap();
