@@ -23,7 +23,8 @@ use crate::{
 /// Bytes read from a parcel at once.
 const BUFFER: usize = 1 << 18;
 /// What a tar stream ends with: two blocks of zeros.
-const END: u64 = 1024;
+const END: u64 = 2 * BLOCK;
+const BLOCK: u64 = 512;
 
 /// What a build puts into an image, read from its files. Everything runs as root, in
 /// `/`.
@@ -177,7 +178,8 @@ fn check_end(parcel: &FileRange) -> Result<(), Unpackable> {
         reader.seek(SeekFrom::Start(start))?;
         reader.take(END).read_to_end(&mut end)?;
     }
-    if end.is_empty() || end.iter().any(|byte| *byte != 0) {
+    let is_ended = !end.is_empty() && end.iter().all(|byte| *byte == 0);
+    if !is_ended || !parcel.length().is_multiple_of(BLOCK) {
         return Err(Unpackable(
             "it is no tar stream, or not all of one".to_owned(),
         ));
