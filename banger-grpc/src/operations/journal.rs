@@ -245,7 +245,7 @@ mod tests {
         }
         let (bytes, left_out) = output(&mut queue);
         assert_eq!(bytes.len(), MAX_OUTPUT);
-        assert_eq!(left_out as usize, 20 * PIECE - MAX_OUTPUT);
+        assert_eq!(left_out, (20 * PIECE - MAX_OUTPUT) as u64);
         assert_eq!(output(&mut queue), (Vec::new(), 0));
     }
 
