@@ -9,8 +9,13 @@ use std::{
 };
 
 use banger_core::{
-    clock::Clock, diagnostics::Doctor, image::ImageManager, kernel::KernelResolver, store::Store,
-    vm::VmSupervisor, volume::VolumeManager,
+    clock::Clock,
+    diagnostics::Doctor,
+    image::{ImageManager, build::ImageBuilder},
+    kernel::KernelResolver,
+    store::Store,
+    vm::VmSupervisor,
+    volume::VolumeManager,
 };
 use tokio::time::timeout;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
@@ -29,6 +34,8 @@ pub struct Backend {
     pub kernels: Arc<dyn KernelResolver>,
     /// Virtual machines.
     pub vms: Arc<dyn VmSupervisor>,
+    /// Builds images.
+    pub builder: Arc<dyn ImageBuilder>,
     /// Looks at the host.
     pub doctor: Arc<dyn Doctor>,
     /// Named volumes.

@@ -11,6 +11,7 @@
 
 mod server {
     mod access;
+    mod building;
     mod bundles;
     mod calls;
     mod capacity;

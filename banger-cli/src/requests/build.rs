@@ -1,6 +1,6 @@
 //! Requests to build images.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use banger_core::{
     domain::Selector,
@@ -35,7 +35,8 @@ fn from_image(base: Selector, args: BuildImageArgs, directory: &Utf8Path) -> Bui
             backend: args.provision.backend,
             network: args.provision.network,
         },
-        provision: provision(args.provision, directory),
+        source: provision(args.provision, directory).into(),
+        labels: BTreeMap::new(),
         deadline: Duration::from_secs(args.timeout),
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use banger_core::{
     domain::{BootMode, Bytes, RootDiskMode},
+    image::build::Source,
     kernel::KernelPaths,
     vm::RequestedSource,
 };
@@ -270,7 +271,9 @@ fn a_build_from_an_image_is_made_of_its_options() {
     ) else {
         panic!("not a build from an image");
     };
-    let provision = &request.provision;
+    let Source::Host(provision) = &request.source else {
+        panic!("the files of a command line are this host's");
+    };
     let copies: Vec<(&str, &str)> = provision
         .copies
         .iter()
@@ -288,7 +291,7 @@ fn a_build_from_an_image_is_made_of_its_options() {
         panic!("not a build from an image");
     };
     assert_eq!(
-        bare.provision.parts,
+        bare.source.parts(),
         banger_core::image::ProvisionParts::NONE
     );
     assert!(Task::Plain(PlainTask::BuildFromImage(bare)).boots());

@@ -34,7 +34,7 @@ pub(crate) fn assert_clean(disk: &str) {
     assert!(checked.status.success(), "{checked:?}");
 }
 
-fn write_inputs(root: &Utf8Path) {
+pub(crate) fn write_inputs(root: &Utf8Path) {
     fs::create_dir_all(root.join("tree/sub")).unwrap();
     fs::write(
         root.join("tree/sub/program"),

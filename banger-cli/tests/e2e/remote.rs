@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::{bundles::configure, environment::Environment};
 
 mod bound;
+mod building;
 mod elsewhere;
 mod kept;
 mod machines;

@@ -37,6 +37,14 @@ pub struct ValidationError {
     problems: Vec<PathProblem>,
 }
 
+impl From<PathProblem> for ValidationError {
+    fn from(problem: PathProblem) -> Self {
+        Self {
+            problems: vec![problem],
+        }
+    }
+}
+
 impl ValidationError {
     /// The problems, at least one.
     #[must_use]

@@ -39,7 +39,8 @@ pub struct Delivery {
 
 #[derive(Debug)]
 enum Content {
-    File(FileRange),
+    /// Files, one after the other.
+    Parts(Vec<FileRange>),
     /// A pipe, which is read to its end.
     Pipe(Arc<File>),
     Layout,
@@ -85,9 +86,14 @@ impl Delivery {
 
     /// A file that is open.
     pub(crate) fn of_range(path: &Utf8Path, file: FileRange) -> Self {
+        Self::of_parts(path, vec![file])
+    }
+
+    /// Files that are open, one after the other.
+    pub(crate) fn of_parts(path: &Utf8Path, parts: Vec<FileRange>) -> Self {
         Self {
             path: path.to_owned(),
-            content: Content::File(file),
+            content: Content::Parts(parts),
         }
     }
 
@@ -98,10 +104,12 @@ impl Delivery {
         cancelled: &CancellationToken,
     ) -> Result<(), Undelivered> {
         match &self.content {
-            Content::File(file) => {
-                let mut reader = file.reader();
-                self.copy(output, cancelled, |buffer| reader.read(buffer))
-                    .map(drop)
+            Content::Parts(parts) => {
+                for part in parts {
+                    let mut reader = part.reader();
+                    self.copy(output, cancelled, |buffer| reader.read(buffer))?;
+                }
+                Ok(())
             }
             Content::Pipe(pipe) => {
                 let read = |buffer: &mut [u8]| read_patiently(pipe, buffer, cancelled);

@@ -54,7 +54,7 @@ pub struct OperationEnd {
     pub state: OperationState,
     /// What came of it, as the service writes it.
     pub outcome: Option<Vec<u8>>,
-    /// The id of the record that it made, unless that is known already.
+    /// The id of the record that it made, in place of one that is known already.
     pub made: Option<String>,
     /// When.
     pub time: SystemTime,
@@ -188,13 +188,15 @@ impl Store {
         Ok(operation)
     }
 
-    /// Adds events to an operation that runs, of which the newest `keep` are kept,
-    /// and answers the number of the last.
+    /// Adds events to an operation that runs, of which the newest `keep` are kept, and
+    /// no more than so many bytes of all of its events, and answers the number of the
+    /// last.
     pub async fn add_operation_events(
         &self,
         id: OperationId,
         events: &[(SystemTime, Vec<u8>)],
         keep: u32,
+        keep_bytes: u32,
     ) -> Result<u64, StoreError> {
         let failed = StoreError::query("record an operation's progress");
         let mut transaction = self.write().await?;
@@ -223,6 +225,16 @@ impl Store {
             .execute(&mut *transaction)
             .await
             .map_err(&failed)?;
+        sqlx::query(
+            "DELETE FROM operation_events WHERE operation_id = ?1 AND sequence IN ( \
+               SELECT sequence FROM (SELECT sequence, sum(length(event)) OVER (ORDER BY sequence DESC) AS bytes \
+                 FROM operation_events WHERE operation_id = ?1) WHERE ?2 < bytes)",
+        )
+        .bind(id.to_string())
+        .bind(keep_bytes)
+        .execute(&mut *transaction)
+        .await
+        .map_err(&failed)?;
         commit(transaction).await.map_err(failed)?;
         Ok(u64::try_from(last).unwrap_or(0))
     }
@@ -257,7 +269,7 @@ impl Store {
         let failed = StoreError::query("record an operation's end");
         let mut transaction = self.write().await?;
         sqlx::query(
-            "UPDATE operations SET state = ?, outcome = ?, made_id = coalesce(made_id, ?), ended_at = ?, \
+            "UPDATE operations SET state = ?, outcome = ?, made_id = coalesce(?, made_id), ended_at = ?, \
              last_sequence = last_sequence + 1 WHERE id = ? AND state = 'running'",
         )
         .bind(end.state.as_str())

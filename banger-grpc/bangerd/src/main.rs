@@ -221,6 +221,7 @@ async fn open(
         images: services.images,
         kernels: services.kernels,
         vms: services.vms,
+        builder: services.builder,
         doctor: services.doctor,
         volumes: services.volumes,
         store,

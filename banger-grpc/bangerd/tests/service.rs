@@ -11,6 +11,7 @@
 
 mod service {
     mod activation;
+    mod building;
     mod bundles;
     #[path = "../../../../banger-core/tests/common/certificates.rs"]
     pub(crate) mod certificates;

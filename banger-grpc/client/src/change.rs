@@ -1,14 +1,14 @@
 //! The requests that change something.
 
 use banger_api::v1::{
-    CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
-    DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest,
-    ImportKernelRequest, LoadImageRequest, Operation, PauseVmRequest, PromoteImageRequest,
-    PruneImageCacheRequest, PullImageRequest, PullKernelRequest, RegisterImageRequest,
-    RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest, UpdateVmRequest,
-    image_service_client::ImageServiceClient, kernel_service_client::KernelServiceClient,
-    snapshot_service_client::SnapshotServiceClient, vm_service_client::VmServiceClient,
-    volume_service_client::VolumeServiceClient,
+    BuildImageRequest, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest,
+    DeleteImageRequest, DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest,
+    DeleteVolumeRequest, ImportKernelRequest, LoadImageRequest, Operation, PauseVmRequest,
+    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, PullKernelRequest,
+    RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
+    UpdateVmRequest, image_service_client::ImageServiceClient,
+    kernel_service_client::KernelServiceClient, snapshot_service_client::SnapshotServiceClient,
+    vm_service_client::VmServiceClient, volume_service_client::VolumeServiceClient,
 };
 use tonic::Status;
 use uuid::Uuid;
@@ -61,6 +61,7 @@ macro_rules! change {
 }
 
 change!(
+    BuildImageRequest => ImageServiceClient.build_image,
     CreateSnapshotRequest => SnapshotServiceClient.create_snapshot,
     CreateVmRequest => VmServiceClient.create_vm,
     CreateVolumeRequest => VolumeServiceClient.create_volume,

@@ -15,7 +15,7 @@ use banger_api::v1::ErrorReason;
 use http::{HeaderMap, header::AUTHORIZATION};
 
 use crate::{
-    caller::Caller,
+    caller::{Caller, Scope},
     fault::Fault,
     transport::{connection::Peer, security::Security},
 };
@@ -110,6 +110,15 @@ fn unauthenticated() -> Fault {
 fn out_of_scope() -> Fault {
     let message = "the scopes of the caller do not include this method";
     Fault::new(ErrorReason::OutOfScope, message)
+}
+
+/// What a machine runs for.
+pub(crate) fn check_machines(caller: &Caller) -> Result<(), Fault> {
+    if caller.may(&[Scope::OwnVms]) {
+        return Ok(());
+    }
+    let message = "what runs in a machine is taken from callers with the scope vms:own";
+    Err(Fault::new(ErrorReason::OutOfScope, message))
 }
 
 /// What the host's own files are taken from, which only the host's own users may name.

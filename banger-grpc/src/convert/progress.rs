@@ -60,6 +60,7 @@ pub(crate) fn event(progress: ProgressEvent) -> Option<(Event, Option<String>)> 
             (Event::Backend(chosen), None)
         }
         ProgressEvent::Booting => (Event::Booting(v1::Booting {}), None),
+        ProgressEvent::BuildStep { step } => (Event::BuildStep(v1::BuildStep { step }), None),
         ProgressEvent::AgentReady => (Event::AgentReady(v1::AgentReady {}), None),
         _ => return None,
     })

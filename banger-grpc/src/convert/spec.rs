@@ -49,8 +49,8 @@ pub(crate) fn create_vm(
         disk_size: or(spec.disk_bytes, defaults.disk_size),
         boot_mode: boot_mode(spec, checks).unwrap_or(defaults.boot_mode),
         root_disk: root_disk(spec, checks).unwrap_or(defaults.root_disk),
-        backend: backend(&spec.backend, checks),
-        network: network(spec, checks).unwrap_or(defaults.network),
+        backend: backend("spec.backend", &spec.backend, checks),
+        network: network("spec.network", spec.network, checks).unwrap_or(defaults.network),
         ports: ports("spec.ports", &spec.ports, checks),
         remove_on_stop: spec.remove_on_stop,
         lease: spec
@@ -124,14 +124,16 @@ fn root_disk(spec: &v1::VmSpec, checks: &mut Checks) -> Option<RootDiskMode> {
     }
 }
 
-fn network(spec: &v1::VmSpec, checks: &mut Checks) -> Option<NetworkMode> {
-    match v1::Network::try_from(spec.network) {
+/// The network that a client asks for.
+pub(crate) fn network(field: &str, asked: i32, checks: &mut Checks) -> Option<NetworkMode> {
+    match v1::Network::try_from(asked) {
         Ok(mode) => choices::network_of(mode),
-        Err(_) => checks.unknown("spec.network", spec.network),
+        Err(_) => checks.unknown(field, asked),
     }
 }
 
-fn backend(name: &str, checks: &mut Checks) -> Option<BackendKind> {
+/// The backend that a client asks for.
+pub(crate) fn backend(field: &str, name: &str, checks: &mut Checks) -> Option<BackendKind> {
     if name.is_empty() {
         return None;
     }
@@ -139,7 +141,7 @@ fn backend(name: &str, checks: &mut Checks) -> Option<BackendKind> {
         .into_iter()
         .find(|kind| kind.as_str() == name);
     if known.is_none() {
-        checks.violated("spec.backend", format!("{name:?} is unknown"));
+        checks.violated(field, format!("{name:?} is unknown"));
     }
     known
 }

@@ -8,6 +8,7 @@
 //! Entry points: [`Operations::begin`], [`Operations::resume`], [`Operations::drain`].
 
 mod artifacts;
+mod build;
 mod engine;
 mod images;
 mod journal;
@@ -53,11 +54,12 @@ use crate::{
 };
 
 pub(crate) use artifacts::{import_request, pull_request};
+pub(crate) use build::{build_request, check_length};
 pub(crate) use images::{prune_request, register_request};
 pub(crate) use load::{is_host_bundle, load_request};
 pub(crate) use machines::{check_session, create_request};
 pub(crate) use receipt::Receipt;
-pub(crate) use room::{of_create, of_kept, of_start, of_volume};
+pub(crate) use room::{of_build, of_create, of_kept, of_start, of_volume};
 pub(crate) use snapshots::restore_request;
 pub(crate) use update::update_request;
 pub(crate) use volumes::{have_host_path, settle_volumes, volume_request};

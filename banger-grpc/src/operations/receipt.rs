@@ -118,6 +118,7 @@ const fn kind(event: &ProgressEvent) -> Option<PhaseKind> {
         } => PhaseKind::Verify,
         ProgressEvent::ReadingLayers { .. }
         | ProgressEvent::WritingDisk { .. }
+        | ProgressEvent::BuildStep { .. }
         | ProgressEvent::Bundle { .. } => PhaseKind::Build,
         ProgressEvent::StagingKernel => PhaseKind::Pull,
         ProgressEvent::PreparingDisks => PhaseKind::Clone,

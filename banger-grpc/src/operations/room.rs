@@ -1,12 +1,16 @@
 //! How much room work needs.
 
 use banger_core::{
-    domain::{Operation, Selector, Vm, VmSpec, VmState},
+    domain::{Bytes, Image, Operation, Selector, Vm, VmSpec, VmState},
+    image::build::{BuildImageRequest, GROWTH},
     vm::CreateVm,
     volume::CreateVolume,
 };
 
-use super::{artifacts::settled, machines::create_request, volumes::volume_request, work::Work};
+use super::{
+    artifacts::settled, build::build_request, machines::create_request, volumes::volume_request,
+    work::Work,
+};
 use crate::{
     backend::Backend,
     capacity::{Amounts, Need},
@@ -53,6 +57,21 @@ pub(crate) fn of_kept(owner: &str, vm: &Vm) -> Need {
     }
 }
 
+/// That of the machine in which an image is built.
+pub(crate) fn of_build(owner: &str, build: &BuildImageRequest, base: &Image) -> Need {
+    let usual = base.sizes.apparent.get().saturating_add(GROWTH.get());
+    Need {
+        owner: owner.to_owned(),
+        amounts: Amounts {
+            vms: 1,
+            vcpus: build.machine.vcpus.into(),
+            memory: build.machine.memory.get(),
+            disk: build.size.map_or(usual, Bytes::get),
+        },
+        starts: None,
+    }
+}
+
 /// That of making a volume.
 pub(crate) fn of_volume(owner: &str, create: &CreateVolume) -> Need {
     Need {
@@ -92,6 +111,11 @@ pub(super) async fn of_operation(backend: &Backend, operation: &Operation) -> Op
             let id = Selector::from(settled(&request.snapshot, "snapshots/")?);
             let snapshot = backend.vms.show_snapshot(&id).await.ok()?;
             Some(of_kept(&owner, &snapshot.vm))
+        }
+        Work::BuildImage(request) => {
+            let id = Selector::from(settled(&request.base, "images/")?);
+            let base = backend.images.show(&id).await.ok()?;
+            Some(of_build(&owner, &build_request(&request).ok()?, &base))
         }
         Work::CreateVolume(request) => Some(of_volume(&owner, &volume_request(&request).ok()?)),
         _ => None,

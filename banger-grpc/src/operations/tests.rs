@@ -51,6 +51,7 @@ async fn operations(scratch: &TempDir) -> Operations {
         images: local.images,
         kernels: local.kernels,
         vms: local.vms,
+        builder: local.builder,
         doctor: local.doctor,
         volumes: local.volumes,
         store: local.store,

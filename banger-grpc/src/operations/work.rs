@@ -7,18 +7,20 @@
 use std::sync::Arc;
 
 use banger_api::v1::{
-    self, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest, DeleteImageRequest,
-    DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest, DeleteVolumeRequest, ErrorReason,
-    ImportKernelRequest, LoadImageRequest, OperationKind, PauseVmRequest, PhaseKind,
-    PromoteImageRequest, PruneImageCacheRequest, PullImageRequest, PullKernelRequest,
-    RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest, StopVmRequest,
-    UpdateVmRequest, operation::Outcome,
+    self, BuildImageRequest, CreateSnapshotRequest, CreateVmRequest, CreateVolumeRequest,
+    DeleteImageRequest, DeleteKernelRequest, DeleteSnapshotRequest, DeleteVmRequest,
+    DeleteVolumeRequest, ErrorReason, ImportKernelRequest, LoadImageRequest, OperationKind,
+    PauseVmRequest, PhaseKind, PromoteImageRequest, PruneImageCacheRequest, PullImageRequest,
+    PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
+    StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
 use banger_core::domain::Operation;
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::{artifacts, images, journal::Journal, load, machines, snapshots, update, volumes};
+use super::{
+    artifacts, build, images, journal::Journal, load, machines, snapshots, update, volumes,
+};
 use crate::{
     backend::Backend,
     convert::operation::{kind_name, kind_of_name},
@@ -37,6 +39,7 @@ use crate::{
 pub(crate) enum Work {
     PullImage(PullImageRequest),
     LoadImage(LoadImageRequest),
+    BuildImage(BuildImageRequest),
     DeleteImage(DeleteImageRequest),
     ImportKernel(ImportKernelRequest),
     PullKernel(PullKernelRequest),
@@ -63,6 +66,7 @@ macro_rules! for_each_kind {
         match $work {
             Work::PullImage($request) => $answer,
             Work::LoadImage($request) => $answer,
+            Work::BuildImage($request) => $answer,
             Work::DeleteImage($request) => $answer,
             Work::ImportKernel($request) => $answer,
             Work::PullKernel($request) => $answer,
@@ -100,6 +104,7 @@ impl Work {
         match self {
             Self::PullImage(_) => OperationKind::PullImage,
             Self::LoadImage(_) => OperationKind::LoadImage,
+            Self::BuildImage(_) => OperationKind::BuildImage,
             Self::DeleteImage(_) => OperationKind::DeleteImage,
             Self::ImportKernel(_) => OperationKind::ImportKernel,
             Self::PullKernel(_) => OperationKind::PullKernel,
@@ -135,6 +140,7 @@ impl Work {
         match self {
             Self::PullImage(request) => named(IMAGES, &request.image_id),
             Self::LoadImage(request) => named(IMAGES, load::known_name(request)),
+            Self::BuildImage(request) => named(IMAGES, &request.image_id),
             Self::RegisterImage(request) => named(IMAGES, &request.image_id),
             Self::PruneImageCache(_) => String::new(),
             Self::ImportKernel(request) => named(KERNELS, &request.kernel_id),
@@ -178,6 +184,7 @@ impl Work {
         let upload = match self {
             Self::PullImage(request) => &request.upload,
             Self::LoadImage(request) => &request.upload,
+            Self::BuildImage(request) => &request.upload,
             Self::ImportKernel(request) => &request.upload,
             _ => return None,
         };
@@ -194,6 +201,7 @@ impl Work {
         match self {
             Self::PullImage(request) => artifacts::pull_image(context, request).await,
             Self::LoadImage(request) => load::load_image(context, request).await,
+            Self::BuildImage(request) => Box::pin(build::build_image(context, request)).await,
             Self::DeleteImage(request) => artifacts::delete_image(context, request).await,
             Self::ImportKernel(request) => artifacts::import_kernel(context, request).await,
             Self::PullKernel(request) => artifacts::pull_kernel(context, request).await,
@@ -222,6 +230,7 @@ impl Work {
             Self::CreateVm(_) | Self::RestoreVm(_) => machines::undo_create(context).await,
             Self::StartVm(request) => machines::undo_start(context, request).await,
             Self::CreateVolume(request) => volumes::undo_create(context, request).await,
+            Self::BuildImage(_) => build::undo_build(context).await,
             // what these leave when they are dropped is whole, or nothing
             Self::PullImage(_)
             | Self::LoadImage(_)
@@ -252,6 +261,7 @@ fn decode(kind: OperationKind, bytes: &[u8]) -> Option<Work> {
         OperationKind::Unspecified => return None,
         OperationKind::PullImage => Work::PullImage(message(bytes)?),
         OperationKind::LoadImage => Work::LoadImage(message(bytes)?),
+        OperationKind::BuildImage => Work::BuildImage(message(bytes)?),
         OperationKind::DeleteImage => Work::DeleteImage(message(bytes)?),
         OperationKind::ImportKernel => Work::ImportKernel(message(bytes)?),
         OperationKind::PullKernel => Work::PullKernel(message(bytes)?),

@@ -3,10 +3,11 @@
 use std::pin::Pin;
 
 use banger_api::v1::{
-    self, DeleteImageRequest, DeleteImageResponse, DiffImagesRequest, DiffImagesResponse,
-    GetImageRequest, GetImageResponse, ListAvailableImagesRequest, ListAvailableImagesResponse,
-    ListImageFilesRequest, ListImageFilesResponse, ListImagesRequest, ListImagesResponse,
-    LoadImageRequest, LoadImageResponse, Operation, PromoteImageRequest, PromoteImageResponse,
+    self, BuildImageRequest, BuildImageResponse, DeleteImageRequest, DeleteImageResponse,
+    DiffImagesRequest, DiffImagesResponse, GetImageRequest, GetImageResponse,
+    ListAvailableImagesRequest, ListAvailableImagesResponse, ListImageFilesRequest,
+    ListImageFilesResponse, ListImagesRequest, ListImagesResponse, LoadImageRequest,
+    LoadImageResponse, Operation, PromoteImageRequest, PromoteImageResponse,
     PruneImageCacheRequest, PruneImageCacheResponse, PullImageRequest, PullImageResponse,
     ReadImageFileRequest, ReadImageFileResponse, RegisterImageRequest, RegisterImageResponse,
     SaveImageRequest, SaveImageResponse, image_service_server::ImageService,
@@ -23,15 +24,16 @@ use super::{
     catalog::pieces,
     change,
     image_disk::{Answers, Readings},
-    upload::{given_upload, settle_upload},
+    upload::{given_upload, settle_upload, upload_length},
 };
 use crate::{
-    access::check_host_files,
+    access::{check_host_files, check_machines},
     backend::{Front, Hub},
     convert::image::image,
     fault::Fault,
     operations::{
-        Work, is_host_bundle, load_request, prune_request, pull_request, register_request,
+        Settled, Work, build_request, check_length, is_host_bundle, load_request, of_build,
+        prune_request, pull_request, register_request,
     },
     request::{
         Checks, caller,
@@ -133,6 +135,31 @@ impl Images {
         let settled = async {
             let upload = settle_upload(hub, upload)?;
             Ok(Work::LoadImage(LoadImageRequest { upload, ..request }))
+        };
+        change(hub, &ask, asked, settled).await
+    }
+
+    async fn build(&self, request: Request<BuildImageRequest>) -> Result<Option<Operation>, Fault> {
+        let hub = self.front.changing()?;
+        let mut checks = Checks::default();
+        let (ask, mut request) = Ask::of(request, &mut checks);
+        check_machines(&ask.caller)?;
+        checks.absorb(build_request(&request))?;
+        let upload = given_upload(&ask.caller, &request.upload, &mut checks);
+        checks.finish()?;
+        let asked = Work::BuildImage(request.clone());
+        let settled = async {
+            let id = request.base.strip_prefix("images/").unwrap_or_default();
+            let base = find(hub, id).await?;
+            check_length(&request, upload_length(hub, upload.as_ref())?)?;
+            request.base = IMAGES.name(base.id);
+            request.upload = settle_upload(hub, upload)?;
+            let need = of_build(ask.caller.identity(), &build_request(&request)?, &base);
+            let room = hub.operations.admission().reserve(need).await?;
+            Ok(Settled {
+                work: Work::BuildImage(request),
+                room: Some(room),
+            })
         };
         change(hub, &ask, asked, settled).await
     }
@@ -249,6 +276,14 @@ impl ImageService for Images {
     ) -> Result<Response<LoadImageResponse>, Status> {
         let operation = self.load(request).await?;
         Ok(Response::new(LoadImageResponse { operation }))
+    }
+
+    async fn build_image(
+        &self,
+        request: Request<BuildImageRequest>,
+    ) -> Result<Response<BuildImageResponse>, Status> {
+        let operation = self.build(request).await?;
+        Ok(Response::new(BuildImageResponse { operation }))
     }
 
     async fn delete_image(

@@ -92,6 +92,7 @@ macro_rules! mutations {
 }
 
 mutations!(
+    BuildImageRequest,
     CreateSnapshotRequest,
     CreateVmRequest,
     CreateVolumeRequest,

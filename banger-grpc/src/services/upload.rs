@@ -81,6 +81,11 @@ pub(super) fn settle_upload(hub: &Hub, upload: Option<Key>) -> Result<String, Fa
     Ok(key.text())
 }
 
+/// How long an upload is, which is there; nothing if there is none.
+pub(super) fn upload_length(hub: &Hub, upload: Option<&Key>) -> Result<u64, Fault> {
+    upload.map_or(Ok(0), |key| hub.backend.uploads.check(key))
+}
+
 type Answers = Pin<Box<dyn Stream<Item = Result<WriteUploadResponse, Status>> + Send>>;
 
 impl UploadsOf {

@@ -201,11 +201,11 @@ impl Uploads {
         }
     }
 
-    /// Fails unless that upload is there and whole.
-    pub(crate) fn check(&self, key: &Key) -> Result<(), Fault> {
+    /// How long that upload is; fails unless it is there and whole.
+    pub(crate) fn check(&self, key: &Key) -> Result<u64, Fault> {
         let ledger = self.lock();
         let found = ledger.0.get(key).filter(|entry| entry.is_whole);
-        found.map(drop).ok_or_else(not_found)
+        found.map(|entry| entry.bytes).ok_or_else(not_found)
     }
 
     /// Holds an upload, so that it can be read.

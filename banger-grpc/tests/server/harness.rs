@@ -292,6 +292,7 @@ async fn backend(directories: &Directories, budget: Budget) -> Backend {
         images: local.images,
         kernels: local.kernels,
         vms: local.vms,
+        builder: local.builder,
         doctor: local.doctor,
         volumes: local.volumes,
         store: Store::open(directories).await.unwrap(),

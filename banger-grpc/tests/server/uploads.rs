@@ -97,7 +97,7 @@ fn end(whole: &[u8]) -> Piece {
 }
 
 /// Sends a whole file.
-async fn upload(client: &Client, whole: &[u8]) -> String {
+pub(super) async fn upload(client: &Client, whole: &[u8]) -> String {
     let writing = Writing::begin(client, &fresh()).await.unwrap();
     let (pieces, told) = (writing.pieces.clone(), writing.whole());
     let sending = async {

@@ -7,7 +7,7 @@ use banger_core::{
         ProvisionParts,
         build::{
             BuildContainerfileRequest, BuildImageError, BuildImageRequest, ContainerBuilder,
-            ImageBuilder,
+            ImageBuilder, Source,
         },
     },
     progress::{ProgressEvent, ProgressSink},
@@ -27,7 +27,10 @@ impl ImageBuilder for World {
         progress.emit(ProgressEvent::BuildOutput {
             bytes: "the guest's words\n".into(),
         });
-        if request.provision.commands == ["false"] {
+        let Source::Host(provision) = request.source else {
+            panic!("the files of the command line are the host's");
+        };
+        if provision.commands == ["false"] {
             return Err(BuildImageError::Step {
                 name: request.name,
                 step: "command false".to_owned(),
@@ -36,7 +39,7 @@ impl ImageBuilder for World {
                 log: "/s/build-logs/new.log".into(),
             });
         }
-        assert_eq!(request.provision.parts, ProvisionParts::ALL);
+        assert_eq!(provision.parts, ProvisionParts::ALL);
         Ok(double::image(request.name.as_str(), ""))
     }
 

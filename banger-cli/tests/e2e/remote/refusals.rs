@@ -5,11 +5,12 @@ use super::Twins;
 #[test]
 fn what_a_service_does_not_do_is_said_so() {
     let twins = Twins::start();
+    let reference = twins.remote.layout("busybox", "latest");
+    let pull = ["image", "pull", &reference, "--name", "y"];
     twins.refused(
-        &["image", "build", "--from-image", "x", "--name", "y"],
-        "the service has no builds yet",
+        &[&pull[..], &["--kernel-path", "/nowhere"]].concat(),
+        "the service has no kernels by path yet",
     );
-
     // nobody is there
     let socket = twins.remote.root.join("nobody.sock");
     let endpoint = format!("unix://{socket}");

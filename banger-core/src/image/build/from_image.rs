@@ -19,9 +19,9 @@ use super::{
         local::name_lock,
         stage_boot_artifacts, write_packages_metadata,
     },
-    BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder,
+    BuildImageError, BuildImageRequest, BuildMachineError, LocalImageBuilder, Source,
     guest::{self, Listeners, StepFailure},
-    inputs::{self, GuestStep, Inputs},
+    inputs::{self, GatherError, GuestStep, Inputs},
     log::{BuildLog, LOG_FILE},
     name_is_free,
 };
@@ -40,7 +40,7 @@ use crate::{
 /// What the guest is given to write everything to its disk and power off.
 const GRACE: Duration = Duration::from_mins(2);
 /// What a disk has more than its base's, unless a size was given. It is sparse.
-const GROWTH: Bytes = Bytes::new(2 * Bytes::GIB);
+pub const GROWTH: Bytes = Bytes::new(2 * Bytes::GIB);
 /// The label that says what a VM builds.
 const LABEL: &str = "banger.build";
 
@@ -53,7 +53,11 @@ pub(super) async fn build(
     let directories = &manager.options.directories;
     name_is_free(manager, name).await?;
     let base = manager.find(&request.base).await?;
-    inputs::check(&request.provision).map_err(|source| BuildImageError::Invalid {
+    let checked = match &request.source {
+        Source::Host(provision) => provision.check(),
+        Source::Packed(packed) => inputs::check_packed(packed),
+    };
+    checked.map_err(|source| BuildImageError::Invalid {
         name: name.clone(),
         source,
     })?;
@@ -117,15 +121,18 @@ impl Build<'_> {
     /// The thread owns the directory meanwhile: it is removed after the last
     /// file was made in it.
     async fn gather(&self, staging: Staging) -> Result<(Staging, Inputs), BuildImageError> {
-        let provision = self.request.provision.clone();
+        let source = self.request.source.clone();
         let boot = self.base.boot.clone();
         let gathered = attended(move |cancel| {
-            let inputs = inputs::gather(&provision, &boot, staging.path(), cancel)?;
+            let packed = match source {
+                Source::Host(provision) => provision.pack(staging.path(), cancel)?,
+                Source::Packed(packed) => packed,
+            };
+            let inputs = inputs::gather(&packed, &boot, staging.path(), cancel)?;
             Ok((staging, inputs))
         });
-        gathered
-            .await
-            .map_err(BuildImageError::io(&self.request.name))
+        let gathered: Result<_, GatherError> = gathered.await;
+        gathered.map_err(|error| error.of(&self.request.name))
     }
 
     /// Makes the machine, does everything in it, and ends it, whatever happens.
@@ -160,7 +167,8 @@ impl Build<'_> {
         let least = least.map_err(BuildImageError::io(&self.request.name))?;
         let usual = least.len().saturating_add(GROWTH.get());
         let name = format!("build-{}", self.id.short());
-        let label = (LABEL.to_owned(), self.request.name.to_string());
+        let mut labels = self.request.labels.clone();
+        labels.insert(LABEL.to_owned(), self.request.name.to_string());
         let request = CreateVm {
             name: name.parse().ok(),
             vcpus: machine.vcpus,
@@ -171,7 +179,7 @@ impl Build<'_> {
             network: machine.network,
             ports: Vec::new(),
             remove_on_stop: true,
-            labels: [label].into(),
+            labels,
             ..CreateVm::new(by_id(&self.base.id))
         };
         let vms = &self.builder.vms;
@@ -259,7 +267,7 @@ impl Build<'_> {
 
     /// Packages that were not installed now are those of the base.
     fn package_hash(&self, disk: &Utf8Path) -> Result<Option<String>, PathError> {
-        if self.request.provision.parts.base_packages {
+        if self.request.source.parts().base_packages {
             return write_packages_metadata(disk).map(Some);
         }
         Ok(self.base.package_hash.clone())

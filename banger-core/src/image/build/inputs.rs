@@ -1,8 +1,8 @@
 //! What a build does in its guest: steps in order, with all that they need.
 //!
-//! Invariants: files are read before the machine is made, so that what the user
-//! changes meanwhile changes nothing; nothing of the user's becomes part of a
-//! text that a shell reads, but the commands that are given as such.
+//! Invariants: steps are made of what was packed before the machine is made;
+//! nothing of the user's becomes part of a text that a shell reads, but the
+//! commands that are given as such; the digest is of what is sent.
 
 use std::{fs::File, io};
 
@@ -14,11 +14,12 @@ use super::{
         PathProblem, ValidationError, build_modules_command, build_provision_script,
         validate::settle,
     },
-    GuestCopy, Provision,
-    parcel::{InputHasher, pack, spool},
+    BuildImageError, GuestCopy, PackedInput, PackedKind, PackedProvision, Provision,
+    packed::{InputHasher, Unpackable},
+    parcel::{pack, spool},
 };
 use crate::{
-    domain::{BootArtifacts, Digest},
+    domain::{BootArtifacts, Digest, ImageName},
     host_fs::{FileRange, IoContext as _, PathError},
     kernel::find_banner,
 };
@@ -56,50 +57,132 @@ pub(super) struct Inputs {
     pub(super) digest: Digest,
 }
 
-/// Checks the files that a build takes from the host, all of them.
-pub(super) fn check(provision: &Provision) -> Result<(), ValidationError> {
-    let copies = provision.copies.iter().filter_map(copy_problem);
-    let scripts = provision
-        .scripts
-        .iter()
-        .filter_map(|path| script_problem(path));
-    settle(copies.chain(scripts).collect())
+/// Why inputs cannot be used.
+#[derive(Debug)]
+pub(super) enum GatherError {
+    /// A host file failed.
+    Io(PathError),
+    /// A parcel is none.
+    Parcel(PathProblem),
 }
 
-fn copy_problem(copy: &GuestCopy) -> Option<PathProblem> {
-    let (path, problem, hint) = if !copy.destination.starts_with('/') {
-        let destination = Utf8PathBuf::from(&copy.destination);
+impl From<PathError> for GatherError {
+    fn from(error: PathError) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl GatherError {
+    pub(super) fn of(self, name: &ImageName) -> BuildImageError {
+        let name = name.clone();
+        match self {
+            Self::Io(source) => BuildImageError::Io { name, source },
+            Self::Parcel(problem) => BuildImageError::Invalid {
+                name,
+                source: problem.into(),
+            },
+        }
+    }
+}
+
+impl Provision {
+    /// Checks the files that it takes from the host, all of them.
+    pub fn check(&self) -> Result<(), ValidationError> {
+        let copies = self.copies.iter().filter_map(copy_problem);
+        let scripts = self.scripts.iter().filter_map(|path| script_problem(path));
+        settle(copies.chain(scripts).collect())
+    }
+
+    /// Reads all files into ones without a name in `scratch`, which is made if need
+    /// be. Holds up its thread; ends soon after `cancel` was.
+    pub fn pack(
+        &self,
+        scratch: &Utf8Path,
+        cancel: &CancellationToken,
+    ) -> Result<PackedProvision, PathError> {
+        let mut inputs = Vec::with_capacity(self.copies.len() + self.scripts.len());
+        for copy in &self.copies {
+            let is_directory = copy.source.is_dir();
+            let name = if is_directory { None } else { file_name(copy) };
+            inputs.push(PackedInput {
+                shown: copy.source.clone(),
+                kind: PackedKind::Copy {
+                    destination: copy.destination.clone(),
+                    is_directory,
+                },
+                content: pack(&copy.source, name, scratch, cancel)?,
+            });
+        }
+        for script in &self.scripts {
+            inputs.push(PackedInput {
+                shown: script.clone(),
+                kind: PackedKind::Script,
+                content: spool(script, scratch)?,
+            });
+        }
+        Ok(PackedProvision {
+            parts: self.parts,
+            inputs,
+            commands: self.commands.clone(),
+        })
+    }
+}
+
+/// Checks what somebody else packed, as far as that needs no reading.
+pub(super) fn check_packed(provision: &PackedProvision) -> Result<(), ValidationError> {
+    let wrong = provision
+        .inputs
+        .iter()
+        .filter_map(|input| match &input.kind {
+            PackedKind::Copy { destination, .. } => destination_problem(&input.shown, destination),
+            PackedKind::Script => None,
+        });
+    settle(wrong.collect())
+}
+
+/// What is wrong with a path of the guest.
+fn destination_problem(source: &Utf8Path, destination: &str) -> Option<PathProblem> {
+    let (path, problem, hint) = if !destination.starts_with('/') {
         (
-            destination,
+            Utf8PathBuf::from(destination),
             "is not absolute".to_owned(),
             "give a path of the guest that begins with /",
         )
-    } else if copy.destination.contains('\0') {
+    } else if destination.contains('\0') {
         (
-            copy.source.clone(),
+            source.to_owned(),
             "goes to a path with a NUL".to_owned(),
             "give a path of the guest",
         )
     } else {
-        let problem = match copy.source.metadata() {
-            Ok(found) if found.is_file() && file_name(copy).is_none() => {
-                "is a file and goes to a path without a name".to_owned()
-            }
-            Ok(found) if found.is_file() || found.is_dir() => return None,
-            Ok(_) => "is neither a file nor a directory".to_owned(),
-            Err(error) => format!("cannot be read: {error}"),
-        };
-        (
-            copy.source.clone(),
-            problem,
-            "give a file or a directory of the host",
-        )
+        return None;
     };
     Some(PathProblem {
         role: "copy",
         path,
         problem,
         hint,
+    })
+}
+
+fn copy_problem(copy: &GuestCopy) -> Option<PathProblem> {
+    let wrong = destination_problem(&copy.source, &copy.destination);
+    if wrong.is_some() {
+        return wrong;
+    }
+    let problem = match copy.source.metadata() {
+        Ok(found) if found.is_file() && file_name(copy).is_none() => {
+            "is a file and goes to a path without a name".to_owned()
+        }
+        Ok(found) if found.is_file() || found.is_dir() => return None,
+        Ok(_) => "is neither a file nor a directory".to_owned(),
+        Err(error) => format!("cannot be read: {error}"),
+    };
+    Some(PathProblem {
+        role: "copy",
+        path: copy.source.clone(),
+        problem,
+        hint: "give a file or a directory of the host",
     })
 }
 
@@ -128,21 +211,22 @@ fn file_name(copy: &GuestCopy) -> Option<&str> {
 }
 
 /// The directory of the guest that a copied file lies in.
-fn parent(copy: &GuestCopy) -> &str {
-    let destination = Utf8Path::new(&copy.destination);
-    if copy.destination.ends_with('/') {
-        return &copy.destination;
+fn parent(destination: &str) -> &str {
+    if destination.ends_with('/') {
+        return destination;
     }
-    destination.parent().map_or("/", Utf8Path::as_str)
+    let parent = Utf8Path::new(destination).parent();
+    parent.map_or("/", Utf8Path::as_str)
 }
 
-/// Reads everything into files without a name in `scratch`. Holds up its thread.
+/// Makes steps of what was packed, and of the modules of the kernel of this host,
+/// which are packed in `scratch`. Holds up its thread.
 pub(super) fn gather(
-    provision: &Provision,
+    provision: &PackedProvision,
     boot: &BootArtifacts,
     scratch: &Utf8Path,
     cancel: &CancellationToken,
-) -> Result<Inputs, PathError> {
+) -> Result<Inputs, GatherError> {
     let mut gatherer = Gatherer {
         scratch,
         cancel,
@@ -156,11 +240,8 @@ pub(super) fn gather(
     }
     gatherer.own_script(provision);
     gatherer.at_own_parts = false;
-    for copy in &provision.copies {
-        gatherer.copy(copy)?;
-    }
-    for script in &provision.scripts {
-        gatherer.script(script)?;
+    for input in &provision.inputs {
+        gatherer.input(input)?;
     }
     for command in &provision.commands {
         gatherer.command(command);
@@ -182,58 +263,79 @@ struct Gatherer<'a> {
 
 impl Gatherer<'_> {
     /// The kernel's modules, where there are any.
-    fn modules(&mut self, boot: &BootArtifacts) -> Result<(), PathError> {
+    fn modules(&mut self, boot: &BootArtifacts) -> Result<(), GatherError> {
         let Some(modules) = &boot.modules else {
             return Ok(());
         };
         let release = release_of(&boot.kernel)?;
         let command = build_modules_command(&release).ok_or_else(|| no_release(&boot.kernel))?;
         self.hasher.field(b"modules");
-        let input = pack(modules, None, self.scratch, &mut self.hasher, self.cancel)?;
+        let input = pack(modules, None, self.scratch, self.cancel)?;
+        self.parcel("modules", modules, &input)?;
         let name = format!("installing the modules of Linux {release}");
         self.step(name, vec![command], Some(input));
         Ok(())
     }
 
-    fn own_script(&mut self, provision: &Provision) {
+    fn own_script(&mut self, provision: &PackedProvision) {
         if let Some(script) = build_provision_script(provision.parts) {
             self.hasher.field(script.as_bytes());
             self.step("installing banger's parts".to_owned(), vec![script], None);
         }
     }
 
-    fn copy(&mut self, copy: &GuestCopy) -> Result<(), PathError> {
-        self.hasher.field(b"copy");
-        self.hasher.field(copy.destination.as_bytes());
-        let is_directory = copy.source.is_dir();
-        let (below, name) = if is_directory {
-            (copy.destination.as_str(), None)
-        } else {
-            (parent(copy), file_name(copy))
-        };
-        let input = pack(
-            &copy.source,
-            name,
-            self.scratch,
-            &mut self.hasher,
-            self.cancel,
-        )?;
-        let name = format!("copying {} to {}", copy.source, copy.destination);
-        let arguments = [UNPACK, "sh", below].map(str::to_owned);
-        self.step(name, arguments.to_vec(), Some(input));
-        Ok(())
+    fn input(&mut self, input: &PackedInput) -> Result<(), GatherError> {
+        match &input.kind {
+            PackedKind::Copy {
+                destination,
+                is_directory,
+            } => {
+                self.hasher.field(b"copy");
+                self.hasher.field(destination.as_bytes());
+                self.parcel("copy", &input.shown, &input.content)?;
+                let below = if *is_directory {
+                    destination
+                } else {
+                    parent(destination)
+                };
+                let name = format!("copying {} to {destination}", input.shown);
+                let arguments = [UNPACK, "sh", below].map(str::to_owned);
+                self.step(name, arguments.to_vec(), Some(input.content.clone()));
+                Ok(())
+            }
+            PackedKind::Script => self.script(&input.shown, &input.content),
+        }
     }
 
-    fn script(&mut self, path: &Utf8Path) -> Result<(), PathError> {
+    /// Hashes what a parcel says, and refuses one that is none.
+    fn parcel(
+        &mut self,
+        role: &'static str,
+        shown: &Utf8Path,
+        parcel: &FileRange,
+    ) -> Result<(), GatherError> {
+        let hashed = self.hasher.parcel(parcel, self.cancel);
+        hashed.map_err(|Unpackable(problem)| {
+            GatherError::Parcel(PathProblem {
+                role,
+                path: shown.to_owned(),
+                problem: format!("cannot be unpacked: {problem}"),
+                hint: "pack it again",
+            })
+        })
+    }
+
+    fn script(&mut self, path: &Utf8Path, input: &FileRange) -> Result<(), GatherError> {
         self.hasher.field(b"script");
-        let input = spool(path, self.scratch, &mut self.hasher)?;
+        self.hasher.content(input).at("read", path)?;
         let start = input.read_at_most(2).at("read", path)?;
         let run = if start == b"#!" {
             RUN_PROGRAM
         } else {
             RUN_SCRIPT
         };
-        self.step(format!("script {path}"), vec![run.to_owned()], Some(input));
+        let input = Some(input.clone());
+        self.step(format!("script {path}"), vec![run.to_owned()], input);
         Ok(())
     }
 
@@ -301,8 +403,9 @@ mod tests {
     }
 
     fn gathered(provision: &Provision, scratch: &Utf8Path) -> Inputs {
-        let boot = BootArtifacts::default();
-        gather(provision, &boot, scratch, &CancellationToken::new()).unwrap()
+        let (boot, cancel) = (BootArtifacts::default(), CancellationToken::new());
+        let packed = provision.pack(scratch, &cancel).unwrap();
+        gather(&packed, &boot, scratch, &cancel).unwrap()
     }
 
     #[test]
@@ -345,7 +448,7 @@ mod tests {
         ] {
             let copy = copy(file, destination);
             assert_eq!(
-                (parent(&copy), file_name(&copy)),
+                (parent(destination), file_name(&copy)),
                 (below, name),
                 "{destination}"
             );
@@ -367,7 +470,7 @@ mod tests {
             scripts: vec![root.to_owned(), root.join("gone")],
             ..provision()
         };
-        let error = check(&provision).unwrap_err();
+        let error = provision.check().unwrap_err();
         let roles: Vec<&str> = error
             .problems()
             .iter()
@@ -435,9 +538,13 @@ mod tests {
             initrd: None,
             modules: Some(root.join("modules")),
         };
-        let gather = || super::gather(&modules, &boot, root, &CancellationToken::new());
+        let cancel = CancellationToken::new();
+        let packed = modules.pack(root, &cancel).unwrap();
+        let gather = || super::gather(&packed, &boot, root, &cancel);
         fs::write(root.join("vmlinux"), "no kernel").unwrap();
-        let refused = gather().unwrap_err();
+        let GatherError::Io(refused) = gather().unwrap_err() else {
+            panic!("a kernel without a release is no parcel");
+        };
         assert!(refused.to_string().contains("release"), "{refused}");
         fs::write(root.join("vmlinux"), "ELF Linux version 6.1.0-9 (x)").unwrap();
         let steps = gather().unwrap().steps;

@@ -13,9 +13,10 @@ mod from_image;
 mod guest;
 mod inputs;
 mod log;
+mod packed;
 mod parcel;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use camino::Utf8PathBuf;
@@ -30,7 +31,9 @@ use crate::{
 
 pub use containerfile::ContainerfileBuilder;
 pub use error::{BuildImageError, BuildMachineError};
+pub use from_image::GROWTH;
 pub use log::write_build_log;
+pub use packed::{PackedInput, PackedKind, PackedProvision};
 
 /// An image to be built in a VM from another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +43,13 @@ pub struct BuildImageRequest {
     /// The name to keep it under.
     pub name: ImageName,
     /// What is put into it.
-    pub provision: Provision,
+    pub source: Source,
     /// The disk's size; the base's and 2 GiB more when none is given.
     pub size: Option<Bytes>,
     /// The machine it is built in.
     pub machine: BuildMachine,
+    /// Labels of that machine beside its own.
+    pub labels: BTreeMap<String, String>,
     /// How long the guest may take in all.
     pub deadline: Duration,
 }
@@ -60,6 +65,32 @@ pub struct BuildMachine {
     pub backend: Option<BackendKind>,
     /// What network it has.
     pub network: NetworkMode,
+}
+
+/// Where what a build puts into an image is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In files of this host, which are packed when the build begins.
+    Host(Provision),
+    /// In files that were packed, here or elsewhere.
+    Packed(PackedProvision),
+}
+
+impl Source {
+    /// What of banger's own is installed.
+    #[must_use]
+    pub const fn parts(&self) -> ProvisionParts {
+        match self {
+            Self::Host(provision) => provision.parts,
+            Self::Packed(packed) => packed.parts,
+        }
+    }
+}
+
+impl From<Provision> for Source {
+    fn from(provision: Provision) -> Self {
+        Self::Host(provision)
+    }
 }
 
 /// What a build puts into an image, in the order of the fields. Everything

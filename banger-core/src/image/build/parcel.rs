@@ -1,58 +1,27 @@
 //! Files of the host on their way into a guest: a tar stream in a file without
-//! a name, and a digest of all that it says but times.
+//! a name.
 //!
-//! Invariants: what is hashed is what is sent; owners become root; a file that
-//! changes while it is read is refused. Entry points: [`pack`], [`spool`],
-//! [`InputHasher`].
+//! Invariants: owners become root; a file that changes while it is read is
+//! refused. Entry points: [`pack`], [`spool`].
 
 use std::{
     fs::{self, File, Metadata},
-    io::{self, Read, Write as _},
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, PermissionsExt as _},
-    },
+    io::{self, Read},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use camino::Utf8Path;
-use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    domain::Digest,
-    host_fs::{FileRange, IoContext as _, PathError, nameless_file},
-};
-
-/// Digest of fields that cannot run into one another.
-#[derive(Debug, Default)]
-pub(super) struct InputHasher(Sha256);
-
-impl InputHasher {
-    /// Adds a field.
-    pub(super) fn field(&mut self, bytes: &[u8]) {
-        self.0.update((bytes.len() as u64).to_le_bytes());
-        self.0.update(bytes);
-    }
-
-    pub(super) fn finish(self) -> Digest {
-        Digest::from_bytes(self.0.finalize().into())
-    }
-}
+use crate::host_fs::{FileRange, IoContext as _, PathError, nameless_file};
 
 /// Copies a file into one without a name in `scratch`.
-pub(super) fn spool(
-    source: &Utf8Path,
-    scratch: &Utf8Path,
-    hasher: &mut InputHasher,
-) -> Result<FileRange, PathError> {
-    let mut content = Vec::new();
-    let read = File::open(source).and_then(|mut file| file.read_to_end(&mut content));
-    read.at("read", source)?;
-    hasher.field(&content);
+pub(super) fn spool(source: &Utf8Path, scratch: &Utf8Path) -> Result<FileRange, PathError> {
+    let mut content = File::open(source).at("read", source)?;
     let mut file = nameless_file(scratch)?;
-    file.write_all(&content).at("write a file in", scratch)?;
+    io::copy(&mut content, &mut file).at("read", source)?;
     FileRange::whole(Arc::new(file)).at("inspect a file in", scratch)
 }
 
@@ -61,13 +30,11 @@ pub(super) fn pack(
     source: &Utf8Path,
     name: Option<&str>,
     scratch: &Utf8Path,
-    hasher: &mut InputHasher,
     cancel: &CancellationToken,
 ) -> Result<FileRange, PathError> {
     let file = nameless_file(scratch)?;
     let mut packer = Packer {
         archive: tar::Builder::new(io::BufWriter::with_capacity(1 << 20, file)),
-        hasher,
         cancel,
     };
     let outcome = match name {
@@ -87,7 +54,6 @@ pub(super) fn pack(
 
 struct Packer<'a> {
     archive: tar::Builder<io::BufWriter<File>>,
-    hasher: &'a mut InputHasher,
     cancel: &'a CancellationToken,
 }
 
@@ -133,7 +99,6 @@ impl Packer<'_> {
 
     fn directory(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> io::Result<()> {
         let mut header = header(metadata, tar::EntryType::Directory, 0);
-        self.hash("directory", name, metadata);
         self.archive.append_data(&mut header, name, io::empty())?;
         self.content(path, name)
     }
@@ -141,8 +106,6 @@ impl Packer<'_> {
     fn link(&mut self, path: &Path, name: &Path, metadata: &Metadata) -> io::Result<()> {
         let target: PathBuf = fs::read_link(path).map_err(of(path))?;
         let mut header = header(metadata, tar::EntryType::Symlink, 0);
-        self.hash("link", name, metadata);
-        self.hasher.field(target.as_os_str().as_bytes());
         self.archive.append_link(&mut header, name, target)
     }
 
@@ -150,11 +113,8 @@ impl Packer<'_> {
         let file = File::open(path).map_err(of(path))?;
         let length = metadata.len();
         let mut header = header(metadata, tar::EntryType::Regular, length);
-        self.hash("file", name, metadata);
-        self.hasher.0.update(length.to_le_bytes());
         let mut content = Content {
             file: file.take(length),
-            hasher: &mut *self.hasher,
             read: 0,
         };
         self.archive.append_data(&mut header, name, &mut content)?;
@@ -165,27 +125,17 @@ impl Packer<'_> {
             "it became shorter while it was read",
         )))
     }
-
-    /// Hashes what an entry is, but for its time and owner.
-    fn hash(&mut self, kind: &str, name: &Path, metadata: &Metadata) {
-        self.hasher.field(kind.as_bytes());
-        self.hasher.field(name.as_os_str().as_bytes());
-        let mode = metadata.permissions().mode() & 0o7777;
-        self.hasher.field(&mode.to_le_bytes());
-    }
 }
 
-/// Hashes a file's content as it is read.
-struct Content<'a> {
+/// Counts a file's content as it is read.
+struct Content {
     file: io::Take<File>,
-    hasher: &'a mut InputHasher,
     read: u64,
 }
 
-impl Read for Content<'_> {
+impl Read for Content {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let length = self.file.read(buffer)?;
-        self.hasher.0.update(&buffer[..length]);
         self.read += length as u64;
         Ok(length)
     }
@@ -211,7 +161,8 @@ fn of(path: &Path) -> impl Fn(io::Error) -> io::Error {
 mod tests {
     use std::os::unix::fs::symlink;
 
-    use super::*;
+    use super::{super::packed::InputHasher, *};
+    use crate::domain::Digest;
 
     /// A tree of every kind, the digest of its parcel, and its entries.
     fn packed(change: impl FnOnce(&Utf8Path)) -> (Digest, Vec<(String, u64, u32)>) {
@@ -225,9 +176,10 @@ mod tests {
         fs::write(tree.join(format!("{}.txt", "n".repeat(200))), "long").unwrap();
         symlink("/absolute", tree.join("link")).unwrap();
         change(&tree);
-        let mut hasher = InputHasher::default();
         let cancel = CancellationToken::new();
-        let parcel = pack(&tree, None, root, &mut hasher, &cancel).unwrap();
+        let parcel = pack(&tree, None, root, &cancel).unwrap();
+        let mut hasher = InputHasher::default();
+        hasher.parcel(&parcel, &cancel).unwrap();
         let mut archive = tar::Archive::new(parcel.reader());
         let entries = archive.entries().unwrap().map(|entry| {
             let entry = entry.unwrap();
@@ -285,10 +237,7 @@ mod tests {
         fs::write(root.join("file"), "content").unwrap();
         symlink("file", root.join("link")).unwrap();
         let cancel = CancellationToken::new();
-        let pack = |source: &str| {
-            let mut hasher = InputHasher::default();
-            pack(&root.join(source), Some("new"), root, &mut hasher, &cancel)
-        };
+        let pack = |source: &str| pack(&root.join(source), Some("new"), root, &cancel);
         let parcel = pack("link").unwrap();
         let mut archive = tar::Archive::new(parcel.reader());
         let mut entry = archive.entries().unwrap().next().unwrap().unwrap();

@@ -136,11 +136,11 @@ async fn events_are_numbered_and_bounded_and_an_end_is_final() {
         .unwrap());
     let event = |byte: u8| (at(byte.into()), vec![byte]);
     let last = store
-        .add_operation_events(operation.id, &[event(1), event(2)], 3)
+        .add_operation_events(operation.id, &[event(1), event(2)], 3, 1000)
         .await;
     assert_eq!(last.unwrap(), 2);
     let last = store
-        .add_operation_events(operation.id, &[event(3), event(4)], 3)
+        .add_operation_events(operation.id, &[event(3), event(4)], 3, 1000)
         .await;
     assert_eq!(last.unwrap(), 4);
     let kept = store.operation_events(operation.id, 0, 10).await.unwrap();
@@ -149,6 +149,12 @@ async fn events_are_numbered_and_bounded_and_an_end_is_final() {
     assert_eq!(kept[0].event, [2]);
     let from = store.operation_events(operation.id, 4, 10).await.unwrap();
     assert_eq!(from.len(), 1);
+    // two bytes of them, whatever their number
+    let last = store.add_operation_events(operation.id, &[], 3, 2).await;
+    assert_eq!(last.unwrap(), 4);
+    let kept = store.operation_events(operation.id, 0, 10).await.unwrap();
+    let numbers: Vec<u64> = kept.iter().map(|one| one.sequence).collect();
+    assert_eq!(numbers, [3, 4]);
 
     assert_eq!(
         store

@@ -1,7 +1,7 @@
 //! The operations that are killed: what is there before them, what they do,
 //! and how one tells whether they did.
 
-use std::{fs, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use banger_core::{
     bundle::Written,
@@ -247,10 +247,12 @@ async fn build_from_image(bench: &Bench) {
     let request = BuildImageRequest {
         base: "a-b".into(),
         name: "built".parse().unwrap(),
-        provision: Provision {
+        source: Provision {
             commands: vec!["true".into()],
             ..Provision::default()
-        },
+        }
+        .into(),
+        labels: BTreeMap::new(),
         size: Some(Bytes::from_mib(32)),
         machine: BuildMachine {
             vcpus: 1,

@@ -1776,7 +1776,7 @@ pub struct OperationEvent {
     /// What happened.
     #[prost(
         oneof = "operation_event::Event",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17"
     )]
     pub event: ::core::option::Option<operation_event::Event>,
 }
@@ -1824,6 +1824,12 @@ pub mod operation_event {
         /// It ended. Nothing comes after this.
         #[prost(message, tag = "15")]
         Ended(super::Operation),
+        /// A build came to a step.
+        #[prost(message, tag = "16")]
+        BuildStep(super::BuildStep),
+        /// What the guest of a build said.
+        #[prost(message, tag = "17")]
+        BuildOutput(super::BuildOutput),
     }
 }
 /// An operation began.
@@ -1905,6 +1911,24 @@ pub struct Booting {}
 /// The agent in the guest answered.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct AgentReady {}
+/// A build came to a step.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildStep {
+    /// What is done, for people.
+    #[prost(string, tag = "1")]
+    pub step: ::prost::alloc::string::String,
+}
+/// What the guest of a build said. Not all of it is kept: the log on the server's host
+/// has the rest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildOutput {
+    /// The bytes, at most 65536, each piece after the one before.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub data: ::prost::bytes::Bytes,
+    /// So many bytes before these came too fast to be told.
+    #[prost(uint64, tag = "2")]
+    pub left_out_bytes: u64,
+}
 /// Sorts of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -1949,6 +1973,8 @@ pub enum OperationKind {
     PruneImageCache = 32,
     /// An image is made of a bundle.
     LoadImage = 33,
+    /// An image is built in a virtual machine.
+    BuildImage = 34,
     /// A volume is made.
     CreateVolume = 40,
     /// A volume is deleted.
@@ -1981,6 +2007,7 @@ impl OperationKind {
             Self::PromoteImage => "OPERATION_KIND_PROMOTE_IMAGE",
             Self::PruneImageCache => "OPERATION_KIND_PRUNE_IMAGE_CACHE",
             Self::LoadImage => "OPERATION_KIND_LOAD_IMAGE",
+            Self::BuildImage => "OPERATION_KIND_BUILD_IMAGE",
             Self::CreateVolume => "OPERATION_KIND_CREATE_VOLUME",
             Self::DeleteVolume => "OPERATION_KIND_DELETE_VOLUME",
         }
@@ -2008,6 +2035,7 @@ impl OperationKind {
             "OPERATION_KIND_PROMOTE_IMAGE" => Some(Self::PromoteImage),
             "OPERATION_KIND_PRUNE_IMAGE_CACHE" => Some(Self::PruneImageCache),
             "OPERATION_KIND_LOAD_IMAGE" => Some(Self::LoadImage),
+            "OPERATION_KIND_BUILD_IMAGE" => Some(Self::BuildImage),
             "OPERATION_KIND_CREATE_VOLUME" => Some(Self::CreateVolume),
             "OPERATION_KIND_DELETE_VOLUME" => Some(Self::DeleteVolume),
             _ => None,
@@ -4064,6 +4092,132 @@ pub struct LoadImageResponse {
     #[prost(message, optional, tag = "1")]
     pub operation: ::core::option::Option<Operation>,
 }
+/// Asks for an image to be built.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BuildImageRequest {
+    /// A UUID that the client makes for this request; see PullImageRequest.
+    #[prost(string, tag = "1")]
+    pub request_id: ::prost::alloc::string::String,
+    /// The image that it starts from and that stays as it is: images/NAME, or images/UID.
+    #[prost(string, tag = "2")]
+    pub base: ::prost::alloc::string::String,
+    /// The name to keep it under, `[a-z0-9][a-z0-9._-]{0,62}`.
+    #[prost(string, tag = "3")]
+    pub image_id: ::prost::alloc::string::String,
+    /// What of banger's own is installed.
+    #[prost(message, optional, tag = "4")]
+    pub parts: ::core::option::Option<BuildParts>,
+    /// What is put into it after that, in order: copies, and scripts that are run; at most
+    /// 1024.
+    #[prost(message, repeated, tag = "5")]
+    pub inputs: ::prost::alloc::vec::Vec<BuildInput>,
+    /// Commands for `sh -c`, as root in `/`, which are run after that; at most 1024.
+    #[prost(string, repeated, tag = "6")]
+    pub commands: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// The bytes of all inputs, one after the other, as the UploadService called them:
+    /// uploads/ID. Empty when there are no inputs.
+    #[prost(string, tag = "7")]
+    pub upload: ::prost::alloc::string::String,
+    /// The machine that it is built in.
+    #[prost(message, optional, tag = "8")]
+    pub machine: ::core::option::Option<BuildMachine>,
+    /// The size of its disk; 2 GiB more than that of the image it starts from when 0.
+    #[prost(uint64, tag = "9")]
+    pub disk_bytes: u64,
+    /// How long the guest may take in all; an hour when absent.
+    #[prost(message, optional, tag = "10")]
+    pub timeout: ::core::option::Option<::prost_types::Duration>,
+    /// How long the call waits for the operation's end before it answers; not at
+    /// all when absent, never more than 10 minutes.
+    #[prost(message, optional, tag = "11")]
+    pub wait: ::core::option::Option<::prost_types::Duration>,
+}
+/// Parts of banger's own.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildParts {
+    /// Debian's base packages, by apt.
+    #[prost(bool, tag = "1")]
+    pub base_packages: bool,
+    /// mise, the tool manager.
+    #[prost(bool, tag = "2")]
+    pub mise: bool,
+    /// tmux's plugins and their configuration.
+    #[prost(bool, tag = "3")]
+    pub tmux_plugins: bool,
+    /// opencode, which mise installs.
+    #[prost(bool, tag = "4")]
+    pub opencode: bool,
+    /// The modules of the kernel that the image boots with.
+    #[prost(bool, tag = "5")]
+    pub modules: bool,
+}
+/// Something of the client's that is put into an image.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildInput {
+    /// What it is called in messages and logs: its path where the client is, at most 4096
+    /// bytes.
+    #[prost(string, tag = "1")]
+    pub shown: ::prost::alloc::string::String,
+    /// How many of the upload's bytes are its own, after those of the inputs before it.
+    #[prost(uint64, tag = "2")]
+    pub size_bytes: u64,
+    /// What it is.
+    #[prost(oneof = "build_input::Kind", tags = "3, 4")]
+    pub kind: ::core::option::Option<build_input::Kind>,
+}
+/// Nested message and enum types in `BuildInput`.
+pub mod build_input {
+    /// What it is.
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    pub enum Kind {
+        /// A tar stream that is unpacked.
+        #[prost(message, tag = "3")]
+        Copy(super::BuildCopy),
+        /// A script that is run as its first line says, by `sh` when it says nothing.
+        #[prost(message, tag = "4")]
+        Script(super::BuildScript),
+    }
+}
+/// A tar stream of files, directories and symbolic links, all of them root's, without
+/// extended attributes, and with its two blocks of zeros at the end.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildCopy {
+    /// An absolute path in the guest, at most 4096 bytes; its parents are made.
+    #[prost(string, tag = "1")]
+    pub destination: ::prost::alloc::string::String,
+    /// The stream has what is in a directory, which goes below the destination; else it
+    /// has one file, which goes into the directory that the destination is in, or into
+    /// the destination if that ends with a slash.
+    #[prost(bool, tag = "2")]
+    pub is_directory: bool,
+}
+/// A script.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildScript {}
+/// The machine that an image is built in.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BuildMachine {
+    /// Number of virtual CPUs, 1 to 64; the server's choice when 0.
+    #[prost(uint32, tag = "1")]
+    pub vcpus: u32,
+    /// Guest memory; the server's choice when 0.
+    #[prost(uint64, tag = "2")]
+    pub memory_bytes: u64,
+    /// The wanted backend; the server's choice when empty.
+    #[prost(string, tag = "3")]
+    pub backend: ::prost::alloc::string::String,
+    /// What network it has; that of the server's user unless asked.
+    #[prost(enumeration = "Network", tag = "4")]
+    pub network: i32,
+}
+/// The build.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct BuildImageResponse {
+    /// The operation, which has the image when it succeeded. What the guest says comes
+    /// with its events.
+    #[prost(message, optional, tag = "1")]
+    pub operation: ::core::option::Option<Operation>,
+}
 /// Asks for an image to be deleted.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct DeleteImageRequest {
@@ -4556,6 +4710,32 @@ pub mod image_service_client {
                 .insert(GrpcMethod::new("banger.v1.ImageService", "LoadImage"));
             self.inner.unary(req, path, codec).await
         }
+        /// Makes an image in a virtual machine, which starts from another image. Needs the
+        /// scope vms:own as well, since a machine runs.
+        pub async fn build_image(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BuildImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BuildImageResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/banger.v1.ImageService/BuildImage",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("banger.v1.ImageService", "BuildImage"));
+            self.inner.unary(req, path, codec).await
+        }
         /// Deletes an image that no virtual machine uses.
         pub async fn delete_image(
             &mut self,
@@ -4826,6 +5006,15 @@ pub mod image_service_server {
             request: tonic::Request<super::LoadImageRequest>,
         ) -> std::result::Result<
             tonic::Response<super::LoadImageResponse>,
+            tonic::Status,
+        >;
+        /// Makes an image in a virtual machine, which starts from another image. Needs the
+        /// scope vms:own as well, since a machine runs.
+        async fn build_image(
+            &self,
+            request: tonic::Request<super::BuildImageRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::BuildImageResponse>,
             tonic::Status,
         >;
         /// Deletes an image that no virtual machine uses.
@@ -5208,6 +5397,51 @@ pub mod image_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LoadImageSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/banger.v1.ImageService/BuildImage" => {
+                    #[allow(non_camel_case_types)]
+                    struct BuildImageSvc<T: ImageService>(pub Arc<T>);
+                    impl<
+                        T: ImageService,
+                    > tonic::server::UnaryService<super::BuildImageRequest>
+                    for BuildImageSvc<T> {
+                        type Response = super::BuildImageResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BuildImageRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as ImageService>::build_image(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BuildImageSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -9941,8 +10175,8 @@ pub mod upload_service_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// Takes a file, for PullImage, LoadImage or ImportKernel. The client begins with the
-        /// id of its upload; the server answers how many bytes of it it has, and the client
+        /// Takes a file, for PullImage, LoadImage, BuildImage or ImportKernel. The client begins
+        /// with the id of its upload; the server answers how many bytes of it it has, and the client
         /// sends what comes after these. So a stream that was cut is gone on with: the same id
         /// is begun with again, which ends the stream before, and no byte is sent or kept twice.
         /// The server tells how much it keeps as it comes, and at the end that the file is
@@ -10021,8 +10255,8 @@ pub mod upload_service_server {
             >
             + std::marker::Send
             + 'static;
-        /// Takes a file, for PullImage, LoadImage or ImportKernel. The client begins with the
-        /// id of its upload; the server answers how many bytes of it it has, and the client
+        /// Takes a file, for PullImage, LoadImage, BuildImage or ImportKernel. The client begins
+        /// with the id of its upload; the server answers how many bytes of it it has, and the client
         /// sends what comes after these. So a stream that was cut is gone on with: the same id
         /// is begun with again, which ends the stream before, and no byte is sent or kept twice.
         /// The server tells how much it keeps as it comes, and at the end that the file is

@@ -19,8 +19,8 @@ const ECHO: &str = "echo x >> /tmp/started
 while read -r line; do echo \"out $line\"; echo \"err $line\" >&2; done
 exit 7";
 
-/// A service with a machine that runs.
-pub(super) async fn with_machine() -> (Daemon, Client) {
+/// A service with an image `small`.
+pub(super) async fn with_small() -> (Daemon, Client) {
     let daemon = Daemon::start();
     let client = Client::connect(&daemon.socket(), BUDGET).unwrap();
     let (source, reference) = sources();
@@ -37,6 +37,12 @@ pub(super) async fn with_machine() -> (Daemon, Client) {
         ..PullImageRequest::default()
     };
     client.change(pull).await.unwrap();
+    (daemon, client)
+}
+
+/// The same with a machine `g` that runs.
+pub(super) async fn with_machine() -> (Daemon, Client) {
+    let (daemon, client) = with_small().await;
     let create = CreateVmRequest {
         image: "images/small".to_owned(),
         vm_id: "g".to_owned(),

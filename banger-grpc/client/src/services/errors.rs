@@ -4,6 +4,7 @@
 //! server's words and facts suffice to make it; any other one is a
 //! [`RemoteError`] with all that the server said.
 
+mod build;
 mod connection;
 mod volume;
 

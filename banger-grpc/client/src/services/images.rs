@@ -54,12 +54,6 @@ fn begun(progress: &dyn ProgressSink, reference: String) {
 }
 
 impl RemoteImages {
-    /// Whether the server has an image of that name: nothing is sent to be refused.
-    async fn is_taken(&self, name: &ImageName) -> bool {
-        let found = self.server.image(&Selector::from(name.as_str())).await;
-        found.is_ok_and(|image| image.name == *name)
-    }
-
     /// Sends the archive that a reference names, unless it is in a registry.
     async fn send(
         &self,
@@ -179,6 +173,12 @@ impl Server {
         }
     }
 
+    /// Whether there is an image of that name: nothing is sent to be refused.
+    pub(super) async fn is_image(&self, name: &ImageName) -> bool {
+        let found = self.image(&Selector::from(name.as_str())).await;
+        found.is_ok_and(|image| image.name == *name)
+    }
+
     /// The image that a selector means.
     pub(super) async fn image(&self, selector: &Selector) -> Result<Image, ImageQueryError> {
         let request = GetImageRequest {
@@ -241,7 +241,7 @@ impl ImageManager for RemoteImages {
             return Err(RemoteError::unsupported("kernels by path").into());
         }
         let is_sent = !matches!(request.reference, ImageReference::Registry(_));
-        if is_sent && self.is_taken(&name).await {
+        if is_sent && self.server.is_image(&name).await {
             return Err(PullError::AlreadyExists { name });
         }
         let upload = self.send(&request.reference, &name, progress).await?;
@@ -311,7 +311,7 @@ impl ImageManager for RemoteImages {
             return Err(RemoteError::unsupported("kernels by path").into());
         }
         if let Some(name) = request.known_name()
-            && self.is_taken(name).await
+            && self.server.is_image(name).await
         {
             return Err(PullError::AlreadyExists { name: name.clone() });
         }

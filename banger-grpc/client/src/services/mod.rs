@@ -106,6 +106,8 @@ impl RemoteServices {
         });
         let kernels: Arc<dyn KernelResolver> = Arc::new(kernels::RemoteKernels(server.clone()));
         let builder = build::RemoteBuilder {
+            server: server.clone(),
+            directories: host.directories.clone(),
             containerfiles: host.directories.map(|directories| ContainerfileBuilder {
                 images: Arc::clone(&images),
                 kernels: Arc::clone(&kernels),

@@ -6,6 +6,21 @@ use banger_core::{
     progress::{BundleStep, ProgressEvent},
 };
 
+/// What is said in the place of output that is missing.
+const MISSING: &str = "\n[banger: some of the output is missing here: its log has it]\n";
+
+/// What comes before an event of a build, when the events before it are not all there.
+pub(super) fn missing(event: &Event, has_gap: bool) -> Option<ProgressEvent> {
+    let is_missing = match event {
+        Event::BuildOutput(output) => has_gap || output.left_out_bytes != 0,
+        Event::BuildStep(_) => has_gap,
+        _ => false,
+    };
+    is_missing.then(|| ProgressEvent::BuildOutput {
+        bytes: MISSING.into(),
+    })
+}
+
 /// The event; none for what the core does not tell, or what makes no sense.
 pub(super) fn event(event: Event) -> Option<ProgressEvent> {
     let count = |number: u64| usize::try_from(number).ok();
@@ -46,6 +61,10 @@ pub(super) fn event(event: Event) -> Option<ProgressEvent> {
                 backend: all.find(|kind| kind.as_str() == backend)?.as_str(),
                 reason: why,
             }
+        }
+        Event::BuildStep(v1::BuildStep { step }) => ProgressEvent::BuildStep { step },
+        Event::BuildOutput(v1::BuildOutput { data, .. }) => {
+            ProgressEvent::BuildOutput { bytes: data }
         }
         Event::Booting(_) => ProgressEvent::Booting,
         Event::AgentReady(_) => ProgressEvent::AgentReady,

@@ -79,10 +79,16 @@ impl Server {
     ) -> Result<Operation, Failure> {
         let begun = self.client.begin(request).await?;
         let mut watch = self.client.watch_operation(&begun.name, 0);
+        let mut next = 0;
         while let Some(told) = watch.next().await? {
+            let has_gap = next < told.sequence && 0 < next;
+            next = told.sequence + 1;
             match told.event {
                 Some(Event::Ended(operation)) => return Ok(operation),
                 Some(event) => {
+                    if let Some(missing) = progress::missing(&event, has_gap) {
+                        progress.emit(missing);
+                    }
                     if let Some(event) = progress::event(event) {
                         progress.emit(event);
                     }
