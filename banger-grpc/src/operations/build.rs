@@ -19,13 +19,13 @@ use banger_core::{
             self, BuildImageError, BuildMachine, PackedInput, PackedKind, PackedProvision, Source,
         },
     },
-    vm::{CreateVm, DeleteVmError, VmQueryError},
+    vm::CreateVm,
 };
 use tokio::time::{Instant, sleep};
 
 use super::{
     artifacts::settled,
-    machines::{Outcomes, PAUSE, SETTLING, check_time, owner},
+    machines::{Outcomes, PAUSE, SETTLING, check_time, owner, remove},
     work::Context,
 };
 use crate::{
@@ -221,9 +221,8 @@ fn is_built_here(context: &Context, request: &BuildImageRequest, image: &Image) 
 pub(super) async fn undo_build(context: &Context) -> Result<(), Fault> {
     let deadline = Instant::now() + SETTLING;
     let operation = context.operation.id.to_string();
-    let vms = &context.backend.vms;
     loop {
-        let all = vms.list().await?;
+        let all = context.backend.vms.list().await?;
         let is_ours = |label: Option<&String>| label == Some(&operation);
         let mut ours = all.iter();
         let Some(vm) = ours.find(|one| is_ours(one.spec.labels.get(OPERATION_LABEL))) else {
@@ -231,14 +230,7 @@ pub(super) async fn undo_build(context: &Context) -> Result<(), Fault> {
         };
         let id = vm.id.to_string();
         if vm.state != VmState::Creating {
-            match vms.delete(&Selector::from(id.as_str()), true).await {
-                Ok(_)
-                | Err(
-                    DeleteVmError::Busy { .. }
-                    | DeleteVmError::Query(VmQueryError::NotFound { .. }),
-                ) => {}
-                Err(error) => return Err(error.into()),
-            }
+            remove(&context.backend, &id).await?;
         }
         check_time(deadline, &id)?;
         sleep(PAUSE).await;

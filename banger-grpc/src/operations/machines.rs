@@ -167,6 +167,18 @@ pub(super) async fn check_session_of_id(backend: &Backend, id: &str) -> Result<(
     }
 }
 
+/// Removes a machine, whatever it does; not one that somebody is at work on, which is to
+/// be tried again.
+pub(super) async fn remove(backend: &Backend, id: &str) -> Result<(), Fault> {
+    match backend.vms.delete(&Selector::from(id), true).await {
+        Ok(_)
+        | Err(DeleteVmError::Busy { .. } | DeleteVmError::Query(VmQueryError::NotFound { .. })) => {
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Removes the machine that the operation made or is making, and waits until it is
 /// gone.
 pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
@@ -181,14 +193,7 @@ pub(super) async fn undo_create(context: &Context) -> Result<(), Fault> {
                 state: VmState::Creating,
                 ..
             }) => {}
-            Some(_) => match backend.vms.delete(&Selector::from(id.as_str()), true).await {
-                Ok(_)
-                | Err(
-                    DeleteVmError::Busy { .. }
-                    | DeleteVmError::Query(VmQueryError::NotFound { .. }),
-                ) => {}
-                Err(error) => return Err(error.into()),
-            },
+            Some(_) => remove(backend, &id).await?,
         }
         check_time(deadline, &id)?;
         sleep(PAUSE).await;
