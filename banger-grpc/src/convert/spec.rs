@@ -28,25 +28,14 @@ pub(crate) fn create_vm(
     checks: &mut Checks,
 ) -> CreateVm {
     let defaults = CreateVm::new(image);
-    let or = |value: u64, default: Bytes| {
-        if value == 0 {
-            default
-        } else {
-            Bytes::new(value)
-        }
-    };
     check_words("spec.command", &spec.command, checks);
     check_env("spec.env", &spec.env, checks);
     check_labels("spec.labels", &spec.labels, checks);
     CreateVm {
         name,
-        vcpus: if spec.vcpus == 0 {
-            defaults.vcpus
-        } else {
-            spec.vcpus
-        },
-        memory: or(spec.memory_bytes, defaults.memory),
-        disk_size: or(spec.disk_bytes, defaults.disk_size),
+        vcpus: given_or(spec.vcpus, defaults.vcpus),
+        memory: size_or(spec.memory_bytes, defaults.memory),
+        disk_size: size_or(spec.disk_bytes, defaults.disk_size),
         boot_mode: boot_mode(spec, checks).unwrap_or(defaults.boot_mode),
         root_disk: root_disk(spec, checks).unwrap_or(defaults.root_disk),
         backend: backend("spec.backend", &spec.backend, checks),
@@ -122,6 +111,16 @@ fn root_disk(spec: &v1::VmSpec, checks: &mut Checks) -> Option<RootDiskMode> {
         Ok(mode) => choices::root_disk_of(mode),
         Err(_) => checks.unknown("spec.root_disk", spec.root_disk),
     }
+}
+
+/// A number of a request, or the usual one where it is zero.
+pub(crate) fn given_or<N: Default + PartialEq>(given: N, usual: N) -> N {
+    if given == N::default() { usual } else { given }
+}
+
+/// The same of a size.
+pub(crate) fn size_or(given: u64, usual: Bytes) -> Bytes {
+    Bytes::new(given_or(given, usual.get()))
 }
 
 /// The network that a client asks for.

@@ -5,7 +5,7 @@ use banger_api::v1::{
     PullKernelRequest, operation::Outcome,
 };
 use banger_core::{
-    domain::{Bytes, ImageName, ImageOrigin, Kernel, KernelName, Selector},
+    domain::{Bytes, Image, ImageName, ImageOrigin, Kernel, KernelName, Selector},
     image::{DeleteImageError, ImageQueryError, PullError, PullRequest},
     kernel::{
         DeleteKernelError, ImportKernelError, KernelQueryError, KernelSelection, KernelSource,
@@ -65,16 +65,13 @@ pub(super) async fn pull_image(context: &Context, request: &PullImageRequest) ->
     let image = match pulled {
         Ok(image) => image,
         Err(PullError::AlreadyExists { name }) if context.is_resumed() => {
-            let found = images.show(&Selector::from(name.as_str())).await?;
-            let is_same = match &found.origin {
+            let is_same = |found: &Image| match &found.origin {
                 ImageOrigin::Oci { reference: of, .. } => *of == reference,
                 ImageOrigin::Containerfile { path, .. } => Some(path) == containerfile.as_ref(),
                 _ => false,
             };
-            if !is_same || found.created < context.operation.created {
-                return Err(PullError::AlreadyExists { name }.into());
-            }
-            found
+            let own = context.own_image(&name, is_same).await?;
+            own.ok_or(PullError::AlreadyExists { name })?
         }
         Err(error) => return Err(error.into()),
     };

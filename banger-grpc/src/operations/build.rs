@@ -86,14 +86,8 @@ fn machine(asked: &v1::BuildMachine, checks: &mut Checks) -> BuildMachine {
     let usual = CreateVm::new(Selector::from(""));
     let network = spec::network("machine.network", asked.network, checks);
     BuildMachine {
-        vcpus: match asked.vcpus {
-            0 => usual.vcpus,
-            vcpus => vcpus,
-        },
-        memory: match asked.memory_bytes {
-            0 => usual.memory,
-            memory => Bytes::new(memory),
-        },
+        vcpus: spec::given_or(asked.vcpus, usual.vcpus),
+        memory: spec::size_or(asked.memory_bytes, usual.memory),
         backend: spec::backend("machine.backend", &asked.backend, checks),
         network: network.unwrap_or(NetworkMode::User),
     }
@@ -195,26 +189,21 @@ pub(super) async fn build_image(context: &Context, request: &BuildImageRequest) 
     let image = match context.phase(PhaseKind::Build, building).await {
         Ok(image) => image,
         Err(BuildImageError::AlreadyExists { name }) if context.is_resumed() => {
-            let images = &context.backend.images;
-            let found = images.show(&Selector::from(name.as_str())).await?;
-            if !is_built_here(context, request, &found) {
-                return Err(BuildImageError::AlreadyExists { name }.into());
-            }
-            found
+            let own = context.own_image(&name, |found| is_of_base(request, found));
+            own.await?.ok_or(BuildImageError::AlreadyExists { name })?
         }
         Err(error) => return Err(error.into()),
     };
     Ok(Some(Outcome::Image(convert::image::image(&image))))
 }
 
-/// Whether an image is what a server that is gone built for this operation.
-fn is_built_here(context: &Context, request: &BuildImageRequest, image: &Image) -> bool {
-    let base_of = settled(&request.base, "images/");
-    let is_of_base = matches!(
+/// Whether an image was built of the base that is asked for.
+fn is_of_base(request: &BuildImageRequest, image: &Image) -> bool {
+    let wanted = settled(&request.base, "images/");
+    matches!(
         &image.origin,
-        ImageOrigin::Built { base, .. } if base_of == Some(base.to_string().as_str())
-    );
-    is_of_base && context.operation.created <= image.created
+        ImageOrigin::Built { base, .. } if wanted == Some(base.to_string().as_str())
+    )
 }
 
 /// Ends the machine, which the dropped build may still be about to end.

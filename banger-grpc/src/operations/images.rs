@@ -89,12 +89,10 @@ pub(super) async fn register(context: &Context, request: &RegisterImageRequest) 
     match registering.await {
         Ok(image) => made(&image),
         Err(RegisterError::AlreadyExists { name }) if context.is_resumed() => {
-            let found = images.show(&Selector::from(name.as_str())).await?;
-            let same = found.origin == ImageOrigin::Registered && found.rootfs == rootfs;
-            if same && context.operation.created <= found.created {
-                return made(&found);
-            }
-            Err(RegisterError::AlreadyExists { name }.into())
+            let is_same =
+                |found: &Image| found.origin == ImageOrigin::Registered && found.rootfs == rootfs;
+            let own = context.own_image(&name, is_same).await?;
+            made(&own.ok_or(RegisterError::AlreadyExists { name })?)
         }
         Err(error) => Err(error.into()),
     }

@@ -6,7 +6,7 @@
 use banger_api::v1::{LoadImageRequest, PhaseKind, load_image_request::Source, operation::Outcome};
 use banger_core::{
     bundle::{BundleReference, Location},
-    domain::{Image, ImageName, ImageOrigin, KernelName, Selector},
+    domain::{Image, ImageName, ImageOrigin, KernelName},
     image::{LoadRequest, LoadSource, PullError},
     kernel::KernelSelection,
 };
@@ -93,19 +93,11 @@ pub(super) async fn load_image(
     let image = match context.phase(PhaseKind::Pull, loading).await {
         Ok(image) => image,
         Err(PullError::AlreadyExists { name }) if context.is_resumed() => {
-            let found = images.show(&Selector::from(name.as_str())).await?;
-            if !is_made_here(context, &found) {
-                return Err(PullError::AlreadyExists { name }.into());
-            }
-            found
+            let is_same = |found: &Image| matches!(found.origin, ImageOrigin::Bundle { .. });
+            let own = context.own_image(&name, is_same).await?;
+            own.ok_or(PullError::AlreadyExists { name })?
         }
         Err(error) => return Err(error.into()),
     };
     Ok(Some(Outcome::Image(convert::image::image(&image))))
-}
-
-/// Whether an image is what a server that is gone made for this operation.
-fn is_made_here(context: &Context, image: &Image) -> bool {
-    let is_bundle = matches!(image.origin, ImageOrigin::Bundle { .. });
-    is_bundle && context.operation.created <= image.created
 }

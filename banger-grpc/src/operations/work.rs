@@ -14,7 +14,7 @@ use banger_api::v1::{
     PullKernelRequest, RegisterImageRequest, RestoreVmRequest, ResumeVmRequest, StartVmRequest,
     StopVmRequest, UpdateVmRequest, operation::Outcome,
 };
-use banger_core::domain::Operation;
+use banger_core::domain::{Image, ImageName, Operation, Selector};
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 
@@ -305,6 +305,19 @@ impl Context {
     /// Whether a server that is gone began this already.
     pub(super) const fn is_resumed(&self) -> bool {
         1 < self.operation.attempts
+    }
+
+    /// The image of a name that is taken, if a server that is gone made it for this
+    /// operation: it is what that would make, and no older.
+    pub(super) async fn own_image(
+        &self,
+        name: &ImageName,
+        is_same: impl FnOnce(&Image) -> bool,
+    ) -> Result<Option<Image>, Fault> {
+        let images = &self.backend.images;
+        let found = images.show(&Selector::from(name.as_str())).await?;
+        let is_ours = is_same(&found) && self.operation.created <= found.created;
+        Ok(is_ours.then_some(found))
     }
 
     /// Does a part of the work and notes how long it took.

@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use banger_api::{
     choices,
-    v1::{self, build_input::Kind, operation::Outcome},
+    v1::{self, build_input::Kind},
 };
 use banger_core::{
     ErrorKind,
@@ -31,12 +31,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Server,
     errors::FromServer as _,
-    records,
+    images::image,
     requests::duration,
     upload::{Unsent, Upload},
     work::{OnDrop, settle},
 };
-use crate::Failure;
 
 #[derive(Debug)]
 pub(super) struct RemoteBuilder {
@@ -148,13 +147,6 @@ fn machine(machine: &BuildMachine) -> v1::BuildMachine {
         memory_bytes: machine.memory.get(),
         backend: machine.backend.map_or("", BackendKind::as_str).to_owned(),
         network: choices::network(machine.network).into(),
-    }
-}
-
-fn image(outcome: Option<Outcome>) -> Result<Image, Failure> {
-    match outcome {
-        Some(Outcome::Image(image)) => records::image(image),
-        _ => Err(Failure::confused("the image", "it is missing")),
     }
 }
 

@@ -196,7 +196,8 @@ impl Server {
     }
 }
 
-fn image(outcome: Option<Outcome>) -> Result<Image, Failure> {
+/// What an operation that makes images, or is about one, ended with.
+pub(super) fn image(outcome: Option<Outcome>) -> Result<Image, Failure> {
     match outcome {
         Some(Outcome::Image(image)) => records::image(image),
         _ => Err(Failure::confused("the image", "it is missing")),
